@@ -1,0 +1,206 @@
+"""The network as one component, with AXI4-Stream on both sides."""
+
+from collections.abc import Sequence
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.quantized import QuantizedNetwork
+from hdl.buffer import Beat, beat_counts
+from hdl.cycles import DenseFolding, Folding, choose_dense_folding
+from hdl.dense import DenseEngine
+from hdl.lstm import PAGES, LSTMEngine
+
+__all__ = ["Network", "bus_bytes"]
+
+
+def bus_bytes(width: int) -> int:
+    """Bytes that an element takes on the bus."""
+    return -(-width // 8)
+
+
+class _Entrance(wiring.Component):
+    """Turns bus beats into beats of columns, and closes steps that TLAST cuts short.
+
+    A sequence ends with TLAST on the last beat of a step. Where TLAST comes on an earlier beat,
+    the missing elements count as 0, the step is the last of its sequence, and ``malformed`` is
+    set: the next sequence starts clean.
+    """
+
+    def __init__(self, *, width: int, counts: Sequence[int]):
+        self._width = width
+        self._counts = tuple(counts)
+        lanes = max(counts)
+        super().__init__({
+            "tdata": In(8 * bus_bytes(width) * lanes),
+            "tvalid": In(1),
+            "tready": Out(1),
+            "tlast": In(1),
+            "o": Out(stream.Signature(Beat(width, lanes))),
+            "malformed": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        beats, lanes = len(self._counts), max(self._counts)
+        size = 8 * bus_bytes(self._width)
+        beat = Signal(range(beats))
+        filling = Signal()
+        final = beat == beats - 1
+        m.d.comb += [
+            self.o.valid.eq(self.tvalid | filling),
+            self.tready.eq(self.o.ready & ~filling),
+            self.o.payload.count.eq(Mux(final, self._counts[-1], lanes)),
+            self.o.payload.last.eq(self.tlast | filling),
+        ]
+        m.d.comb += [self.o.payload.data[n].eq(Mux(
+            filling, 0, self.tdata[n * size:n * size + self._width].as_signed()))
+            for n in range(lanes)]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += beat.eq(Mux(final, 0, beat + 1))
+            with m.If(final):
+                m.d.sync += filling.eq(0)
+            with m.Elif(self.tlast & ~filling):
+                m.d.sync += [filling.eq(1), self.malformed.eq(1)]
+        return m
+
+
+class Network(wiring.Component):
+    """A quantised network.
+
+    Parameters
+    ----------
+    network : QuantizedNetwork
+    foldings : sequence of Folding
+        One for each LSTM layer.
+    head_folding : DenseFolding or None
+        By default the smallest head that the last LSTM layer never waits for.
+
+    Attributes
+    ----------
+    engines : list of LSTMEngine
+    head : DenseEngine
+    in_lanes, out_lanes : int
+        Elements in a bus beat.
+    in_bytes, out_bytes : int
+        Bytes of an element on the bus: the lowest bits hold the code, the others its sign.
+    saturation : list of str
+        The tensors of the bits of ``saturated``.
+    step : int
+        Cycles of a time step in steady state.
+    latency : int
+        Cycles from the last input beat of a step, on an idle network, to its first output beat.
+
+    Members
+    -------
+    s_axis_tdata, s_axis_tvalid, s_axis_tready, s_axis_tlast
+        Input: a step is ``ceil(N / in_lanes)`` beats, and TLAST ends a sequence.
+    m_axis_tdata, m_axis_tvalid, m_axis_tready, m_axis_tlast
+        Output, likewise.
+    saturated : Out
+        Sticky flags, one for each tensor that is rounded.
+    malformed : Out(1)
+        Sticky: TLAST came within a step.
+
+    Raises
+    ------
+    ValueError
+        If there is not one folding for each layer, no head, or a folding that does not fit.
+    """
+
+    def __init__(self, network: QuantizedNetwork, *, foldings: Sequence[Folding],
+                 head_folding: DenseFolding | None = None):
+        if len(foldings) != len(network.layers):
+            raise ValueError(f"foldings must be as many as LSTM layers, {len(network.layers)}, "
+                             f"not {len(foldings)}")
+        if network.head is None:
+            raise ValueError("network head must be a dense layer, not None")
+        self._network = network
+        self.in_lanes = min(foldings[0].columns, network.inputs)
+        counts = beat_counts(network.inputs, self.in_lanes)
+        self._counts = counts
+        self.engines = []
+        for n, (layer, folding) in enumerate(zip(network.layers, foldings, strict=True)):
+            engine = LSTMEngine(layer, folding=folding, counts=counts,
+                                every_step=network.every_step or n < len(foldings) - 1)
+            self.engines.append(engine)
+            counts = engine.cycles.counts
+        if head_folding is None:
+            # A page must be free again when the step after next has its first h: then the head
+            # takes no cycle of its own.
+            last = self.engines[-1].cycles
+            head_folding = choose_dense_folding(
+                network.head.inputs, network.head.outputs,
+                min(last.step, PAGES * last.step + last.words - 2 - last.emitted))
+        self.head = DenseEngine(network.head, folding=head_folding, counts=counts)
+        self.out_lanes = head_folding.rows
+        self.in_bytes = bus_bytes(network.x.width)
+        self.out_bytes = bus_bytes(network.y.width)
+        self.saturation = [f"lstm{n}.{tensor}" for n in range(len(self.engines))
+                           for tensor in ("z", "u", "c", "h")] + ["dense.y"]
+        super().__init__({
+            "s_axis_tdata": In(8 * self.in_bytes * self.in_lanes),
+            "s_axis_tvalid": In(1),
+            "s_axis_tready": Out(1),
+            "s_axis_tlast": In(1),
+            "m_axis_tdata": Out(8 * self.out_bytes * self.out_lanes),
+            "m_axis_tvalid": Out(1),
+            "m_axis_tready": In(1),
+            "m_axis_tlast": Out(1),
+            "saturated": Out(len(self.saturation)),
+            "malformed": Out(1),
+        })
+
+    @property
+    def network(self) -> QuantizedNetwork:
+        return self._network
+
+    @property
+    def step(self) -> int:
+        head = self.head.cycles if self._network.every_step else 0
+        return max(head, *(engine.cycles.step for engine in self.engines))
+
+    @property
+    def latency(self) -> int:
+        # A step is read one cycle after it is complete. A first output beat needs one pass.
+        return (sum(engine.cycles.emitted + 1 for engine in self.engines)
+                + self.head.words + self.head.latency)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.entrance = entrance = _Entrance(width=self._network.x.width,
+                                                     counts=self._counts)
+        m.d.comb += [
+            entrance.tdata.eq(self.s_axis_tdata),
+            entrance.tvalid.eq(self.s_axis_tvalid),
+            self.s_axis_tready.eq(entrance.tready),
+            entrance.tlast.eq(self.s_axis_tlast),
+            self.malformed.eq(entrance.malformed),
+        ]
+        source = entrance.o
+        for n, engine in enumerate(self.engines):
+            m.submodules[f"lstm{n}"] = engine
+            behind = self.engines[n + 1] if n + 1 < len(self.engines) else self.head
+            wiring.connect(m, source, engine.i)
+            m.d.comb += engine.freed_behind.eq(behind.freed)
+            source = engine.o
+        m.submodules.dense = self.head
+        wiring.connect(m, source, self.head.i)
+        m.d.comb += self.saturated.eq(Cat(*(engine.saturated for engine in self.engines),
+                                          self.head.saturated))
+
+        size = 8 * self.out_bytes
+        beat = self.head.o.payload
+        m.d.comb += [
+            self.m_axis_tvalid.eq(self.head.o.valid),
+            self.head.o.ready.eq(self.m_axis_tready),
+            self.m_axis_tlast.eq(beat.last),
+        ]
+        for n in range(self.out_lanes):
+            element = Signal(signed(size), name=f"element{n}")
+            m.d.comb += [
+                element.eq(Mux(n < beat.count, beat.data[n], 0)),
+                self.m_axis_tdata[n * size:(n + 1) * size].eq(element),
+            ]
+        return m
