@@ -106,8 +106,9 @@ class SigmoidTable:
     @cached_property
     def remainder_bits(self) -> int:
         # A linear segment of width d, shifted to balance its error, is off by d^2 |f''| / 16.
-        # A fifth of an ulp leaves room for the knots' rounding and the last one.
-        width = sqrt(16 * 0.2 * self.gate.ulp / MAX_CURVATURE)
+        # A fifth of an ulp leaves room for the knots' rounding and the last one. The tanh doubles
+        # the error, so its ulp counts half.
+        width = sqrt(16 * 0.2 * min(self.gate.ulp, self.tanh.ulp / 2) / MAX_CURVATURE)
         return max(0, min(self.z.width - 2, self.z.f + floor(log2(width))))
 
     @property

@@ -9,6 +9,7 @@ numbers divide, and the smallest that the shape allows where they do not.
 
 from collections.abc import Sequence
 from math import ceil
+from typing import Any
 
 from amaranth.hdl import Module, Mux, Shape, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
@@ -128,7 +129,7 @@ class ColumnBuffer(wiring.Component):
             place += count
         return starts
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         write_page, read_page = (Signal(name=name, init=init) for name, init
                                  in zip(("write_page", "read_page"), self._pages, strict=True))
@@ -158,7 +159,8 @@ class ColumnBuffer(wiring.Component):
         for number in range(self._banks):
             if (number - self._offset) % self._banks >= self._total:
                 continue
-            store = memory.Memory(shape=signed(self._width), depth=2 << row_bits, init=[])
+            store: memory.Memory = memory.Memory(
+                shape=signed(self._width), depth=2 << row_bits, init=[])
             m.submodules[f"bank{number}"] = store
             write, read = store.write_port(), store.read_port()
             for start in sorted(starts):
@@ -211,7 +213,7 @@ class StepBuffer(wiring.Component):
             "last": Out(1),
         })
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.columns = columns = self._buffer
         full = Signal(range(3))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import ceil
+from typing import Any
 
 from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, fifo, memory, stream, wiring
@@ -52,6 +53,8 @@ class DenseEngine(wiring.Component):
         Sticky: an output has saturated.
     """
 
+    freed: Signal
+
     def __init__(self, layer: QuantizedDense, *, folding: DenseFolding, counts: Sequence[int]):
         self._layer = layer
         self._folding = folding
@@ -87,7 +90,7 @@ class DenseEngine(wiring.Component):
     def latency(self) -> int:
         return array_latency(self._folding.columns) + OUTPUT_LATENCY + 2
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         layer, f, formats = self._layer, self._folding, self._layer.formats
         passes, words = self.passes, self.words
@@ -132,10 +135,11 @@ class DenseEngine(wiring.Component):
         biases = data.ArrayLayout(signed(width), f.rows)
         codes = [int(bias) & (1 << width) - 1 for bias in layer.bias]
         codes += [0] * (passes * f.rows - layer.outputs)
-        m.submodules.bias = rom = memory.Memory(
+        rom: memory.Memory = memory.Memory(
             shape=biases, depth=passes,
             init=[[code - (code >> width - 1 << width) for code in codes[n:n + f.rows]]
                   for n in range(0, len(codes), f.rows)])
+        m.submodules.bias = rom
         port = rom.read_port()
         a_pass, next_pass = Signal(range(passes)), Signal(range(passes))
         m.d.comb += [next_pass.eq(a_pass), port.addr.eq(next_pass)]

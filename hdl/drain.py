@@ -11,8 +11,11 @@ narrow memory for it, the array would need a word as wide as all its accumulator
 """
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
+from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -53,12 +56,12 @@ class _Shared:
     """A pipelined unit used at several distances from a token: the uses, then the multiplexers."""
 
     def __init__(self) -> None:
-        self.uses: list[tuple[int, tuple]] = []
+        self.uses: list[tuple[int, tuple[Any, ...]]] = []
 
-    def use(self, cycle: int, *operands) -> None:
+    def use(self, cycle: int, *operands: Any) -> None:
         self.uses.append((cycle, operands))
 
-    def connect(self, m: Module, token: _Token, inputs) -> None:
+    def connect(self, m: Module, token: _Token, inputs: Sequence[Signal]) -> None:
         for n, (cycle, operands) in enumerate(self.uses):
             statements = [i.eq(operand) for i, operand in zip(inputs, operands, strict=True)]
             if n == 0:
@@ -113,7 +116,7 @@ class _Lane(wiring.Component):
         tables = k.timing.gate_tables
         return [order[table::tables] for table in range(tables)]
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         k, t, formats = self._cycles, self._cycles.timing, self._layer.formats
         tables = [(TableUnit(self._layer.table), _Shared())
@@ -135,7 +138,7 @@ class _Lane(wiring.Component):
         for n, (table, biases) in enumerate(zip(tables[:t.gate_tables], self._biases(),
                                                 strict=True)):
             width = max(1, *(bias.bit_length() + 1 for bias in biases))
-            rom = memory.Memory(shape=signed(width), depth=len(biases), init=biases)
+            rom: memory.Memory = memory.Memory(shape=signed(width), depth=len(biases), init=biases)
             m.submodules[f"bias{n}"] = rom
             port = rom.read_port()
             m.d.comb += port.addr.eq(bias_address)
@@ -145,7 +148,8 @@ class _Lane(wiring.Component):
 
             # The candidate has a fraction bit more: the table takes half its argument.
             uses_tanh = [slot for slot in range(t.slots) if slot * t.gate_tables + n == 2]
-            doubled, is_tanh = total, 0
+            doubled: Value = total
+            is_tanh: Value = Const(0)
             if uses_tanh:
                 is_tanh = token.at[t.preactivation[2]]
                 doubled = Mux(token.at[t.preactivation[2] - 1], total << 1, total)
@@ -157,8 +161,9 @@ class _Lane(wiring.Component):
         gate = [tables[n % t.gate_tables][0].o for n in range(GATES)]
 
         # The cell state.
-        m.submodules.c_memory = store = memory.Memory(
+        store: memory.Memory = memory.Memory(
             shape=signed(formats.c.width), depth=k.passes * k.groups, init=[])
+        m.submodules.c_memory = store
         read, write = store.read_port(), store.write_port()
         fresh = token.carry(self.fresh, 0, t.forget_product)
         m.d.comb += read.addr.eq(counter(t.forget_product - 1, k.passes * k.groups - 1))
@@ -275,7 +280,7 @@ class Drain(wiring.Component):
             "probe_h_data": Out(unsigned(lanes * formats.h.width)),
         })
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         k, t = self._cycles, self._cycles.timing
         lanes, units, groups = k.folding.lanes, k.folding.units, k.groups
@@ -345,5 +350,6 @@ class Drain(wiring.Component):
                 self.probe_c_valid[lane].eq(lane < c_count),
                 self.probe_h_valid[lane].eq(lane < h_count),
             ]
-            m.d.sync += self.saturated.eq(self.saturated | part.overflow)
+        overflow = [part.overflow for part in parts]
+        m.d.sync += self.saturated.eq(reduce(or_, overflow, self.saturated))
         return m

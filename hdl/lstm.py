@@ -1,8 +1,10 @@
 """An LSTM layer: column buffers, MAC array and drain around one sequencer."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
+import numpy as np
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,8 +13,6 @@ from hdl.buffer import Beat, ColumnBuffer, StepBuffer
 from hdl.cycles import Folding, LSTMCycles
 from hdl.drain import Drain
 from hdl.mac import MacArray, Sequencer, pack_weights
-
-import numpy as np
 
 __all__ = ["LSTMEngine", "PAGES"]
 
@@ -58,6 +58,9 @@ class LSTMEngine(wiring.Component):
         As of :class:`hdl.drain.Drain`.
     """
 
+    freed: Signal
+    freed_behind: Signal
+
     def __init__(self, layer: QuantizedLSTM, *, folding: Folding, counts: Sequence[int],
                  every_step: bool):
         self._layer = layer
@@ -93,16 +96,17 @@ class LSTMEngine(wiring.Component):
             weight_width=max(formats.w_x.width, formats.w_h.width),
             operand_width=max(formats.x.width, formats.h.width), width=layer.array.width)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         layer, k, columns = self._layer, self.cycles, self.cycles.folding.columns
         formats = layer.formats
         # The word in which h begins, and its place there.
         h_word, h_place = divmod(layer.inputs, columns)
 
-        m.submodules.x_buffer = x = StepBuffer(width=formats.x.width, columns=columns, counts=self._counts)
-        m.submodules.h_buffer = h = ColumnBuffer(width=formats.h.width, columns=columns, offset=h_place,
-                                          counts=k.counts, write_page=1)
+        m.submodules.x_buffer = x = StepBuffer(
+            width=formats.x.width, columns=columns, counts=self._counts)
+        m.submodules.h_buffer = h = ColumnBuffer(
+            width=formats.h.width, columns=columns, offset=h_place, counts=k.counts, write_page=1)
         m.submodules.sequencer = sequencer = Sequencer(passes=k.passes, words=k.words,
                                                        bubble=k.bubble)
         m.submodules.array = array = self._array()
@@ -144,7 +148,7 @@ class LSTMEngine(wiring.Component):
             array.address.eq(sequencer.address),
         ]
 
-        flags = Cat(fresh, emit, x.last)
+        flags: Value = Cat(fresh, emit, x.last)
         for _ in range(array.latency):
             delayed = Signal.like(flags, reset_less=True)
             m.d.sync += delayed.eq(flags)

@@ -1,9 +1,10 @@
 """The MAC array and the sequencer that walks it over a weight matrix."""
 
 from math import ceil, log2
+from typing import Any
 
 import numpy as np
-from amaranth.hdl import Module, Signal, signed, unsigned
+from amaranth.hdl import Module, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -72,7 +73,7 @@ class Sequencer(wiring.Component):
             "end": Out(1),
         })
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         a_pass = Signal(range(self._passes))
         rest = Signal(range(self._bubble + 1))
@@ -146,14 +147,15 @@ class MacArray(wiring.Component):
     def latency(self) -> int:
         return array_latency(self._columns)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         lanes = data.ArrayLayout(signed(self._weight_width), self._rows * self._columns)
         mask = (1 << self._weight_width) - 1
-        m.submodules.rom = rom = memory.Memory(
+        rom: memory.Memory = memory.Memory(
             shape=unsigned(lanes.size), depth=self._words,
             init=[sum((int(w) & mask) << self._weight_width * n
                       for n, w in enumerate(word.reshape(-1))) for word in self._weights])
+        m.submodules.rom = rom
         port = rom.read_port()
         m.d.comb += port.addr.eq(self.address)
 
@@ -162,7 +164,7 @@ class MacArray(wiring.Component):
         m.d.sync += [weights.eq(port.data), operands.eq(self.operands)]
 
         # One flag each for the cycles in which a word is there, from its issue on.
-        def marks(flag):
+        def marks(flag: Value) -> list[Value]:
             chain = [flag]
             for _ in range(self.latency):
                 chain.append(Signal(name=f"mark_{len(chain)}"))

@@ -1,6 +1,7 @@
 """The network as one component, with AXI4-Stream on both sides."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
@@ -41,7 +42,7 @@ class _Entrance(wiring.Component):
             "malformed": Out(1),
         })
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         beats, lanes = len(self._counts), max(self._counts)
         size = 8 * bus_bytes(self._width)
@@ -167,7 +168,7 @@ class Network(wiring.Component):
         return (sum(engine.cycles.emitted + 1 for engine in self.engines)
                 + self.head.words + self.head.latency)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.entrance = entrance = _Entrance(width=self._network.x.width,
                                                      counts=self._counts)

@@ -1,6 +1,8 @@
 """The table unit: sigmoid and tanh, one result each cycle."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -51,13 +53,13 @@ class TableUnit(wiring.Component):
     def table(self) -> SigmoidTable:
         return self._table
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         t = self._table
         magnitude_bits, remainder_bits = t.z.width - 1, t.remainder_bits
 
         # The sign and the wanted function travel beside the value.
-        def delayed(value, cycles):
+        def delayed(value: Value, cycles: int) -> Value:
             for _ in range(cycles):
                 register = Signal.like(value, reset_less=True)
                 m.d.sync += register.eq(value)
@@ -74,8 +76,9 @@ class TableUnit(wiring.Component):
         knot_bits = t.knot_fraction
         words = [int(knot) - half | int(slope) << knot_bits
                  for knot, slope in zip(t.knots, t.slopes, strict=False)]
-        m.submodules.rom = rom = memory.Memory(
+        rom: memory.Memory = memory.Memory(
             shape=unsigned(knot_bits + t.slope_bits), depth=len(words), init=words)
+        m.submodules.rom = rom
         port = rom.read_port()
         m.d.comb += port.addr.eq(magnitude[remainder_bits:])
 

@@ -1,0 +1,74 @@
+"""Sequences from an NPZ file: what a network is calibrated on, measured on and verified with."""
+
+import os
+from dataclasses import dataclass
+from zipfile import BadZipFile
+
+import numpy as np
+
+from golden.model import sequence_lengths
+
+__all__ = ["DataError", "Sequences"]
+
+
+class DataError(ValueError):
+    """A file of sequences that cannot be used."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sequences:
+    """B sequences of up to T steps.
+
+    Parameters
+    ----------
+    x : float64 array, B x T x N
+        Real numbers; shorter sequences are padded with anything.
+    lengths : int64 array, B
+        Steps of each sequence, 1 to T.
+    y : float64 array or None, B x O, or B x T x O for a network with an output at every step
+        Targets.
+    """
+
+    x: np.ndarray
+    lengths: np.ndarray
+    y: np.ndarray | None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Sequences":
+        """Read arrays ``x``, optionally ``lengths`` (all T where missing), optionally ``y``.
+
+        Raises
+        ------
+        DataError
+            If it is not such a file.
+        """
+        try:
+            with open(path, "rb") as file:
+                # A pickled object could run code; arrays of numbers need none.
+                archive = np.load(file, allow_pickle=False)
+                if not isinstance(archive, np.lib.npyio.NpzFile):
+                    raise DataError(f"{path}: must be an .npz file, not a single array")
+                arrays = {name: archive[name] for name in archive.files}
+        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+            raise DataError(f"{path}: the file cannot be read: {error.strerror}") from error
+        except DataError:
+            raise
+        except (OSError, ValueError, EOFError, BadZipFile, MemoryError) as error:
+            raise DataError(f"{path}: not an .npz file of plain arrays") from error
+        if "x" not in arrays:
+            names = ", ".join(f"'{name}'" for name in sorted(arrays))
+            raise DataError(f"{path}: must hold an array 'x', but has {names or 'none'}")
+        for name in arrays.keys() & {"x", "y"}:
+            if arrays[name].dtype.kind not in "fiu":
+                raise DataError(f"{path}: array '{name}' must hold real numbers, not "
+                                f"{arrays[name].dtype}")
+        x = arrays["x"].astype(np.float64)
+        if x.ndim != 3 or not x.size:
+            raise DataError(f"{path}: array 'x' must have the shape [sequences, steps, inputs] "
+                            f"and not be empty, not {list(x.shape)}")
+        try:
+            lengths = sequence_lengths(arrays.get("lengths"), x.shape[0], x.shape[1])
+        except ValueError as error:
+            raise DataError(f"{path}: {error}") from error
+        y = arrays.get("y")
+        return cls(x=x, lengths=lengths, y=None if y is None else y.astype(np.float64))

@@ -1,0 +1,321 @@
+"""The bit-true network: what every bit of the hardware must be.
+
+Every tensor has a format of its own. Per layer and step, with ``RS`` one rounding to nearest even
+followed by saturation, and everything inside the parentheses exact::
+
+    z_n  = RS(w_x x + w_h h + bias)         n = i, f, o in z; n = g in z.candidate
+    i, f, o = sigmoid(z_n)      g = tanh(z_g)
+    c'   = RS(f c + i g)        in c
+    u    = RS(f c + i g)        in z.candidate, from the unrounded sum
+    h    = RS(o tanh(u))        in h
+    y    = RS(w h + bias)       the dense head
+
+The binary points of ``w_x x`` and ``w_h h`` are equal by the choice of the weights' formats, so
+products add up without a shift. A sequence starts from a zero state.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from golden.activation import SigmoidTable
+from golden.fixed import SQ, UQ, Format, signed_width
+from golden.model import sequence_lengths
+from golden.simulate import Result, simulate
+
+__all__ = ["LSTMFormats", "DenseFormats", "QuantizedLSTM", "QuantizedDense", "QuantizedNetwork"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LSTMFormats:
+    """Formats of an LSTM layer: each tensor's own.
+
+    ``x`` input, ``h`` hidden state, ``c`` cell state, ``w_x`` and ``w_h`` weights, ``z`` a gate's
+    preactivation, ``gate`` the gates, ``tanh`` the candidate and tanh(c').
+
+    Raises
+    ------
+    ValueError
+        If the products of the two parts do not share their binary point.
+    """
+
+    x: SQ
+    h: SQ
+    c: SQ
+    w_x: SQ
+    w_h: SQ
+    z: SQ
+    gate: UQ
+    tanh: SQ
+
+    def __post_init__(self) -> None:
+        if self.w_x.f + self.x.f != self.w_h.f + self.h.f:
+            raise ValueError(
+                f"the products w_x x and w_h h must share their binary point, but {self.w_x} by "
+                f"{self.x} and {self.w_h} by {self.h} do not")
+
+    @property
+    def product_fraction(self) -> int:
+        """Fraction bits of the products, of their sum and of the bias."""
+        return self.w_x.f + self.x.f
+
+    @property
+    def state_fraction(self) -> int:
+        """Fraction bits of the exact sum f c + i g."""
+        return self.gate.f + max(self.c.f, self.tanh.f)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseFormats:
+    """Formats of a dense layer: ``x`` input, ``w`` weights, ``y`` output."""
+
+    x: SQ
+    w: SQ
+    y: SQ
+
+    @property
+    def product_fraction(self) -> int:
+        return self.w.f + self.x.f
+
+
+def _check_codes(name: str, codes: np.ndarray, to: Format) -> None:
+    if codes.dtype != np.int64:
+        raise TypeError(f"{name} must be an int64 array, not {codes.dtype}")
+    if codes.size and (codes.min() < to.min or codes.max() > to.max):
+        raise ValueError(f"{name} must lie in {to}, {to.min} to {to.max}, but reach from "
+                         f"{codes.min()} to {codes.max()}")
+
+
+def _interval(parts: list[tuple[np.ndarray, Format]], bias: np.ndarray | None) -> SQ:
+    """The narrowest integer format that holds every sum of every row, partial sums included."""
+    low = high = np.zeros(parts[0][0].shape[0], dtype=object)
+    for w, operand in parts:
+        w = w.astype(object)
+        positive, negative = np.maximum(w, 0).sum(axis=1), np.minimum(w, 0).sum(axis=1)
+        high = high + positive * operand.max + negative * operand.min
+        low = low + positive * operand.min + negative * operand.max
+    if bias is not None:
+        low, high = low + bias, high + bias
+    return SQ(signed_width(int(low.min()), int(high.max())), 0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QuantizedLSTM:
+    """An LSTM layer in integer codes.
+
+    Parameters
+    ----------
+    formats : LSTMFormats
+    w_x : int64 array, 4 H x N
+        Rows in the gate order i, f, g, o.
+    w_h : int64 array, 4 H x H
+    bias : int64 array, 4 H
+        With ``formats.product_fraction`` fraction bits.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a shape, a weight or a format of the activations is not allowed.
+
+    Attributes
+    ----------
+    table : SigmoidTable
+    array : SQ
+        What the MAC array's accumulator must hold: every sum of products without the bias.
+    accumulator : SQ
+        What the sum with the bias must hold. Both are bounds over all inputs, from the weights.
+    """
+
+    formats: LSTMFormats
+    w_x: np.ndarray
+    w_h: np.ndarray
+    bias: np.ndarray
+
+    def __post_init__(self) -> None:
+        rows, hidden = self.w_h.shape
+        if rows != 4 * hidden or self.w_x.shape[0] != rows or self.bias.shape != (rows,):
+            raise ValueError(f"LSTM shapes must be 4H x N, 4H x H and 4H, not {self.w_x.shape}, "
+                             f"{self.w_h.shape} and {self.bias.shape}")
+        _check_codes("LSTM weights w_x", self.w_x, self.formats.w_x)
+        _check_codes("LSTM weights w_h", self.w_h, self.formats.w_h)
+        _ = self.table  # refuses formats in which a gate is never exactly 0 or 1
+
+    @property
+    def inputs(self) -> int:
+        return self.w_x.shape[1]
+
+    @property
+    def hidden(self) -> int:
+        return self.w_h.shape[1]
+
+    @cached_property
+    def table(self) -> SigmoidTable:
+        return SigmoidTable(z=self.formats.z, gate=self.formats.gate, tanh=self.formats.tanh)
+
+    @cached_property
+    def array(self) -> SQ:
+        return _interval([(self.w_x, self.formats.x), (self.w_h, self.formats.h)], None)
+
+    @cached_property
+    def accumulator(self) -> SQ:
+        return _interval([(self.w_x, self.formats.x), (self.w_h, self.formats.h)], self.bias)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QuantizedDense:
+    """A dense layer in integer codes.
+
+    Parameters
+    ----------
+    formats : DenseFormats
+    w : int64 array, O x H
+    bias : int64 array, O
+        With ``formats.product_fraction`` fraction bits.
+
+    Attributes
+    ----------
+    array, accumulator : SQ
+        As in :class:`QuantizedLSTM`.
+    """
+
+    formats: DenseFormats
+    w: np.ndarray
+    bias: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.w.ndim != 2 or self.bias.shape != self.w.shape[:1]:
+            raise ValueError(f"dense shapes must be O x H and O, not {self.w.shape} and "
+                             f"{self.bias.shape}")
+        _check_codes("dense weights", self.w, self.formats.w)
+
+    @property
+    def inputs(self) -> int:
+        return self.w.shape[1]
+
+    @property
+    def outputs(self) -> int:
+        return self.w.shape[0]
+
+    @cached_property
+    def array(self) -> SQ:
+        return _interval([(self.w, self.formats.x)], None)
+
+    @cached_property
+    def accumulator(self) -> SQ:
+        return _interval([(self.w, self.formats.x)], self.bias)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QuantizedNetwork:
+    """A stack of LSTM layers and an optional dense head, in integer codes.
+
+    Parameters
+    ----------
+    layers : tuple of QuantizedLSTM
+        Each layer's ``x`` format is the ``h`` format of the one before.
+    head : QuantizedDense or None
+        Without a head the last layer's hidden state is the output.
+    every_step : bool
+        Whether there is an output at every step, or at the last of each sequence only.
+    """
+
+    layers: tuple[QuantizedLSTM, ...]
+    head: QuantizedDense | None
+    every_step: bool
+
+    @property
+    def inputs(self) -> int:
+        return self.layers[0].inputs
+
+    @property
+    def outputs(self) -> int:
+        return self.head.outputs if self.head else self.layers[-1].hidden
+
+    @property
+    def x(self) -> SQ:
+        """Format of the input."""
+        return self.layers[0].formats.x
+
+    @property
+    def y(self) -> SQ:
+        """Format of the output."""
+        return self.head.formats.y if self.head else self.layers[-1].formats.h
+
+    @property
+    def saturating(self) -> tuple[str, ...]:
+        """Names of the tensors that can saturate, in the order of the data flow."""
+        names = [f"lstm{number}.{name}" for number in range(len(self.layers)) for name in "zuch"]
+        return (*names, "dense.y") if self.head else tuple(names)
+
+    def run(self, x: ArrayLike, lengths: ArrayLike | None = None, *, trace: bool = False
+            ) -> Result:
+        """Run the network on input codes.
+
+        Parameters
+        ----------
+        x : array_like of integers, B x T x N
+            Codes in the format :attr:`x`; shorter sequences are padded with anything.
+        lengths : array_like of integers, B, optional
+            Steps of each sequence, 1 to T; by default all have T.
+        trace : bool
+            Whether to return every intermediate too; that takes some 12 H codes a step and layer.
+
+        Returns
+        -------
+        Result
+
+        Raises
+        ------
+        ValueError
+            If the shape, a length or a code is not allowed, or a sum may outgrow what float64
+            holds exactly.
+        """
+        codes = np.asarray(x)
+        if codes.dtype.kind not in "iu":
+            raise ValueError(f"input codes must be integers, not {codes.dtype}")
+        steps, valid = self._steps(codes, lengths)
+        codes = np.where(valid, codes, 0)
+        if codes.min() < self.x.min or codes.max() > self.x.max:
+            raise ValueError(f"input codes must lie in {self.x}, {self.x.min} to {self.x.max}, "
+                             f"but reach from {codes.min()} to {codes.max()}")
+        return simulate(self, codes.astype(np.int64), steps, trace)
+
+    def run_real(self, x: ArrayLike, lengths: ArrayLike | None = None, *, trace: bool = False
+                 ) -> Result:
+        """Quantise real numbers and run the network on them.
+
+        Parameters
+        ----------
+        x : array_like, B x T x N
+            Real numbers; infinity saturates, as any number outside the format :attr:`x` does.
+        lengths, trace
+            As for :meth:`run`.
+
+        Returns
+        -------
+        Result
+            ``saturated["x"]`` counts the inputs outside the format, and ``real`` has the outputs
+            as real numbers.
+
+        Raises
+        ------
+        ValueError
+            As for :meth:`run`, or if an input is not a number.
+        """
+        real = np.asarray(x)
+        if real.dtype.kind not in "iuf":
+            raise ValueError(f"input must be real numbers, not {real.dtype}")
+        steps, valid = self._steps(real, lengths)
+        codes, saturated = self.x.quantize(np.where(valid, real, 0))
+        result = simulate(self, codes, steps, trace)
+        return replace(result, saturated={"x": saturated, **result.saturated})
+
+    def _steps(self, x: np.ndarray, lengths: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+        """The lengths of the sequences, and which steps belong to them, B x T x 1."""
+        if x.ndim != 3 or x.shape[2] != self.inputs or not x.size:
+            raise ValueError(f"input must have the shape B x T x {self.inputs} and not be empty, "
+                             f"not {' x '.join(map(str, x.shape)) or 'a single number'}")
+        steps = sequence_lengths(lengths, x.shape[0], x.shape[1])
+        return steps, (np.arange(x.shape[1]) < steps[:, None])[:, :, None]

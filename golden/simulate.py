@@ -1,0 +1,346 @@
+"""The bit-true network over whole batches, at the speed of float64 BLAS.
+
+Integers live in float64, which is exact for them up to 2**53; every bound is checked before the
+first step. Three things make it fast:
+
+- A tensor of a step lies as one row per unit and one column per sequence, so that a gate is a
+  contiguous slice, and all that a step computes lands in buffers made beforehand.
+- A table unit, folding, interpolation, rounding and tails included, is one gather from an array
+  over all input codes. The array stops where the function has become constant, since the gather
+  clips its index anyway, and the shift from code to index rides on the bias.
+- Sequences are sorted by length, longest first: those still running are always the first columns,
+  so padding is neither computed nor counted, and a final hidden state stays where it is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from golden.activation import SigmoidTable
+from golden.fixed import SQ, Format
+
+if TYPE_CHECKING:
+    from golden.quantized import QuantizedDense, QuantizedLSTM, QuantizedNetwork
+
+__all__ = ["LSTMCodes", "Result", "simulate"]
+
+# Sequences computed together. The buffers of 128 units then just fit a core's caches; more only
+# takes memory, fewer leave the calls' overhead uncovered.
+BLOCK = 256
+
+EXACT_BITS = 53
+
+# Takes the name and the codes of an intermediate, one row per unit, one column per sequence.
+Record = Callable[[str, np.ndarray], None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LSTMCodes:
+    """Every intermediate of an LSTM layer over B sequences of T steps: int64 codes.
+
+    All have the shape B x T x H except ``x``, B x T x N, and ``z``, B x T x 4H with the gates in
+    the order i, f, g, o. Zero beyond the end of a sequence.
+
+    Parameters
+    ----------
+    x : in the layer's ``x`` format
+    z : i, f and o in ``z``, g in ``z.candidate``
+    i, f, o : in ``gate``
+    g : in ``tanh``
+    u : the argument of tanh(c'), in ``z.candidate``
+    c : in ``c``
+    h : in ``h``
+    """
+
+    x: np.ndarray
+    z: np.ndarray
+    i: np.ndarray
+    f: np.ndarray
+    g: np.ndarray
+    o: np.ndarray
+    u: np.ndarray
+    c: np.ndarray
+    h: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Result:
+    """What a run of the bit-true network gave.
+
+    Parameters
+    ----------
+    y : int64 array, B x O, or B x T x O with an output at every step
+        Output codes; zero beyond the end of a sequence.
+    format : Format
+        Of the output codes.
+    saturated : dict
+        How many values of each tensor lay outside its format, steps beyond the end of a sequence
+        left out; keys as in ``QuantizedNetwork.saturating``, and ``"x"`` where the run quantised
+        its input.
+    layers : tuple of LSTMCodes or None
+        The intermediates, where they were asked for.
+    """
+
+    y: np.ndarray
+    format: Format
+    saturated: dict[str, int]
+    layers: tuple[LSTMCodes, ...] | None
+
+    @property
+    def real(self) -> np.ndarray:
+        """The outputs as real numbers, float64."""
+        return self.format.to_real(self.y)
+
+
+@dataclass(frozen=True, eq=False)
+class _Lookup:
+    """A function of an integer code as an array: ``values[clip(code + offset)]``."""
+
+    values: np.ndarray
+    offset: int
+
+    @classmethod
+    def over(cls, function: Callable[[np.ndarray], np.ndarray], argument: SQ, ulp: float
+             ) -> "_Lookup":
+        right = function(np.arange(argument.max + 1))
+        tail = int(np.searchsorted(right, right[-1]))
+        # The offset is added before rounding: an even one leaves a tie's even neighbour even.
+        offset = tail + (tail & 1)
+        return cls(function(np.arange(-offset, tail + 1)) * ulp, offset)
+
+
+@lru_cache(maxsize=4)
+def _lookups(table: SigmoidTable) -> tuple[_Lookup, _Lookup]:
+    """The sigmoid over ``z`` and the tanh over ``candidate``, both giving real numbers."""
+    return (_Lookup.over(table.sigmoid, table.z, table.gate.ulp),
+            _Lookup.over(table.tanh_of, table.candidate, table.tanh.ulp))
+
+
+def _check_exact(name: str, bound: int) -> None:
+    """Refuse sums that float64 may round; ``bound`` is the largest magnitude in the lowest bit."""
+    if bound > 1 << EXACT_BITS:
+        raise ValueError(f"{name} reaches {bound.bit_length()} bits, but float64 is exact for "
+                         f"integers of {EXACT_BITS} bits at most")
+
+
+def _reach(layer: "QuantizedLSTM | QuantizedDense") -> int:
+    """The largest magnitude of any partial sum of a matrix product, in its lowest bit."""
+    return max(-layer.array.min, -layer.accumulator.min)
+
+
+def _outside(values: np.ndarray, low: int, high: int) -> int:
+    """How many values lie outside ``low`` to ``high``."""
+    # Mostly none does, and two reductions say so faster than comparing each.
+    if values.min() >= low and values.max() <= high:
+        return 0
+    return int(np.count_nonzero(values < low) + np.count_nonzero(values > high))
+
+
+class _LSTM:
+    """One LSTM layer stepping ``batch`` sequences at most.
+
+    Gates are kept in the order i, f, o, g: those with a sigmoid together.
+    """
+
+    def __init__(self, layer: "QuantizedLSTM", batch: int, name: str) -> None:
+        formats = layer.formats
+        z, c = formats.z, formats.c
+        candidate = layer.table.candidate
+        product, state = formats.product_fraction, formats.state_fraction
+
+        finest = max(product, candidate.f)
+        _check_exact(f"the sum at {name}.z",
+                     (_reach(layer) << finest - product) + (-z.min << finest - z.f))
+        finest = max(state, candidate.f)
+        _check_exact(f"the sum at {name}.c",
+                     (-c.min << finest - c.f) + (1 << finest) + (-candidate.min
+                                                                 << finest - candidate.f))
+
+        self._sigmoid, self._tanh = _lookups(layer.table)
+        hidden = self._hidden = layer.hidden
+        self._inputs, self._formats, self._candidate = layer.inputs, formats, candidate
+        order = np.r_[:2 * hidden, 3 * hidden:4 * hidden, 2 * hidden:3 * hidden]
+        weights = np.concatenate([layer.w_x, layer.w_h, layer.bias[:, None]], axis=1)[order]
+        # In units of an ulp of z, and of the candidate's, which is half as large.
+        self._weights = weights * 2.0 ** (z.f - product)
+        self._weights[3 * hidden:] *= 2.0
+        self._weights[:3 * hidden, -1] += self._sigmoid.offset
+        self._weights[3 * hidden:, -1] += self._tanh.offset
+
+        # Columns of the weights: x, h and a one for the bias.
+        self._operand = np.zeros((layer.inputs + hidden + 1, batch))
+        self._cell = np.zeros((hidden, batch))
+        self._sums, self._values = np.empty((2, 4 * hidden * batch))
+        self._indices = np.empty(4 * hidden * batch, dtype=np.int64)
+        self.saturated = dict.fromkeys("zuch", 0)
+
+    def start(self) -> None:
+        """Set the state of all sequences to zero."""
+        self._operand[:-1] = 0
+        self._operand[-1] = 1
+        self._cell[:] = 0
+
+    def keep(self, count: int) -> None:
+        """From now on step the first ``count`` sequences only; the others stay as they are."""
+        hidden, shape = self._hidden, (4 * self._hidden, count)
+        self._v = self._operand[:, :count]
+        self.x = self._v[:self._inputs]
+        self.h = self._v[self._inputs:-1]
+        self._c = self._cell[:, :count]
+        self._z = self._sums[:4 * hidden * count].reshape(shape)
+        self._index = self._indices[:4 * hidden * count].reshape(shape)
+        self._a = self._values[:4 * hidden * count].reshape(shape)
+        self._i, self._f, self._o, self._g = np.split(self._a, 4)
+
+    def step(self, record: Record | None) -> None:
+        """Go one step with the input in ``x``; leaves the new hidden state in ``h``.
+
+        ``record`` gets every intermediate.
+        """
+        formats, candidate, sigmoid, tanh = (
+            self._formats, self._candidate, self._sigmoid, self._tanh)
+        hidden, gates = self._hidden, 3 * self._hidden
+        i, f, g, o, c, h = self._i, self._f, self._g, self._o, self._c, self.h
+        z, index, values = self._z, self._index, self._a
+
+        np.matmul(self._weights, self._v, out=z)
+        np.rint(z, out=z)
+        for rows, lookup in ((slice(gates), sigmoid), (slice(gates, None), tanh)):
+            self.saturated["z"] += _outside(z[rows], formats.z.min + lookup.offset,
+                                            formats.z.max + lookup.offset)
+        np.copyto(index, z, casting="unsafe")
+        np.take(sigmoid.values, index[:gates], mode="clip", out=values[:gates])
+        np.take(tanh.values, index[gates:], mode="clip", out=g)
+        if record:
+            record("x", self.x)
+            codes = np.concatenate([z[:2 * hidden] - sigmoid.offset, z[gates:] - tanh.offset,
+                                    z[2 * hidden:gates] - sigmoid.offset])
+            record("z", np.clip(codes, formats.z.min, formats.z.max))
+            for name, gate in (("i", i), ("f", f), ("o", o)):
+                record(name, gate * 2.0**formats.gate.f)
+            record("g", g * 2.0**formats.tanh.f)
+
+        # The exact sum f c + i g, in units of an ulp of c.
+        np.multiply(i, g, out=g)
+        np.multiply(g, 2.0**formats.c.f, out=g)
+        np.multiply(f, c, out=f)
+        total = np.add(f, g, out=f)
+
+        u = np.multiply(total, 2.0 ** (candidate.f - formats.c.f), out=g)
+        np.add(u, tanh.offset, out=u)
+        np.rint(u, out=u)
+        self.saturated["u"] += _outside(u, candidate.min + tanh.offset,
+                                        candidate.max + tanh.offset)
+        if record:
+            record("u", np.clip(u - tanh.offset, candidate.min, candidate.max))
+        np.copyto(index[:hidden], u, casting="unsafe")
+        np.take(tanh.values, index[:hidden], mode="clip", out=i)
+
+        self._settle("c", total, formats.c, c)
+        np.multiply(o, i, out=o)
+        np.multiply(o, 2.0**formats.h.f, out=o)
+        self._settle("h", o, formats.h, h)
+        if record:
+            record("c", c)
+            record("h", h)
+
+    def _settle(self, name: str, exact: np.ndarray, to: Format, state: np.ndarray) -> None:
+        """Round, count what saturates, and write the new state; ``exact`` is lost."""
+        np.rint(exact, out=exact)
+        self.saturated[name] += _outside(exact, to.min, to.max)
+        np.clip(exact, to.min, to.max, out=state)
+
+
+class _Dense:
+    """The dense head."""
+
+    def __init__(self, layer: "QuantizedDense") -> None:
+        _check_exact("the sum at dense.y", _reach(layer))
+        weights = np.concatenate([layer.w, layer.bias[:, None]], axis=1)
+        self._weights = weights * 2.0 ** (layer.formats.y.f - layer.formats.product_fraction)
+        self._format = layer.formats.y
+        self.saturated = 0
+
+    def run(self, h: np.ndarray) -> np.ndarray:
+        """Map codes, one column per sequence, to output codes."""
+        y = np.rint(self._weights[:, :-1] @ h + self._weights[:, -1:])
+        self.saturated += _outside(y, self._format.min, self._format.max)
+        return np.clip(y, self._format.min, self._format.max)
+
+
+def _recorder(trace: dict[str, np.ndarray], rows: np.ndarray, t: int) -> Record:
+    """Put the codes of step ``t``, one column for each of ``rows``, into a layer's trace."""
+    def record(name: str, codes: np.ndarray) -> None:
+        trace[name][rows, t] = codes.T
+    return record
+
+
+def simulate(network: "QuantizedNetwork", x: np.ndarray, lengths: np.ndarray, trace: bool
+             ) -> Result:
+    """Run the network; :meth:`golden.quantized.QuantizedNetwork.run` checks its input first.
+
+    Parameters
+    ----------
+    network : QuantizedNetwork
+    x : int64 array, B x T x N
+        Input codes.
+    lengths : int64 array, B
+        Steps of each sequence.
+    trace : bool
+        Whether to return every intermediate.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    ValueError
+        If a sum may outgrow what float64 holds exactly.
+    """
+    count, steps, _ = x.shape
+    block = min(count, BLOCK)
+    layers = [_LSTM(layer, block, f"lstm{number}") for number, layer in enumerate(network.layers)]
+    head = _Dense(network.head) if network.head else None
+    shape = (count, steps, network.outputs) if network.every_step else (count, network.outputs)
+    y = np.zeros(shape, dtype=np.int64)
+    traces = [
+        {field.name: np.zeros((count, steps, width), dtype=np.int64)
+         for field in fields(LSTMCodes)
+         for width in [{"x": layer.inputs, "z": 4 * layer.hidden}.get(field.name, layer.hidden)]}
+        for layer in network.layers if trace]
+
+    order = np.argsort(-lengths, kind="stable")
+    for first in range(0, count, block):
+        rows = order[first:first + block]
+        columns = np.ascontiguousarray(x[rows].transpose(1, 2, 0), dtype=np.float64)
+        running = np.searchsorted(-lengths[rows], -np.arange(lengths[rows[0]])).tolist()
+        for layer in layers:
+            layer.start()
+        active = -1
+        for t, now in enumerate(running):
+            if now != active:
+                active = now
+                for layer in layers:
+                    layer.keep(active)
+            h = columns[t, :, :active]
+            for number, layer in enumerate(layers):
+                layer.x[:] = h
+                layer.step(_recorder(traces[number], rows[:active], t) if trace else None)
+                h = layer.h
+            if network.every_step:
+                y[rows[:active], t] = (head.run(h) if head else h).T
+        if not network.every_step:
+            layers[-1].keep(len(rows))
+            h = layers[-1].h
+            y[rows] = (head.run(h) if head else h).T
+
+    saturated = {f"lstm{number}.{name}": value for number, layer in enumerate(layers)
+                 for name, value in layer.saturated.items()}
+    if head:
+        saturated["dense.y"] = head.saturated
+    return Result(y=y, format=network.y, saturated=saturated,
+                  layers=tuple(LSTMCodes(**codes) for codes in traces) if trace else None)

@@ -1,0 +1,63 @@
+"""Random quantised networks, with formats and numbers that reach into every corner."""
+
+import numpy as np
+
+from golden.fixed import SQ, UQ, Format
+from golden.quantized import (
+    DenseFormats,
+    LSTMFormats,
+    QuantizedDense,
+    QuantizedLSTM,
+    QuantizedNetwork,
+)
+
+__all__ = ["FORMATS", "STANDARD", "random_codes", "random_network"]
+
+STANDARD = LSTMFormats(x=SQ(1, 15), h=SQ(1, 15), c=SQ(4, 12), w_x=SQ(3, 13), w_h=SQ(3, 13),
+                       z=SQ(5, 15), gate=UQ(1, 15), tanh=SQ(2, 14))
+
+# Each differs from the others in which binary points lie above which.
+FORMATS = {
+    "16 bits": STANDARD,
+    "8 bits": LSTMFormats(x=SQ(2, 6), h=SQ(1, 7), c=SQ(3, 5), w_x=SQ(2, 6), w_h=SQ(3, 5),
+                          z=SQ(4, 7), gate=UQ(1, 7), tanh=SQ(2, 6)),
+    "tanh as fine as the gates": LSTMFormats(
+        x=SQ(1, 9), h=SQ(1, 9), c=SQ(5, 9), w_x=SQ(4, 8), w_h=SQ(4, 8),
+        z=SQ(5, 6), gate=UQ(1, 9), tanh=SQ(2, 9)),
+    "products coarser than z": LSTMFormats(
+        x=SQ(1, 3), h=SQ(1, 4), c=SQ(4, 4), w_x=SQ(4, 3), w_h=SQ(5, 2),
+        z=SQ(5, 11), gate=UQ(1, 9), tanh=SQ(2, 7)),
+    "c finer than the candidate": LSTMFormats(
+        x=SQ(1, 7), h=SQ(0, 10), c=SQ(2, 16), w_x=SQ(4, 12), w_h=SQ(4, 9),
+        z=SQ(5, 4), gate=UQ(1, 8), tanh=SQ(2, 7)),
+}
+
+
+def random_codes(rng: np.random.Generator, to: Format, shape: tuple[int, ...],
+                 size: float = 1.0) -> np.ndarray:
+    """Codes of ``to`` up to ``size`` of its range, with its extremes among them."""
+    codes = rng.integers(int(to.min * size), int(to.max * size), shape, endpoint=True)
+    return np.where(rng.random(shape) < 0.1, rng.choice([to.min, to.max], shape), codes)
+
+
+def random_network(rng: np.random.Generator, formats: LSTMFormats, inputs: int,
+                   hidden: tuple[int, ...], outputs: int | None, *, every_step: bool,
+                   size: float = 1.0) -> QuantizedNetwork:
+    layers: list[QuantizedLSTM] = []
+    for units in hidden:
+        own = formats if not layers else LSTMFormats(
+            x=formats.h, h=formats.h, c=formats.c, w_x=formats.w_h, w_h=formats.w_h, z=formats.z,
+            gate=formats.gate, tanh=formats.tanh)
+        columns = layers[-1].hidden if layers else inputs
+        limit = 4 << own.product_fraction
+        layers.append(QuantizedLSTM(
+            formats=own, w_x=random_codes(rng, own.w_x, (4 * units, columns), size),
+            w_h=random_codes(rng, own.w_h, (4 * units, units), size),
+            bias=rng.integers(-limit, limit, 4 * units)))
+    head = None
+    if outputs:
+        dense = DenseFormats(x=formats.h, w=SQ(2, 9), y=SQ(3, 8))
+        limit = 1 << dense.product_fraction
+        head = QuantizedDense(formats=dense, w=random_codes(rng, dense.w, (outputs, hidden[-1])),
+                              bias=rng.integers(-limit, limit, outputs))
+    return QuantizedNetwork(layers=tuple(layers), head=head, every_step=every_step)

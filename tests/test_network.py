@@ -1,0 +1,174 @@
+"""The hardware in Amaranth's simulator against the bit-true network: bits and cycles."""
+
+import re
+
+import numpy as np
+import pytest
+
+from golden.quantized import QuantizedNetwork
+from hdl.cycles import DenseFolding, Folding
+from hdl.network import Network
+from tests.networks import FORMATS, STANDARD, random_codes, random_network
+from tests.streams import pack, run_network
+
+# Inputs, hidden units of each layer, outputs, units and columns in parallel.
+SHAPES = {
+    "smallest": (1, (1,), 1, 1, 1),
+    "one row": (2, (4,), 1, 1, 1),
+    "one unit, two columns": (3, (5,), 2, 1, 2),
+    "all units": (1, (6,), 1, 6, 1),
+    "fully parallel": (2, (4,), 3, 4, 6),
+    "all columns": (3, (4,), 1, 1, 7),
+    "nothing divides": (3, (7,), 2, 2, 3),
+    "several lanes": (5, (6,), 2, 4, 4),
+    "lanes and passes": (1, (11,), 1, 5, 6),
+    "more columns than inputs": (2, (5,), 1, 2, 4),
+    "many inputs": (13, (3,), 1, 2, 4),
+    "wide head": (1, (3,), 7, 1, 1),
+    "stack": (2, (5, 3), 1, 2, 2),
+    "stack of three": (1, (3, 4, 2), 2, 1, 1),
+}
+
+
+def folded(network: QuantizedNetwork, units: int, columns: int) -> list[Folding]:
+    return [Folding.choose(layer.inputs, layer.hidden, units=min(units, layer.hidden),
+                           columns=min(columns, layer.inputs + layer.hidden))
+            for layer in network.layers]
+
+
+def expected_words(network: QuantizedNetwork, sequences: list[np.ndarray]
+                   ) -> list[tuple[list[int], bool]]:
+    words = []
+    for x in sequences:
+        y = network.run(x[None]).y[0]
+        steps = y.tolist() if network.every_step else [y.tolist()]
+        words += [(step, n == len(steps) - 1) for n, step in enumerate(steps)]
+    return words
+
+
+def random_sequences(rng: np.random.Generator, network: QuantizedNetwork, *steps: int
+                     ) -> list[np.ndarray]:
+    return [random_codes(rng, network.x, (count, network.inputs)) for count in steps]
+
+
+@pytest.mark.parametrize(("every_step", "stall"), [(True, 0), (False, 0.5)])
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_bit(name: str, every_step: bool, stall: float) -> None:
+    """Sequences of length 1 among others, back to back; the flags tell what golden counted."""
+    inputs, hidden, outputs, units, columns = SHAPES[name]
+    rng = np.random.default_rng(1)
+    network = random_network(rng, FORMATS["8 bits"], inputs, hidden, outputs,
+                             every_step=every_step, size=0.5)
+    sequences = random_sequences(rng, network, 3, 1, 1, 4, 6, 1)
+    dut = Network(network, foldings=folded(network, units, columns))
+    words = expected_words(network, sequences)
+    seen = run_network(dut, sequences, outputs=len(words), stall=stall)
+    assert seen.words == words
+    counts = {name: sum(network.run(x[None]).saturated[name] for x in sequences)
+              for name in network.saturating}
+    assert dut.saturation == list(network.saturating)
+    assert [seen.saturated >> bit & 1 for bit in range(len(dut.saturation))] == [
+        int(counts[name] > 0) for name in dut.saturation]
+    assert seen.malformed == 0
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format(name: str) -> None:
+    rng = np.random.default_rng(2)
+    network = random_network(rng, FORMATS[name], 2, (3,), 2, every_step=True, size=0.3)
+    sequences = random_sequences(rng, network, 5, 8)
+    dut = Network(network, foldings=folded(network, 2, 2))
+    words = expected_words(network, sequences)
+    assert run_network(dut, sequences, outputs=len(words)).words == words
+
+
+@pytest.mark.parametrize(("units", "columns", "lanes", "interval"), [
+    (1, 1, 1, 1), (1, 1, 1, 3), (1, 1, 1, 12), (3, 2, 3, 2), (6, 2, 6, 5), (2, 4, 2, 1)])
+def test_every_drain(units: int, columns: int, lanes: int, interval: int) -> None:
+    """A drain faster than it must be gives the same bits."""
+    rng = np.random.default_rng(3)
+    network = random_network(rng, STANDARD, 6, (6,), 1, every_step=True, size=0.3)
+    sequences = random_sequences(rng, network, 4, 1, 2)
+    dut = Network(network, foldings=[
+        Folding(units=units, columns=columns, lanes=lanes, interval=interval)])
+    words = expected_words(network, sequences)
+    assert run_network(dut, sequences, outputs=len(words), stall=0.3).words == words
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_cycles_of_a_step(name: str) -> None:
+    """In steady state a step takes exactly what the model says, sequences back to back."""
+    inputs, hidden, outputs, units, columns = SHAPES[name]
+    rng = np.random.default_rng(4)
+    network = random_network(rng, FORMATS["8 bits"], inputs, hidden, outputs, every_step=True,
+                             size=0.5)
+    dut = Network(network, foldings=folded(network, units, columns))
+    sequences = random_sequences(rng, network, 6, 1, 5)
+    seen = run_network(dut, sequences, outputs=12)
+    distances = np.diff(seen.given)
+    assert set(distances[3:].tolist()) == {dut.step}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_latency(name: str) -> None:
+    """From a step's last input beat to its first output beat on an idle network."""
+    inputs, hidden, outputs, units, columns = SHAPES[name]
+    rng = np.random.default_rng(5)
+    network = random_network(rng, FORMATS["8 bits"], inputs, hidden, outputs, every_step=True,
+                             size=0.5)
+    dut = Network(network, foldings=folded(network, units, columns))
+    seen = run_network(dut, random_sequences(rng, network, 1), outputs=1)
+    assert seen.given[0] - seen.taken[0] == dut.latency
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 7, 12, 13, 14, 25])
+def test_reset(after: int) -> None:
+    """Nothing from before a reset, wherever it comes, shows after it."""
+    rng = np.random.default_rng(6)
+    network = random_network(rng, FORMATS["8 bits"], 3, (5,), 2, every_step=True, size=0.5)
+    dut = Network(network, foldings=folded(network, 2, 2))
+    sequences = random_sequences(rng, network, 5, 2, 6)
+    words = expected_words(network, sequences)
+    seen = run_network(dut, sequences, outputs=len(words), reset_after=after, stall=0.2)
+    assert seen.words == words
+
+
+@pytest.mark.parametrize(("cut", "stall"), [(0, 0), (1, 0), (2, 0.5), (4, 0)])
+def test_tlast_within_a_step(cut: int, stall: float) -> None:
+    """The step is filled up with zeros, the flag is set, and the next sequence is unharmed."""
+    rng = np.random.default_rng(7)
+    network = random_network(rng, FORMATS["8 bits"], 3, (4,), 1, every_step=True, size=0.5)
+    dut = Network(network, foldings=folded(network, 1, 1))
+    first, second = random_sequences(rng, network, 2, 3)
+    beats = [(word, False) for step in first for word in pack(step, 1, 8)][:cut + 1]
+    beats[-1] = (beats[-1][0], True)
+    beats += [(word, t == 2 and n == 2) for t, step in enumerate(second)
+              for n, word in enumerate(pack(step, 1, 8))]
+    short = first.copy().reshape(-1)
+    short[cut + 1:] = 0
+    short = short.reshape(first.shape)[:cut // 3 + 1]
+    words = expected_words(network, [short, second])
+    seen = run_network(dut, [], beats=beats, outputs=len(words), stall=stall)
+    assert seen.words == words
+    assert seen.malformed == int(cut % 3 != 2)
+
+
+def test_head_folding() -> None:
+    """A head of any folding gives the same words."""
+    rng = np.random.default_rng(8)
+    network = random_network(rng, FORMATS["8 bits"], 2, (5,), 3, every_step=True, size=0.5)
+    sequences = random_sequences(rng, network, 3, 2)
+    words = expected_words(network, sequences)
+    for rows, columns in [(1, 1), (2, 1), (3, 5), (2, 3)]:
+        dut = Network(network, foldings=folded(network, 2, 3),
+                      head_folding=DenseFolding(rows=rows, columns=columns))
+        assert dut.out_lanes == rows
+        assert run_network(dut, sequences, outputs=len(words), stall=0.3).words == words
+
+
+def test_wrong_arguments() -> None:
+    rng = np.random.default_rng(9)
+    network = random_network(rng, FORMATS["8 bits"], 2, (5,), 3, every_step=True)
+    text = "foldings must be as many as LSTM layers, 1, not 0"
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        Network(network, foldings=[])
