@@ -69,6 +69,7 @@ def run_network(dut: Network, sequences: list[np.ndarray], *, outputs: int, stal
                  for x in sequences for t, step in enumerate(x) for last in [t == len(x) - 1]
                  for n, word in enumerate(pack(step, lanes, size))]
     cycle = 0
+    vector: list[int] = []
 
     reset = Signal()
     simulator = Simulator(ResetInserter(reset)(dut))
@@ -92,14 +93,13 @@ def run_network(dut: Network, sequences: list[np.ndarray], *, outputs: int, stal
             ctx.set(reset, 1)
             await ctx.tick()
             ctx.set(reset, 0)
-            seen.words.clear()
-            seen.taken.clear()
-            seen.given.clear()
+            for before in (seen.words, seen.taken, seen.given, vector):
+                before.clear()
         await feed(beats)
 
     async def sink(ctx):
         nonlocal cycle
-        size, vector, idle = 8 * dut.out_bytes, [], 0
+        size, idle = 8 * dut.out_bytes, 0
         while idle < 300:
             ctx.set(dut.m_axis_tready, rng.random() >= stall)
             _, _, valid, ready, word, last = await ctx.tick().sample(
@@ -112,8 +112,8 @@ def run_network(dut: Network, sequences: list[np.ndarray], *, outputs: int, stal
                     code = word >> lane * size & (1 << size) - 1
                     vector.append(code - (code >> size - 1 << size))
                 if len(vector) == dut.network.outputs:
-                    seen.words.append((vector, bool(last)))
-                    vector = []
+                    seen.words.append((vector.copy(), bool(last)))
+                    vector.clear()
             idle = idle + 1 if len(seen.words) >= outputs else 0
             assert cycle < limit, f"only {len(seen.words)} of {outputs} vectors came"
         seen.saturated = ctx.get(dut.saturated)

@@ -5,6 +5,9 @@ import re
 import numpy as np
 import pytest
 
+from golden.calibrate import quantize
+from golden.model import LSTM, Dense
+from golden.model import Network as FloatNetwork
 from golden.quantized import QuantizedNetwork
 from hdl.cycles import DenseFolding, Folding
 from hdl.network import Network
@@ -78,6 +81,26 @@ def test_every_format(name: str) -> None:
     network = random_network(rng, FORMATS[name], 2, (3,), 2, every_step=True, size=0.3)
     sequences = random_sequences(rng, network, 5, 8)
     dut = Network(network, foldings=folded(network, 2, 2))
+    words = expected_words(network, sequences)
+    assert run_network(dut, sequences, outputs=len(words)).words == words
+
+
+@pytest.mark.parametrize(("bits", "inputs_to", "weights_to", "recurrent_to"), [
+    (8, 1, 1, 1), (16, 1e-3, 1, 1), (18, 200, 0.01, 1), (12, 1, 50, 0.1), (16, 1, 1e-3, 5)])
+def test_calibrated(bits: int, inputs_to: float, weights_to: float, recurrent_to: float) -> None:
+    """Formats as calibration picks them for odd scales: narrow ones, binary points outside."""
+    rng = np.random.default_rng(10)
+    hidden = 3
+    model = FloatNetwork(
+        layers=(LSTM(w_x=rng.uniform(-weights_to, weights_to, (4 * hidden, 2)),
+                     w_h=rng.uniform(-recurrent_to, recurrent_to, (4 * hidden, hidden)),
+                     bias=rng.uniform(-1, 1, 4 * hidden)),),
+        head=Dense(w=rng.uniform(-1, 1, (2, hidden)), bias=rng.uniform(-1, 1, 2)),
+        every_step=True)
+    x = rng.uniform(-inputs_to, inputs_to, (4, 7, 2))
+    network = quantize(model, x, bits=bits)
+    sequences = list(network.x.quantize(x)[0])
+    dut = Network(network, foldings=folded(network, 2, 1))
     words = expected_words(network, sequences)
     assert run_network(dut, sequences, outputs=len(words)).words == words
 
