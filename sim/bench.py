@@ -1,0 +1,366 @@
+"""The cocotb bench: runs inside the simulator, on the design around which it was built.
+
+`sim.verify` starts it; the environment variable ``GATEFOLD_BENCH`` names a JSON file with what it
+needs. Every test begins with a reset, plays sequences, and compares every output word with its
+TLAST and every c and h that the design's probes show. What a test did is appended to the report,
+one JSON line a test.
+"""
+
+import json
+import os
+import time
+import zlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.triggers import First, RisingEdge, Timer, ValueChange
+
+from sim.checker import Checker, Difference
+from sim.driver import PERIOD, AxiDriver, Driver, PortDriver, Stalls
+from sim.manifest import Manifest
+from sim.model import Model, Rows
+from sim.monitor import Beats, Recording, Values
+from sim.timing import Timing, save_timing
+from sim.vectors import VECTORS, Vectors
+
+__all__: list[str] = []
+
+CHECK_SECONDS = 1.0
+"""How often a growing recording is compared, so that a wrong design fails early."""
+
+
+class _Setup:
+    """What all tests of a run share."""
+
+    def __init__(self) -> None:
+        config = json.loads(Path(os.environ["GATEFOLD_BENCH"]).read_text(encoding="utf-8"))
+        directory, self.folder = Path(config["design"]), Path(config["folder"])
+        self.seed: int = config["seed"]
+        self.effort: int = config["effort"]
+        self.manifest = Manifest.load(directory)
+        self.vectors = Vectors.load(directory / VECTORS, every_step=self.manifest.every_step)
+        self.model = Model(self.manifest, self.vectors)
+        self.recording = Recording(self.manifest, self.folder)
+
+
+@cache
+def _setup() -> _Setup:
+    return _Setup()
+
+
+class _Session:
+    """A test at work.
+
+    Parameters
+    ----------
+    dut : handle
+        The bench's module.
+    name : str
+        The test, which also varies the seed.
+    """
+
+    def __init__(self, dut: Any, name: str) -> None:
+        setup = _setup()
+        self.dut = dut
+        self.name = name
+        self.manifest = setup.manifest
+        self.vectors = setup.vectors
+        self.effort = setup.effort
+        self.rng = np.random.default_rng([setup.seed, zlib.crc32(name.encode())])
+        self.model = setup.model
+        self.recording = setup.recording
+        self.clock = RisingEdge(dut.clk)
+        self.words = self.states = self.sequences = self.steps = 0
+        # Without a beat for so long, nothing will come any more.
+        self.patience = 10 * self.manifest.step + 5000
+
+    async def cycles(self, count: int) -> None:
+        """Wait for a number of clock edges.
+
+        At the last one, signals have the values from before it.
+        """
+        await self.clock
+        if count > 1:
+            # Half a cycle short, so that the edge itself is still to come.
+            await Timer(PERIOD * (count - 1) - PERIOD // 2, unit="step")
+            await self.clock
+
+    async def recorded(self) -> tuple[Beats, list[Values]]:
+        """What the monitor has written since the last time."""
+        self.dut.flush.value = 1
+        # Whenever this is called: written after the first edge at the latest, seen by the second,
+        # done when the third is about to come.
+        await self.cycles(3)
+        self.dut.flush.value = 0
+        return self.recording.outputs(), self.recording.probes()
+
+    async def reset(self) -> None:
+        """Reset for a few cycles, and forget what was recorded before."""
+        dut, source, sink = self.dut, self.manifest.input.prefix, self.manifest.output.prefix
+        dut.rst.value = 1
+        dut.flush.value = 0
+        for name in (f"{source}_tdata", f"{source}_tvalid", f"{source}_tlast", f"{sink}_tready"):
+            getattr(dut, name).value = 0
+        await self.cycles(int(self.rng.integers(2, 5, endpoint=True)))
+        await self.recorded()
+        self.recording.inputs()
+        dut.rst.value = 0
+        await self.clock
+
+    def stalls(self) -> Stalls:
+        return Stalls(self.rng, self.manifest.step)
+
+    def choose(self, budget: int, *, least: int = 1) -> list[int]:
+        """Sequences in random order that take about so many cycles."""
+        order: list[int] = []
+        steps = 0
+        for sequence in self.rng.permutation(self.vectors.sequences).tolist():
+            length = int(self.vectors.lengths[sequence])
+            if len(order) < least or (steps + length) * self.manifest.step <= budget:
+                order.append(sequence)
+                steps += length
+        return order
+
+    def longer(self) -> list[int]:
+        """A sequence that has more than one step, where there is any."""
+        candidates = np.flatnonzero(self.vectors.lengths > 1)
+        return [int(self.rng.choice(candidates if len(candidates) else self.vectors.sequences))]
+
+    def shortest(self, count: int) -> list[int]:
+        """So many of the shortest sequences, repeated where there are not enough."""
+        ranked = np.argsort(self.vectors.lengths, kind="stable")
+        same = ranked[self.vectors.lengths[ranked] == self.vectors.lengths[ranked[0]]]
+        return self.rng.permutation(np.resize(same, count)).tolist()
+
+    async def _send(self, driver: Driver, order: Sequence[int]) -> None:
+        for sequence in order:
+            await driver.send(*self.model.beats(sequence, self.rng))
+
+    async def play(self, driver: Driver, order: Sequence[int], *,
+                   timing: Timing | None = None,
+                   held: Callable[[], Any] | None = None) -> None:
+        """Put in sequences and compare all that comes out, until some time after the last word.
+
+        Parameters
+        ----------
+        driver : Driver
+        order : sequence of int
+        timing : Timing or None
+            Is given the cycles of everything that happened.
+        held : function or None
+            Awaited after the sequences have been handed to the driver.
+
+        Raises
+        ------
+        Difference
+            If anything differs, is missing, or came without being asked for.
+        """
+        expected = self.model.expected(order)
+        checker = Checker(self.manifest, expected)
+        collected: list[tuple[Beats, list[Values]]] = []
+
+        async def compare() -> None:
+            outputs, probes = await self.recorded()
+            if timing is not None:
+                collected.append((outputs, probes))
+            before = checker.words, checker.states
+            try:
+                checker.feed(outputs, probes)
+            finally:
+                self.words += checker.words - before[0]
+                self.states += checker.states - before[1]
+
+        dut = self.dut
+        goal = int(dut.frames_out.value) + len(order)
+        source = cocotb.start_soon(self._send(driver, order))
+        if held is not None:
+            await held()
+        checked = time.monotonic()
+        while int(dut.frames_out.value) < goal:
+            beats = int(dut.beats_in.value), int(dut.beats_out.value)
+            await First(ValueChange(dut.frames_out), Timer(PERIOD * self.patience, unit="step"))
+            if (int(dut.beats_in.value), int(dut.beats_out.value)) == beats:
+                await compare()
+                checker.finish()
+                raise Difference(f"after everything expected came out, the design went on without "
+                                 f"a TLAST for {self.patience} cycles")
+            if time.monotonic() - checked > CHECK_SECONDS:
+                await compare()
+                checked = time.monotonic()
+        # What should not come needs time to come.
+        await self.cycles(2 * self.manifest.step + 200)
+        await compare()
+        source.cancel()
+        checker.finish()
+        self._check_frames(driver, expected.output)
+        self._check_rules()
+        self.sequences += len(order)
+        self.steps += int(self.vectors.lengths[list(order)].sum())
+        if timing is not None:
+            timing.keep(order, self.vectors.lengths, self.recording.inputs(), collected)
+
+    def _check_frames(self, driver: Driver, expected: Rows) -> None:
+        """What the driver itself received, independently of the monitor, is right too."""
+        frames = driver.received()
+        if frames is None:
+            return
+        ends = np.flatnonzero(expected.last) + 1
+        if len(frames) != len(ends):
+            raise Difference(f"the sink received {len(frames)} sequences, not {len(ends)}")
+        stream = self.manifest.output
+        for frame, values in zip(frames, np.split(expected.values, ends[:-1]), strict=True):
+            beats = np.frombuffer(frame, dtype=np.uint8).reshape(-1, stream.width // 8)
+            got = stream.unpack(beats).reshape(-1, stream.beats * stream.lanes)
+            if not np.array_equal(got[:, :stream.elements], values):
+                raise Difference("the sink received words that the monitor did not see")
+
+    def _check_rules(self) -> None:
+        if int(self.dut.unstable.value):
+            raise Difference(f"{self.manifest.output.prefix}: a word was changed or withdrawn "
+                             f"after it was offered and before it was taken")
+        if int(self.dut.malformed.value):
+            raise Difference("the design reports a malformed input (TLAST amid a step), but there "
+                             "was none")
+        flags = int(self.dut.saturated.value)
+        for bit, name in enumerate(self.manifest.saturation):
+            if flags >> bit & 1 and self.vectors.saturated.get(name, 1) == 0:
+                raise Difference(f"the design reports that {name} saturated, but golden says that "
+                                 f"it never did")
+
+    def check_saturation(self) -> None:
+        """After all sequences, whatever saturated in golden must be flagged."""
+        flags = int(self.dut.saturated.value)
+        for bit, name in enumerate(self.manifest.saturation):
+            count = self.vectors.saturated.get(name, 0)
+            if count and not flags >> bit & 1:
+                raise Difference(f"{name} saturated {count} times in golden, but the design does "
+                                 f"not report it")
+
+    async def interrupt(self, order: Sequence[int], after: int) -> None:
+        """Reset after so many cycles; what came out until then must have been right."""
+        checker = Checker(self.manifest, self.model.expected(order))
+        driver = PortDriver(self.dut, self.manifest)
+        source = cocotb.start_soon(self._send(driver, order))
+        await self.cycles(after)
+        last = int(self.dut.cycle.value)
+        source.cancel()
+        driver.stop()
+        self.dut.rst.value = 1
+        await self.cycles(int(self.rng.integers(1, 4, endpoint=True)))
+        self.dut.rst.value = 0
+        outputs, probes = await self.recorded()
+        seen = [outputs.cycles, *(values.cycles for values in probes)]
+        late = [int(cycles[-1]) for cycles in seen if len(cycles) and cycles[-1] > last]
+        if late:
+            raise Difference(f"a word or a state came out in cycle {max(late)}, although the "
+                             f"design was reset after cycle {last} and had no input since")
+        checker.feed(outputs, probes)
+        self.words += checker.words
+        self.states += checker.states
+
+
+@asynccontextmanager
+async def _session(dut: Any, name: str) -> AsyncIterator[_Session]:
+    """Run a test: reset, the test, a line in the report."""
+    session = _Session(dut, name)
+    setup = _setup()
+    started, message = time.monotonic(), None
+    with (setup.folder / "progress").open("a", encoding="utf-8") as file:
+        file.write(f"test {name}\n")
+    await session.reset()
+    first = int(dut.cycle.value)
+    try:
+        yield session
+    except Exception as error:
+        message = str(error) if isinstance(error, Difference) else f"{error!r}"
+        raise
+    finally:
+        line = {"test": name, "message": message, "words": session.words,
+                "states": session.states, "sequences": session.sequences,
+                "steps": session.steps, "cycles": int(dut.cycle.value) - first,
+                "seconds": time.monotonic() - started}
+        with (setup.folder / "report.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+@cocotb.test()
+async def full_speed(dut: Any) -> None:
+    """All sequences, back to back; the cycles of everything are kept."""
+    async with _session(dut, "full_speed") as session:
+        timing, alone = Timing(), Timing()
+        driver = PortDriver(dut, session.manifest)
+        await session.play(driver, range(session.vectors.sequences), timing=timing)
+        session.check_saturation()
+        await session.play(driver, session.shortest(1), timing=alone)
+        save_timing(_setup().folder, session.manifest, steady=timing, alone=alone)
+
+
+@cocotb.test()
+async def random_stalls(dut: Any) -> None:
+    """Random pauses on both sides, with our own driver."""
+    async with _session(dut, "random_stalls") as session:
+        driver = PortDriver(dut, session.manifest, stalls=session.stalls())
+        await session.play(driver, session.choose(session.effort, least=2))
+
+
+@cocotb.test()
+async def axi_full_speed(dut: Any) -> None:
+    """cocotbext-axi at both ends, without pauses."""
+    async with _session(dut, "axi_full_speed") as session:
+        await session.play(AxiDriver(dut, session.manifest), session.choose(session.effort // 4))
+
+
+@cocotb.test()
+async def axi_random_stalls(dut: Any) -> None:
+    """cocotbext-axi at both ends, with its random pauses."""
+    async with _session(dut, "axi_random_stalls") as session:
+        driver = AxiDriver(dut, session.manifest, stalls=session.stalls())
+        await session.play(driver, session.choose(session.effort // 4))
+
+
+@cocotb.test()
+async def single_steps(dut: Any) -> None:
+    """Sequences of length 1: each begins with no state and ends at once."""
+    async with _session(dut, "single_steps") as session:
+        order = session.shortest(max(8, min(64, session.effort // session.manifest.step // 2)))
+        await session.play(PortDriver(dut, session.manifest), order)
+        await session.play(PortDriver(dut, session.manifest, stalls=session.stalls()), order)
+
+
+@cocotb.test()
+async def reset_midway(dut: Any) -> None:
+    """Resets at random moments; nothing from before may show in what follows."""
+    async with _session(dut, "reset_midway") as session:
+        rounds, step = 8, session.manifest.step
+        for number in range(rounds):
+            interrupted = session.longer()
+            length = int(session.vectors.lengths[interrupted[0]]) * step
+            # Every other time early, where the first words are still on their way.
+            limit = min(length, 3 * step if number % 2 else max(step, session.effort // rounds))
+            await session.interrupt(interrupted, int(session.rng.integers(1, limit,
+                                                                          endpoint=True)))
+            await session.play(PortDriver(dut, session.manifest), session.shortest(2))
+        await session.play(PortDriver(dut, session.manifest), session.longer())
+
+
+@cocotb.test()
+async def ready_held_low(dut: Any) -> None:
+    """Nobody takes the output, until the input stands still; then all must come out."""
+    async with _session(dut, "ready_held_low") as session:
+        driver = PortDriver(dut, session.manifest, ready=False)
+
+        async def hold() -> None:
+            before = -1
+            while before != (before := int(dut.beats_in.value)):
+                await session.cycles(4 * session.manifest.step + 1000)
+            if not int(getattr(dut, f"{session.manifest.output.prefix}_tvalid").value):
+                raise Difference("with TREADY low the design offers no word: it waits for TREADY "
+                                 "before it raises TVALID")
+            driver.take()
+
+        await session.play(driver, session.shortest(16), held=hold)

