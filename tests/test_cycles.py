@@ -1,5 +1,5 @@
 import re
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 
@@ -48,7 +48,7 @@ def brute_force(inputs: int, hidden: int, folding: Folding, drain: int) -> int:
     passes = -(-hidden // folding.units)
     words = -(-(inputs + hidden) // folding.columns)
     start, usable = [0], {}
-    for step in range(6):
+    for _ in range(6):
         begin = start[-1]
         for unit in range(hidden):
             of_pass, within = divmod(unit, folding.units)
@@ -59,7 +59,7 @@ def brute_force(inputs: int, hidden: int, folding: Folding, drain: int) -> int:
                   for unit in range(hidden)):
             follow += 1
         start.append(follow)
-    distances = {b - a for a, b in zip(start, start[1:], strict=False)}
+    distances = {b - a for a, b in pairwise(start)}
     assert len(distances) == 1
     return distances.pop()
 

@@ -1,0 +1,85 @@
+# The two commands are `make demo` and `make test`; each sets up .venv first where that is missing
+# or older than pyproject.toml. Nothing is installed outside of .venv, and only pip uses the network.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# Another interpreter: make PYTHON=/path/to/python3.12 ...
+PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; \
+	done),python3)
+
+VENV := .venv
+BIN  := $(VENV)/bin
+JOBS ?= 2
+
+# The caller's own Python settings must not reach into .venv.
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV PYTEST_ADDOPTS
+
+DEMO    := build/adding
+PYTEST  := $(BIN)/python -m pytest
+SOURCES := golden hdl sim fpga tests examples $(wildcard benchmarks) gatefold.py
+
+.PHONY: help setup demo test test-full test-torch lint bench clean distclean
+
+help:
+	@echo "make demo        build and verify the example: model -> Verilog -> simulation -> bitstream"
+	@echo "make test        ruff, types, and the test suite (minutes)"
+	@echo "make test-full   the same with the slow tests"
+	@echo "make test-torch  the tests against PyTorch (installs the train extra)"
+	@echo "make bench       speed of the bit-true model"
+	@echo "make lint        ruff and types only"
+	@echo "make setup       set up .venv and warm the tools up; done by the others where needed"
+	@echo "make clean       remove what was built; make distclean removes .venv too"
+
+setup: $(VENV)/.warm
+
+$(VENV)/.installed: pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "set-up: Python 3.11 or later is missing" >&2; exit 1; }
+	@$(PYTHON) -I sim/prerequisites.py
+	@echo "setting up $(VENV) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
+		--editable ".[test]"
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.installed
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
+		--editable ".[test,train]"
+	@touch $@
+
+# The WebAssembly tools compile themselves on their first call, then keep that in the user's cache.
+$(VENV)/.warm: $(VENV)/.installed
+	@echo "warming the tools up; the first time takes a minute or two ..."
+	@$(BIN)/python -c 'from fpga.tools import warm_up; warm_up()'
+	@touch $@
+
+demo: setup
+	@mkdir -p build
+	@$(BIN)/python examples/adding/task.py -o build/adding.npz
+	@$(BIN)/gatefold build examples/adding/model.onnx --data build/adding.npz \
+		--board ulx3s-85f --metric examples/adding/task.py:correct -o $(DEMO)
+	@$(BIN)/gatefold verify $(DEMO)
+
+test: setup lint
+	$(PYTEST) -n $(JOBS)
+
+test-full: setup lint
+	$(PYTEST) -n $(JOBS) -m "not torch"
+
+test-torch: setup $(VENV)/.torch
+	$(PYTEST) -m torch
+
+lint: $(VENV)/.installed
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy $(SOURCES)
+
+bench: $(VENV)/.installed
+	@for f in benchmarks/*.py; do echo "== $$f"; $(BIN)/python $$f || exit 1; done
+
+clean:
+	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)

@@ -1,0 +1,176 @@
+"""Boards as data: what the flow must know of each, beside its Amaranth platform.
+
+A further board is one more entry in :data:`BOARDS`; a further family is one more tuple of
+:class:`Resource`. Pins, clocks and the device's part number come from the platform class in
+``amaranth-boards``, so that they are written down once.
+"""
+
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from amaranth.build import Clock
+from amaranth.build.plat import TemplatedPlatform
+from amaranth_boards.ulx3s import ULX3S_85F_Platform
+
+__all__ = ["BOARDS", "Board", "BoardError", "MemoryShape", "Resource", "find"]
+
+
+class BoardError(ValueError):
+    """There is no board of this name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """A kind of cell that a device has only so many of.
+
+    Parameters
+    ----------
+    name : str
+        What the tables call it.
+    cell : str
+        What nextpnr calls it.
+    available : int
+        How many the device has.
+    synthesized : mapping of str to int
+        Yosys cells, and how many of ``cell`` each takes at least: the sum tells before placement
+        that a design cannot fit.
+    """
+
+    name: str
+    cell: str
+    available: int
+    synthesized: Mapping[str, int]
+
+    def needed(self, cells: Mapping[str, int]) -> int:
+        """The fewest of this resource that a netlist with these Yosys cells takes."""
+        return sum(count * cells.get(name, 0) for name, count in self.synthesized.items())
+
+
+@dataclass(frozen=True)
+class MemoryShape:
+    """A shape that one block RAM can take: ``depth`` words of ``width`` bits."""
+
+    depth: int
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A board.
+
+    Parameters
+    ----------
+    name : str
+        As on the command line.
+    platform : class
+        Amaranth's platform.
+    lut, ff, dsp, bram : Resource
+        Lookup tables, flip-flops, multipliers and block RAMs of the device.
+    memory_shapes : tuple of MemoryShape
+        What a block RAM can be.
+    leds : int
+        LEDs, resources ``("led", 0)`` and on.
+    button : (str, int)
+        The button that resets the self-test, active high.
+    bitstream : str
+        Suffix of the file that the board is programmed with.
+
+    Attributes
+    ----------
+    device : str
+        Part number and speed grade.
+    clock_hz : float
+        Frequency of the oscillator, in Hz.
+    resources : tuple of Resource
+    """
+
+    name: str
+    platform: type[TemplatedPlatform]
+    lut: Resource
+    ff: Resource
+    dsp: Resource
+    bram: Resource
+    memory_shapes: tuple[MemoryShape, ...]
+    leds: int
+    button: tuple[str, int]
+    bitstream: str
+
+    @property
+    def device(self) -> str:
+        platform = self.prepare()
+        return f"{platform.device}-{platform.speed}{platform.package}"
+
+    @property
+    def clock_hz(self) -> float:
+        return float(self.prepare().default_clk_frequency)
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        return self.lut, self.ff, self.dsp, self.bram
+
+    def prepare(self, *, clock_hz: float | None = None) -> TemplatedPlatform:
+        """A fresh platform, good for one build.
+
+        Parameters
+        ----------
+        clock_hz : float or None
+            Constrain the clock pin to this frequency instead of the oscillator's, to ask the
+            tools for more than the board can drive.
+        """
+        if clock_hz is None:
+            return self.platform()
+        resources = []
+        for resource in self.platform.resources:
+            if (resource.name, resource.number) == (self.platform.default_clk, 0):
+                # The class shares its resources with every other instance.
+                resource = copy(resource)
+                resource.clock = Clock(clock_hz)
+            resources.append(resource)
+        constrained = type(self.platform.__name__, (self.platform,), {"resources": resources})
+        return constrained()
+
+    def memory_blocks(self, *, depth: int, width: int) -> int:
+        """Block RAMs that a memory of ``depth`` words of ``width`` bits takes."""
+        return min(-(-depth // shape.depth) * -(-width // shape.width)
+                   for shape in self.memory_shapes)
+
+
+def _ecp5(*, lut: int, dsp: int, bram: int) -> dict[str, Resource]:
+    def resource(name: str, cell: str, available: int, synthesized: dict[str, int]) -> Resource:
+        return Resource(name=name, cell=cell, available=available,
+                        synthesized=MappingProxyType(synthesized))
+
+    return {
+        # A carry cell spans two lookup tables; a 16x4 RAM takes four, and two more whose inputs
+        # carry its write port.
+        "lut": resource("LUT", "TRELLIS_COMB", lut,
+                        {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}),
+        "ff": resource("FF", "TRELLIS_FF", lut, {"TRELLIS_FF": 1}),
+        "dsp": resource("DSP", "MULT18X18D", dsp, {"MULT18X18D": 1}),
+        "bram": resource("block RAM", "DP16KD", bram, {"DP16KD": 1, "PDPW16KD": 1}),
+    }
+
+
+# 18 kbit; the widest shape has one port to write and one to read (Lattice FPGA-TN-02204).
+_ECP5_MEMORY = (MemoryShape(512, 36), MemoryShape(1024, 18), MemoryShape(2048, 9),
+                MemoryShape(4096, 4), MemoryShape(8192, 2), MemoryShape(16384, 1))
+
+BOARDS: Mapping[str, Board] = MappingProxyType({board.name: board for board in (
+    Board(name="ulx3s-85f", platform=ULX3S_85F_Platform, **_ecp5(lut=83640, dsp=156, bram=208),
+          memory_shapes=_ECP5_MEMORY, leds=8, button=("button_fire", 0), bitstream=".bit"),
+)})
+
+
+def find(name: str) -> Board:
+    """The board of this name.
+
+    Raises
+    ------
+    BoardError
+        If there is none; the message lists those there are.
+    """
+    if name not in BOARDS:
+        raise BoardError(f"unknown board {name!r}; known boards: {', '.join(sorted(BOARDS))}")
+    return BOARDS[name]

