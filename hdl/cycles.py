@@ -24,10 +24,10 @@ MULTIPLIER_LATENCY = 2
 def array_latency(columns: int) -> int:
     """Cycles from the issue of a pass's last column to its complete sums.
 
-    One each for the memories, the operand registers, the product and the accumulator, and one
-    for each level of the adder tree over the columns.
+    One each for the memories, the operand registers and the product, and one for each level of
+    the adder tree over the columns.
     """
-    return 4 + ceil(log2(columns))
+    return 3 + ceil(log2(columns))
 
 
 def _positive(owner: str, name: str, value: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,8 +16,8 @@ from hdl.rounding import round_saturate
 
 __all__ = ["DenseEngine"]
 
-# Cycles from complete sums to their arrival in the output queue: bias, rounding.
-OUTPUT_LATENCY = 2
+# Cycles from complete sums to their arrival in the output queue: held, bias, rounding.
+OUTPUT_LATENCY = 3
 # Cycles from there until a beat that is taken at once makes room for another.
 QUEUE_LATENCY = 3
 
@@ -117,7 +117,6 @@ class DenseEngine(wiring.Component):
             x.release.eq(sequencer.issue & sequencer.end),
             self.freed.eq(x.release),
             array.issue.eq(sequencer.issue),
-            array.first.eq(sequencer.first),
             array.last.eq(sequencer.last),
             array.address.eq(sequencer.address),
             array.operands.eq(x.data),
@@ -130,7 +129,6 @@ class DenseEngine(wiring.Component):
             m.d.sync += marks.eq(Cat(end, last))
             end, last = marks
 
-        # Sums stand for one cycle at least; the bias of the next pass is read ahead.
         width = max(1, *(int(bias).bit_length() + 1 for bias in layer.bias))
         biases = data.ArrayLayout(signed(width), f.rows)
         codes = [int(bias) & (1 << width) - 1 for bias in layer.bias]
@@ -141,22 +139,21 @@ class DenseEngine(wiring.Component):
                   for n in range(0, len(codes), f.rows)])
         m.submodules.bias = rom
         port = rom.read_port()
-        a_pass, next_pass = Signal(range(passes)), Signal(range(passes))
-        m.d.comb += [next_pass.eq(a_pass), port.addr.eq(next_pass)]
+        a_pass = Signal(range(passes))
+        m.d.comb += port.addr.eq(a_pass)
         with m.If(array.done):
-            with m.If(a_pass == passes - 1):
-                m.d.comb += next_pass.eq(0)
-            with m.Else():
-                m.d.comb += next_pass.eq(a_pass + 1)
-        m.d.sync += a_pass.eq(next_pass)
+            m.d.sync += a_pass.eq(Mux(a_pass == passes - 1, 0, a_pass + 1))
 
-        summed, given = Signal(), Signal()
-        m.d.sync += [summed.eq(array.done), given.eq(summed)]
+        # Marks in the cycles in which the sums are held, biased and rounded.
+        marks = Signal(OUTPUT_LATENCY)
+        m.d.sync += marks.eq(Cat(array.done, marks))
+        _, summed, given = marks
         outputs = Signal(self.o.payload.shape())
         rest = layer.outputs - (passes - 1) * f.rows
         for row in range(f.rows):
-            total = Signal(signed(layer.accumulator.width), reset_less=True)
-            m.d.sync += total.eq(array.sums[row] + port.data[row])
+            held = Signal(signed(layer.array.width), name=f"held{row}", reset_less=True)
+            total = Signal(signed(layer.accumulator.width), name=f"total{row}", reset_less=True)
+            m.d.sync += [held.eq(array.sums[row]), total.eq(held + port.data[row])]
             code, overflow = round_saturate(total, formats.product_fraction, formats.y)
             m.d.sync += outputs.data[row].eq(code)
             with m.If(summed & overflow):

@@ -4,7 +4,7 @@ from hdl.cycles import Folding, LSTMCycles
 
 __all__ = ["MULTIPLIERS", "choose_folding"]
 
-MULTIPLIERS = 32
+MULTIPLIERS = 16
 """Multipliers of a layer's array, at most, where nobody asks for a folding."""
 
 

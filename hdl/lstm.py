@@ -143,7 +143,6 @@ class LSTMEngine(wiring.Component):
             m.d.comb += array.operands[v].eq(Mux(is_x, x.data[v], Mux(masked, 0, h.data[v])))
         m.d.comb += [
             array.issue.eq(sequencer.issue),
-            array.first.eq(sequencer.first),
             array.last.eq(sequencer.last),
             array.address.eq(sequencer.address),
         ]

@@ -52,9 +52,8 @@ class Sequencer(wiring.Component):
         Which one of the pass.
     address : Out(range(passes * words))
         Which one of the step.
-    first_pass, first, last, end : Out(1)
-        The word belongs to the first pass; is the first of its pass; the last; the last of the
-        step.
+    first_pass, last, end : Out(1)
+        The word belongs to the first pass; is the last of its pass; the last of the step.
     """
 
     def __init__(self, *, passes: int, words: int, bubble: int = 0):
@@ -68,7 +67,6 @@ class Sequencer(wiring.Component):
             "word": Out(range(words)),
             "address": Out(range(passes * words)),
             "first_pass": Out(1),
-            "first": Out(1),
             "last": Out(1),
             "end": Out(1),
         })
@@ -80,7 +78,6 @@ class Sequencer(wiring.Component):
         begin = Signal(init=1)
         m.d.comb += [
             self.first_pass.eq(a_pass == 0),
-            self.first.eq(self.word == 0),
             self.last.eq(self.word == self._words - 1),
             self.end.eq(self.last & (a_pass == self._passes - 1)),
             self.issue.eq((~begin | self.go & (rest == 0)) & ~self.stall),
@@ -101,8 +98,9 @@ class MacArray(wiring.Component):
     """Rows by columns of multipliers, a weight memory, and an accumulator for each row.
 
     Accumulates exactly: the width is a bound over all inputs. Takes a word each cycle; the sums
-    of a pass stand ``latency`` cycles after the issue of its last word, for one cycle at least,
-    while the next pass is being summed up.
+    of a pass are there ``latency`` cycles after the issue of its last word, for that one cycle.
+    They leave through the adders' outputs while the accumulators go back to 0, so that neither a
+    load nor a multiplexer stands before an accumulator.
 
     Parameters
     ----------
@@ -117,8 +115,8 @@ class MacArray(wiring.Component):
 
     Members
     -------
-    issue, first, last : In(1)
-        A word enters; it is the first of a pass; it is the last.
+    issue, last : In(1)
+        A word enters; it is the last of a pass.
     address : In(range(words))
         Its weights, in the cycle of ``issue``.
     operands : In(ArrayLayout(signed(operand_width), columns))
@@ -135,7 +133,6 @@ class MacArray(wiring.Component):
         self._width = width
         super().__init__({
             "issue": In(1),
-            "first": In(1),
             "last": In(1),
             "address": In(range(self._words)),
             "operands": In(data.ArrayLayout(signed(operand_width), self._columns)),
@@ -171,7 +168,7 @@ class MacArray(wiring.Component):
                 m.d.sync += chain[-1].eq(chain[-2])
             return chain
 
-        valid, first = marks(self.issue), marks(self.issue & self.first)
+        valid = marks(self.issue)[-1]
         m.d.comb += self.done.eq(marks(self.issue & self.last)[-1])
 
         for row in range(self._rows):
@@ -189,9 +186,10 @@ class MacArray(wiring.Component):
                     m.d.sync += register.eq(total)
                     level.append(register)
                 terms = level
-            with m.If(valid[-2]):
-                with m.If(first[-2]):
-                    m.d.sync += self.sums[row].eq(terms[0])
-                with m.Else():
-                    m.d.sync += self.sums[row].eq(self.sums[row] + terms[0])
+            accumulator = Signal(signed(self._width), name=f"accumulator{row}")
+            m.d.comb += self.sums[row].eq(accumulator + terms[0])
+            with m.If(self.done):
+                m.d.sync += accumulator.eq(0)
+            with m.Elif(valid):
+                m.d.sync += accumulator.eq(self.sums[row])
         return m

@@ -24,7 +24,7 @@ def test_sequencer_without_a_pause(passes: int, words: int, bubble: int) -> None
         ctx.set(dut.go, 1)
         for _ in range(3 * (passes * words + bubble)):
             seen.append((ctx.get(dut.word), ctx.get(dut.address), ctx.get(dut.first_pass),
-                         ctx.get(dut.first), ctx.get(dut.last), ctx.get(dut.end))
+                         ctx.get(dut.last), ctx.get(dut.end))
                         if ctx.get(dut.issue) else None)
             await ctx.tick()
 
@@ -32,8 +32,8 @@ def test_sequencer_without_a_pause(passes: int, words: int, bubble: int) -> None
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
-    step = [(n % words, n, n < words, n % words == 0, n % words == words - 1,
-             n == passes * words - 1) for n in range(passes * words)]
+    step = [(n % words, n, n < words, n % words == words - 1, n == passes * words - 1)
+            for n in range(passes * words)]
     assert seen == 3 * (step + [None] * bubble)
 
 
@@ -89,7 +89,6 @@ def test_array(rows: int, columns: int, passes: int, words: int, seed: int) -> N
                     await ctx.tick()
                 word = address % words
                 ctx.set(dut.issue, 1)
-                ctx.set(dut.first, word == 0)
                 ctx.set(dut.last, word == words - 1)
                 ctx.set(dut.address, address)
                 if word == words - 1:
