@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.quantized import QuantizedNetwork
+from golden.quantized_network import QuantizedNetwork
 from hdl.buffer import Beat, beat_counts
 from hdl.cycles import DenseFolding, Folding, choose_dense_folding
 from hdl.dense import DenseEngine

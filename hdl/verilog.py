@@ -74,6 +74,15 @@ def _manifest(dut: Network, name: str) -> dict[str, Any]:
     }
 
 
+def _without_brackets(text: str) -> str:
+    """Rename ``\\data[0]`` to ``\\data.0``.
+
+    Amaranth names the elements of an array so, and Yosys's abc9 takes the name for a bit of
+    another wire when it puts the mapped netlist back together.
+    """
+    return re.sub(r"\\\S+", lambda name: re.sub(r"\[(\d+)\]", r".\1", name[0]), text)
+
+
 def generate(dut: Network, name: str = "gatefold") -> tuple[str, dict[str, Any]]:
     """Write a network as Verilog.
 
@@ -100,4 +109,4 @@ def generate(dut: Network, name: str = "gatefold") -> tuple[str, dict[str, Any]]
         raise ValueError(f"module name must be a Verilog identifier, not {name!r}")
     # Without source locations: they are this machine's paths.
     text = verilog.convert(dut, name=name, emit_src=False, strip_internal_attrs=True)
-    return HEADER + text, _manifest(dut, name)
+    return HEADER + _without_brackets(text), _manifest(dut, name)

@@ -28,6 +28,12 @@ def test_no_paths() -> None:
     assert ".py" not in generate(network())[0]
 
 
+def test_no_name_looks_like_a_bit_of_another() -> None:
+    names = re.findall(r"\\(\S+)", generate(network())[0])
+    assert any(".0" in name for name in names)
+    assert not [name for name in names if "[" in name]
+
+
 def test_ports() -> None:
     verilog, manifest = generate(network(), "my_core")
     header = re.search(r"^module my_core\((.*?)\);", verilog, re.MULTILINE | re.DOTALL)
