@@ -29,27 +29,27 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from fpga.boards import BOARDS, Board, BoardError, find
+from fpga.boards import BOARDS, BoardError, find
 from fpga.flow import implement
-from fpga.report import FlowError
-from fpga.selftest import Beat, stored_sequences
-from fpga.tools import ToolError
+from fpga.report import FlowError, check_fit, performance
+from fpga.stored import store
+from fpga.summary import build_table
+from fpga.tools import keeping_logs
 from golden.accuracy import Metric, MetricError, compare, load_metric, mean_squared_error
 from golden.calibrate import quantize
 from golden.data import DataError, Sequences
 from golden.model import ModelError, Network, sequence_lengths
 from golden.onnx_file import load
-from golden.quantized import QuantizedNetwork
+from golden.quantized_network import QuantizedNetwork
 from golden.simulate import Result
 from hdl.foldings import choose_folding
 from hdl.network import Network as Core
 from hdl.verilog import generate
-from sim.manifest import MANIFEST, Manifest, ManifestError, Stream
+from sim.manifest import MANIFEST, Manifest, ManifestError
 from sim.simulator import SimulatorError
+from sim.summary import verify_table
 from sim.vectors import VECTORS, Vectors, VectorsError
 from sim.verify import verify
 
@@ -57,12 +57,6 @@ __all__ = ["InputError", "build", "load", "quantize", "run", "verify"]
 
 REPORT = "report.json"
 DEFAULT_BOARD = "ulx3s-85f"
-
-SINGLE_STEPS = 4
-"""How many sequences are verified as sequences of their first step alone, too."""
-
-SELF_TEST_SHARE = 4
-"""The self-test stores what fits one in so many of the device's block RAMs."""
 
 
 class InputError(ValueError):
@@ -81,7 +75,8 @@ def _blaming(subject: str) -> Iterator[None]:
     except BAD_INPUT:
         raise
     except ValueError as error:
-        raise InputError(f"{subject}: {' '.join(str(error).split())}") from error
+        text = " ".join(str(error).split())
+        raise InputError(text if text.startswith(subject) else f"{subject}: {text}") from error
     except OSError as error:
         raise InputError(f"{subject}: {error.strerror or error}") from error
 
@@ -111,12 +106,15 @@ def run(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray | None = N
 
 
 def _check_folder(directory: Path) -> None:
-    there = next(path for path in (directory, *directory.parents) if path.exists())
-    if not there.is_dir():
-        raise InputError(f"output {directory} must be a folder, but {there} is a file")
-    if directory.is_dir() and any(directory.iterdir()) and not (directory / MANIFEST).is_file():
-        raise InputError(f"output {directory} must be a new folder or an earlier build, but it "
-                         f"holds something else")
+    with _blaming(f"output {directory}"):
+        there = next(path for path in (directory, *directory.parents) if path.exists())
+        if not there.is_dir():
+            raise InputError(f"output {directory} must be a folder, but {there} is a file")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise InputError(f"output {directory}: {there} is not writable")
+        if directory.is_dir() and any(directory.iterdir()) and not (directory / MANIFEST).is_file():
+            raise InputError(f"output {directory} must be a new folder or an earlier build, but it "
+                             f"holds something else")
 
 
 @contextlib.contextmanager
@@ -137,74 +135,11 @@ def _new_folder(directory: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _vectors(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray) -> Vectors:
-    """Sequences, with every output and state that the bit-true network has for them."""
-    steps = int(lengths.max())
-    codes, _ = network.x.quantize(x[:, :steps])
-    valid = np.arange(steps) < lengths[:, None]
-    result = network.run(np.where(valid[:, :, None], codes, 0), lengths, trace=True)
-    assert result.layers is not None
-    return Vectors(
-        lengths=lengths, x=codes[valid], y=result.y[valid] if network.every_step else result.y,
-        states={f"lstm{number}.{name}": getattr(layer, name)[valid]
-                for number, layer in enumerate(result.layers) for name in "ch"},
-        saturated={name: result.saturated[name] for name in network.saturating},
-        every_step=network.every_step)
-
-
-def _beats(stream: Stream, codes: np.ndarray, last: np.ndarray) -> list[Beat]:
-    """Vectors of codes as beats of a stream, unused lanes 0; ``last`` says which end a sequence."""
-    padded = np.zeros((len(codes), stream.beats * stream.lanes), dtype="<i8")
-    padded[:, :stream.elements] = codes
-    octets = padded.view(np.uint8).reshape(len(codes) * stream.beats, stream.lanes, 8)
-    ends = np.zeros((len(codes), stream.beats), dtype=bool)
-    ends[:, -1] = last
-    return [Beat(int.from_bytes(word.tobytes(), "little"), bool(end))
-            for word, end in zip(octets[..., :stream.bytes], ends.ravel(), strict=True)]
-
-
-def _self_test(manifest: Manifest, vectors: Vectors, board: Board) -> tuple[list[Beat], list[Beat]]:
-    """Words in and out of as many sequences as a part of the block RAM holds."""
-    source, sink = manifest.input, manifest.output
-    outputs = vectors.lengths if vectors.every_step else np.ones_like(vectors.lengths)
-    count = stored_sequences(
-        (vectors.lengths * source.beats).tolist(), (outputs * sink.beats).tolist(),
-        input_width=source.width, output_width=sink.width, board=board,
-        blocks=board.bram.available // SELF_TEST_SHARE)
-    ends = np.cumsum(vectors.lengths[:count]) - 1
-    x = vectors.x[:ends[-1] + 1]
-    y = vectors.y[:len(x) if vectors.every_step else count]
-    last = np.isin(np.arange(len(x)), ends)
-    return _beats(source, x, last), _beats(sink, y, last if vectors.every_step else last[ends])
-
-
-@contextlib.contextmanager
-def _keeping_logs(folder: Path) -> Iterator[None]:
-    """Where a tool fails, save its folder from vanishing with all else, since its log says why."""
-    try:
-        yield
-    except ToolError as error:
-        kept = Path(tempfile.mkdtemp(prefix="gatefold-")) / folder.name
-        shutil.move(folder, kept)
-        raise ToolError(str(error).replace(str(folder), str(kept))) from error
-
-
-def _performance(cycles: dict[str, int], lengths: np.ndarray, mhz: float) -> dict[str, float]:
-    """What the cycle model and the clock come to, for the sequences of the data."""
-    steps = float(lengths.mean())
-    # In steady state sequences follow each other without a gap.
-    sequence = cycles["step"] * steps
-    latency = cycles["step"] * (steps - 1) + cycles["latency"]
-    return {
-        "cycles_per_step": cycles["step"],
-        "mean_steps": steps,
-        "cycles_per_sequence": sequence,
-        "latency_cycles": latency,
-        "latency_us": latency / mhz,
-        "step_ns": 1000 * cycles["step"] / mhz,
-        "steps_per_second": 1e6 * mhz / cycles["step"],
-        "sequences_per_second": 1e6 * mhz / sequence,
-    }
+def _codes(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray
+           ) -> tuple[np.ndarray, np.ndarray]:
+    """Sequences as input codes, 0 beyond their ends, where anything may stand."""
+    valid = (np.arange(x.shape[1]) < lengths[:, None])[:, :, None]
+    return network.x.quantize(np.where(valid, x, 0))[0], lengths
 
 
 def build(network: Network, quantized: QuantizedNetwork, directory: str | os.PathLike[str], *,
@@ -253,28 +188,31 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
     target = find(board)
     lengths = sequence_lengths(lengths, *x.shape[:2])
     with _new_folder(Path(directory)) as folder:
+        with _blaming("folding"):
+            foldings = [choose_folding(layer.inputs, layer.hidden, units=units, columns=columns)
+                        for layer in quantized.layers]
+            # Verilog and synthesis of what can never fit take minutes.
+            check_fit(target, multipliers=sum(folding.multipliers for folding in foldings))
+            core = Core(quantized, foldings=foldings)
         progress("running the float and the bit-true network on all data")
         with _blaming("data"):
             accuracy = compare(network, quantized, x, lengths, y, metric)
         progress("writing Verilog")
-        with _blaming("folding"):
-            core = Core(quantized, foldings=[
-                choose_folding(layer.inputs, layer.hidden, units=units, columns=columns)
-                for layer in quantized.layers])
         verilog, description = generate(core)
         (folder / description["verilog"]).write_text(verilog)
         (folder / MANIFEST).write_text(json.dumps(description, indent=2) + "\n")
-        vectors = _vectors(
-            quantized, np.concatenate([x[:sequences], x[:SINGLE_STEPS]]),
-            np.concatenate([lengths[:sequences], np.ones_like(lengths[:SINGLE_STEPS])]))
+        vectors = Vectors.compute(quantized, *_codes(quantized, x[:sequences], lengths[:sequences]))
         vectors.save(folder / VECTORS)
+        manifest, cycles = Manifest.load(folder), description["cycles"]
         with _blaming("self-test"):
-            stimulus, expected = _self_test(Manifest.load(folder), vectors, target)
-        with _keeping_logs(folder / "fpga"):
+            stored = store(vectors.x, vectors.y, vectors.lengths, every_step=vectors.every_step,
+                           source=manifest.input, sink=manifest.output, step=cycles["step"],
+                           latency=cycles["latency"], board=target)
+        with keeping_logs(folder / "fpga"):
             implementation = implement(
                 core.signature, verilog=verilog, module=description["name"], board=target,
-                stimulus=stimulus, expected=expected, folder=folder / "fpga",
-                seeds=(seed, seed + 1, seed + 2), progress=progress)
+                stored=stored, folder=folder / "fpga", seeds=(seed, seed + 1, seed + 2),
+                progress=progress)
         bitstream = folder / f"selftest{implementation.bitstream.suffix}"
         implementation.bitstream.rename(bitstream)
         # Megabytes that the scripts beside them make again.
@@ -286,46 +224,16 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
             "accuracy": asdict(accuracy),
             "layers": [{name: layer[name] for name in ("kind", "folding", "multipliers")}
                        for layer in description["layers"]],
-            "performance": _performance(description["cycles"], lengths,
-                                        implementation.harness.fmax_mhz),
+            "performance": performance(
+                step=cycles["step"], latency=cycles["latency"], steps=float(lengths.mean()),
+                mhz=implementation.harness.fmax_mhz),
             "implementation": implementation.as_dict() | {"bitstream": bitstream.name},
             "vectors": {"sequences": vectors.sequences, "steps": len(vectors.x),
-                        "self_test_words": len(stimulus)},
+                        "self_test_words": len(stored.stimulus)},
             "seconds": round(time.monotonic() - start, 1),
         }
         (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
     return report
-
-
-def _table(report: dict[str, Any]) -> Table:
-    """What one wants to know first."""
-    accuracy, performance = report["accuracy"], report["performance"]
-    figures = report["implementation"]["harness"]
-    table = Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column()
-    if accuracy["metric"]:
-        table.add_row(accuracy["metric"], f"float {accuracy['float_model']:.6g}, bit-true "
-                      f"{accuracy['bit_true']:.6g} ({accuracy['sequences']} sequences)")
-    table.add_row("bit-true against float", f"largest difference "
-                  f"{accuracy['largest_difference']:.3g}, mean squared "
-                  f"{accuracy['mean_squared_difference']:.3g}")
-    saturated = {name: count for name, count in accuracy["saturated"].items() if count}
-    table.add_row("saturations", ", ".join(f"{name} {count}" for name, count in saturated.items())
-                  or "none")
-    table.add_row("cycles", f"{performance['cycles_per_step']} a step, "
-                  f"{performance['cycles_per_sequence']:.0f} a sequence of "
-                  f"{performance['mean_steps']:.1f} steps (mean)")
-    table.add_row("clock", f"{figures['fmax_mhz']:.1f} MHz on {figures['device']}, the median of "
-                  + ", ".join(f"{mhz:.1f}" for mhz in figures["fmax_seeds_mhz"].values()))
-    table.add_row("latency", f"{performance['latency_us']:.1f} us a sequence, "
-                  f"{performance['step_ns']:.0f} ns a step")
-    table.add_row("throughput", f"{performance['sequences_per_second']:.0f} sequences, "
-                  f"{performance['steps_per_second']:.0f} steps a second")
-    table.add_row("area", ", ".join(
-        f"{figures[name]['used']} {text} ({figures[name]['used'] / figures[name]['available']:.1%})"
-        for name, text in (("lut", "LUT"), ("ff", "FF"), ("dsp", "DSP"), ("bram", "block RAM"))))
-    return table
 
 
 class _Parser(argparse.ArgumentParser):
@@ -438,28 +346,21 @@ def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> i
     report = build(network, quantized, args.output, x=data.x, lengths=data.lengths, y=data.y,
                    metric=metric, board=args.board, units=args.units, columns=args.columns,
                    seed=args.seed, sequences=args.sequences, progress=progress)
-    console.print(_table(report))
+    console.print(build_table(report))
     progress(f"wrote {args.output}; verify it by: gatefold verify {args.output}")
     return 0
 
 
 def _verify(args: argparse.Namespace, progress: _Progress, console: Console) -> int:
-    result = verify(args.directory, seed=args.seed, progress=progress)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("test")
-    for heading in ("sequences", "steps", "cycles", "output beats", "c and h values"):
-        table.add_column(heading, justify="right")
-    table.add_column("result")
-    for test in result.tests:
-        table.add_row(test.test.replace("_", " "), *(f"{value:,}" for value in (
-            test.sequences, test.steps, test.cycles, test.words, test.states)),
-            "equal" if test.passed else "DIFFERS")
-    console.print(table)
+    with _blaming(str(args.directory)):
+        result = verify(args.directory, seed=args.seed, progress=progress)
+    console.print(verify_table(result))
     if result.failure is not None:
         print(f"gatefold: {args.directory} is wrong: {result.failure}", file=sys.stderr)
         return 1
     progress(f"{args.directory} passed: {result.words:,} output beats and {result.states:,} states "
-             f"are equal to the bit-true network's, bit for bit (seed {result.seed})")
+             f"are equal to the bit-true network's, bit for bit (seed {result.seed}), at "
+             f"{result.cycles_per_second:,.0f} cycles a second")
     return 0
 
 

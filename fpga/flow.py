@@ -22,7 +22,8 @@ from amaranth.lib.wiring import In
 from fpga.boards import Board
 from fpga.harness import HarnessTop
 from fpga.report import Figures, FlowError, check_fit, read_figures
-from fpga.selftest import Beat, SelfTest, SelfTestTop
+from fpga.selftest import SelfTest, SelfTestTop
+from fpga.stored import Stored
 from fpga.tools import Processes, Progress, ToolError, warm_up
 
 __all__ = ["Implementation", "VerilogCore", "implement"]
@@ -161,8 +162,7 @@ class _Top:
 
 def implement(
     signature: wiring.Signature, *, verilog: str, module: str, board: Board,
-    stimulus: Sequence[Beat], expected: Sequence[Beat], folder: Path,
-    seeds: Sequence[int] = SEEDS, target_hz: float = TARGET_HZ, timeout: int | None = None,
+    stored: Stored, folder: Path, seeds: Sequence[int] = SEEDS, target_hz: float = TARGET_HZ,
     jobs: int | None = None, progress: Progress = print,
 ) -> Implementation:
     """Synthesise, place and route both tops, and make the self-test's bitstream.
@@ -177,16 +177,14 @@ def implement(
         Its Verilog.
     module : str
         Name of the Verilog's top module.
-    stimulus, expected : sequence of Beat
-        What the self-test stores: words of whole sequences, in and out.
+    stored : Stored
+        The self-test's sequences.
     folder : Path
         Takes a folder for each top, with scripts, logs, reports and the bitstream. Is created.
     seeds : sequence of int
         Of the placement. Area and bitstream come from the first.
     target_hz : float
         What nextpnr tries to reach for the harness.
-    timeout : int or None
-        As in :class:`SelfTest`; by default its own.
     jobs : int or None
         Tools that run at a time; by default as many as there are processors, but not above 4.
     progress : function of str
@@ -210,10 +208,8 @@ def implement(
     harness_top = HarnessTop(core(), board=board)
     harness = _Top("harness", harness_top, board=board, folder=folder / "harness",
                    seed=seeds[0], clock_hz=target_hz)
-    selftest = _Top("selftest", SelfTestTop(
-        SelfTest(core(), stimulus=stimulus, expected=expected,
-                 **({} if timeout is None else {"timeout": timeout})), board=board),
-        board=board, folder=folder / "selftest", seed=seeds[0])
+    selftest = _Top("selftest", SelfTestTop(SelfTest(core(), stored=stored), board=board),
+                    board=board, folder=folder / "selftest", seed=seeds[0])
     # Tools that all compile themselves at once would write over one another's cache.
     warm_up(progress, tools=[tool for tool, _ in (harness.synthesis, harness.routing,
                                                   harness.packing)])

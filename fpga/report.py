@@ -11,7 +11,7 @@ from typing import Any
 from fpga.boards import Board, Resource
 
 __all__ = ["Figures", "FitError", "FlowError", "ReportError", "Usage", "check_fit", "fmax_mhz",
-           "read_figures"]
+           "performance", "read_figures"]
 
 
 class FlowError(Exception):
@@ -138,11 +138,14 @@ def _require(needs: Sequence[tuple[Resource, int, int]], board: Board) -> None:
         raise FitError(f"the design does not fit: it needs {', and '.join(short)}")
 
 
-def check_fit(board: Board, *, synthesized: Path | None = None, routed: Path | None = None) -> None:
-    """See whether a design fits, from what the tools have written so far.
+def check_fit(board: Board, *, multipliers: int = 0, synthesized: Path | None = None,
+              routed: Path | None = None) -> None:
+    """See whether a design fits, from what is known of it so far.
 
     Parameters
     ----------
+    multipliers : int
+        How many it has at least, each of which takes a DSP.
     synthesized : Path or None
         The output of Yosys' ``stat -json``: tells early, but only for certain where a design is
         too big by the count of its cells alone.
@@ -156,6 +159,7 @@ def check_fit(board: Board, *, synthesized: Path | None = None, routed: Path | N
     ReportError
         If Yosys' file cannot be read.
     """
+    _require([(board.dsp, multipliers, board.dsp.available)], board)
     if synthesized is not None:
         # Yosys gives a count, or a count with an area beside it.
         cells = {name: int(count["count"] if isinstance(count, dict) else count)
@@ -168,3 +172,30 @@ def check_fit(board: Board, *, synthesized: Path | None = None, routed: Path | N
             r"^Info:\s+(\w+):\s*(\d+)/\s*(\d+)\s+\d+%", log, re.MULTILINE)}
         _require([(resource, *counts[resource.cell]) for resource in board.resources
                   if resource.cell in counts], board)
+
+
+def performance(*, step: int, latency: int, steps: float, mhz: float) -> dict[str, float]:
+    """What the cycle model and the clock come to.
+
+    Parameters
+    ----------
+    step, latency : int
+        Cycles of a step in steady state, and from a step's last input beat to its output.
+    steps : float
+        Mean steps of a sequence.
+    mhz : float
+        The clock.
+    """
+    # In steady state sequences follow each other without a gap.
+    sequence = step * steps
+    whole = step * (steps - 1) + latency
+    return {
+        "cycles_per_step": step,
+        "mean_steps": steps,
+        "cycles_per_sequence": sequence,
+        "latency_cycles": whole,
+        "latency_us": whole / mhz,
+        "step_ns": 1000 * step / mhz,
+        "steps_per_second": 1e6 * mhz / step,
+        "sequences_per_second": 1e6 * mhz / sequence,
+    }

@@ -14,6 +14,7 @@ from amaranth.hdl import (
     ClockDomain,
     ClockSignal,
     Module,
+    Mux,
     ResetSignal,
     Signal,
     Value,
@@ -24,54 +25,12 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Out
 
 from fpga.boards import Board
+from fpga.stored import Beat, Stored
 
-__all__ = ["Beat", "SelfTest", "SelfTestTop", "stored_sequences"]
+__all__ = ["SelfTest", "SelfTestTop"]
 
-# At 25 MHz 42 ms: beyond any step's cycles, and a few of them make a blink that the eye can follow.
-TIMEOUT = 1 << 20
-ROUNDS_PER_BLINK_BITS = 2
-
-
-@dataclass(frozen=True)
-class Beat:
-    """One transfer of an AXI4-Stream: TDATA, unsigned, and TLAST."""
-
-    data: int
-    last: bool
-
-
-def stored_sequences(
-    stimulus: Sequence[int], expected: Sequence[int], *, input_width: int, output_width: int,
-    board: Board, blocks: int,
-) -> int:
-    """How many sequences, from the first on, fit block RAM.
-
-    Parameters
-    ----------
-    stimulus, expected : sequence of int
-        Input and output words of each sequence.
-    input_width, output_width : int
-        Bits of TDATA on either side.
-    blocks : int
-        Block RAMs that may be used, of those the core leaves.
-
-    Raises
-    ------
-    ValueError
-        If not even the first fits.
-    """
-    fitting = words_in = words_out = 0
-    for inputs, outputs in zip(stimulus, expected, strict=True):
-        words_in, words_out = words_in + inputs, words_out + outputs
-        # TLAST lies beside the data.
-        if (board.memory_blocks(depth=words_in, width=input_width + 1)
-                + board.memory_blocks(depth=words_out, width=output_width + 1)) > blocks:
-            break
-        fitting += 1
-    if not fitting:
-        raise ValueError(f"the first sequence, {words_in} words in and {words_out} out, must fit "
-                         f"{blocks} block RAMs of {board.name}")
-    return fitting
+BLINK = 1 << 22
+"""Cycles between changes of the blinking light, at least: at 25 MHz a sixth of a second."""
 
 
 def _words(name: str, beats: Sequence[Beat], width: int) -> list[int]:
@@ -100,11 +59,9 @@ class SelfTest(wiring.Component):
     ----------
     core : wiring.Component
         The network, or anything with its ports.
-    stimulus, expected : sequence of Beat
-        Words of whole sequences, in order.
-    timeout : int
-        Cycles without a transfer on either side that end a round. More than the core is ever
-        silent within one.
+    stored : Stored
+    blink : int
+        Cycles between changes of ``blink``, at least.
 
     Members
     -------
@@ -116,7 +73,8 @@ class SelfTest(wiring.Component):
         A word was wrong in data or TLAST, was missing or too many, or the core found its input
         malformed. Stays until reset, and no further round starts.
     blink : Out(1)
-        Toggles with every fourth round: it moves as long as the core does.
+        Toggles at the end of a round, but not too often for the eye: it moves as long as the core
+        does.
     saturated : Out(1)
         Any of the core's sticky saturation flags.
     malformed : Out(1)
@@ -124,15 +82,16 @@ class SelfTest(wiring.Component):
     """
 
     def __init__(
-        self, core: wiring.Component, *, stimulus: Sequence[Beat], expected: Sequence[Beat],
-        timeout: int = TIMEOUT,
+        self, core: wiring.Component, *, stored: Stored, blink: int = BLINK,
     ) -> None:
-        if timeout < 2:
-            raise ValueError(f"timeout must be 2 cycles at least, not {timeout}")
+        for name, value in (("timeout", stored.timeout), ("blink", blink)):
+            if value < 2:
+                raise ValueError(f"{name} must be 2 cycles at least, not {value}")
         self.core = core
-        self.timeout = timeout
-        self._stimulus = _words("stimulus", stimulus, len(core.s_axis_tdata))
-        self._expected = _words("expected", expected, len(core.m_axis_tdata))
+        self.timeout = stored.timeout
+        self._blink = blink
+        self._stimulus = _words("stimulus", stored.stimulus, len(core.s_axis_tdata))
+        self._expected = _words("expected", stored.expected, len(core.m_axis_tdata))
         super().__init__({name: Out(1) for name in (
             "running", "passed", "failed", "blink", "saturated", "malformed")})
 
@@ -168,16 +127,20 @@ class SelfTest(wiring.Component):
             m.d.sync += silence.eq(0)
         m.d.comb += silent.eq(silence == self.timeout - 1)
 
-        rounds = Signal(ROUNDS_PER_BLINK_BITS + 1)
+        # Stays at its end until a round ends.
+        unchanged = Signal(range(self._blink))
+        rested = unchanged == self._blink - 1
+        m.d.sync += unchanged.eq(Mux(rested, unchanged, unchanged + 1))
         complete = sent.done & received.done
         with m.If(wrong | core.malformed | (silent & ~complete & ~transfer)):
             m.d.sync += [self.failed.eq(1), self.passed.eq(0)]
         with m.Elif(silent & complete & ~self.failed):
             m.d.comb += restart.eq(1)
-            m.d.sync += [self.passed.eq(1), rounds.eq(rounds + 1)]
+            m.d.sync += self.passed.eq(1)
+            with m.If(rested):
+                m.d.sync += [self.blink.eq(~self.blink), unchanged.eq(0)]
         m.d.comb += [
             self.running.eq(~self.failed),
-            self.blink.eq(rounds[-1]),
             self.saturated.eq(core.saturated.any()),
             self.malformed.eq(core.malformed),
         ]

@@ -6,6 +6,7 @@ environment variable that Amaranth reads too, ``NEXTPNR_ECP5=/usr/bin/nextpnr-ec
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from types import MappingProxyType
 
 from fpga.report import FlowError
 
-__all__ = ["Processes", "Progress", "ToolError", "warm_up"]
+__all__ = ["Processes", "Progress", "ToolError", "keeping_logs", "warm_up"]
 
 Progress = Callable[[str], None]
 
@@ -37,6 +38,17 @@ WAITING_SECONDS = 15.0
 
 class ToolError(FlowError):
     """A tool failed or is not installed."""
+
+
+@contextmanager
+def keeping_logs(folder: Path) -> Iterator[None]:
+    """Where a tool fails, move its folder to where it is kept, since its log there says why."""
+    try:
+        yield
+    except ToolError as error:
+        kept = Path(tempfile.mkdtemp(prefix="gatefold-")) / folder.name
+        shutil.move(folder, kept)
+        raise ToolError(str(error).replace(str(folder), str(kept))) from error
 
 
 def _command(tool: str) -> list[str]:

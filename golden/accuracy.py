@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from golden.model import Network
-from golden.quantized import QuantizedNetwork
+from golden.quantized_network import QuantizedNetwork
 
 __all__ = ["Accuracy", "Metric", "MetricError", "compare", "load_metric", "mean_squared_error"]
 
@@ -55,7 +55,7 @@ def mean_squared_error(outputs: np.ndarray, targets: np.ndarray) -> float:
     return float(np.mean((outputs - targets) ** 2))
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
@@ -78,7 +78,7 @@ def load_metric(spec: str) -> Metric:
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MetricError(f"metric {spec}: {file} cannot be run: {_sentence(error)}") from error
     function = getattr(module, name, None)
     if not callable(function):
@@ -94,7 +94,7 @@ def _name(metric: Metric) -> str:
 def _measure(metric: Metric, outputs: np.ndarray, targets: np.ndarray) -> float:
     try:
         value = float(metric(outputs, targets))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MetricError(f"metric {_name(metric)}: fails: {_sentence(error)}") from error
     if not isfinite(value):
         raise MetricError(f"metric {_name(metric)}: must give a finite number, not {value}")

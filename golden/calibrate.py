@@ -22,13 +22,8 @@ from numpy.typing import ArrayLike
 from golden.activation import tail_integer_bits
 from golden.fixed import SQ, UQ, Format
 from golden.model import LSTM, Network, sequence_lengths
-from golden.quantized import (
-    DenseFormats,
-    LSTMFormats,
-    QuantizedDense,
-    QuantizedLSTM,
-    QuantizedNetwork,
-)
+from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
+from golden.quantized_network import QuantizedNetwork
 
 __all__ = ["Calibration", "DenseCalibration", "LSTMCalibration", "Range", "calibrate", "quantize"]
 
@@ -36,7 +31,7 @@ BITS = range(8, 19)
 
 # Room in the cell state and the output, beyond what the calibration data reached. Not more: on
 # the adding problem the rounding of c makes nearly all of the error, and each bit of it counts
-# threefold in the mean square.
+# nearly fourfold in the mean square.
 HEADROOM = 1.125
 
 # Weight bits that equal binary points may cost before a coarser operand is tried.

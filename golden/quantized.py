@@ -1,4 +1,4 @@
-"""The bit-true network: what every bit of the hardware must be.
+"""The bit-true layers: what every bit of the hardware must be.
 
 Every tensor has a format of its own. Per layer and step, with ``RS`` one rounding to nearest even
 followed by saturation, and everything inside the parentheses exact::
@@ -14,18 +14,15 @@ The binary points of ``w_x x`` and ``w_h h`` are equal by the choice of the weig
 products add up without a shift. A sequence starts from a zero state.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from golden.activation import SigmoidTable
 from golden.fixed import SQ, UQ, Format, signed_width
-from golden.model import sequence_lengths
-from golden.simulate import Result, simulate
 
-__all__ = ["LSTMFormats", "DenseFormats", "QuantizedLSTM", "QuantizedDense", "QuantizedNetwork"]
+__all__ = ["LSTMFormats", "DenseFormats", "QuantizedLSTM", "QuantizedDense"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,117 +202,3 @@ class QuantizedDense:
     @cached_property
     def accumulator(self) -> SQ:
         return _interval([(self.w, self.formats.x)], self.bias)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class QuantizedNetwork:
-    """A stack of LSTM layers and an optional dense head, in integer codes.
-
-    Parameters
-    ----------
-    layers : tuple of QuantizedLSTM
-        Each layer's ``x`` format is the ``h`` format of the one before.
-    head : QuantizedDense or None
-        Without a head the last layer's hidden state is the output.
-    every_step : bool
-        Whether there is an output at every step, or at the last of each sequence only.
-    """
-
-    layers: tuple[QuantizedLSTM, ...]
-    head: QuantizedDense | None
-    every_step: bool
-
-    @property
-    def inputs(self) -> int:
-        return self.layers[0].inputs
-
-    @property
-    def outputs(self) -> int:
-        return self.head.outputs if self.head else self.layers[-1].hidden
-
-    @property
-    def x(self) -> SQ:
-        """Format of the input."""
-        return self.layers[0].formats.x
-
-    @property
-    def y(self) -> SQ:
-        """Format of the output."""
-        return self.head.formats.y if self.head else self.layers[-1].formats.h
-
-    @property
-    def saturating(self) -> tuple[str, ...]:
-        """Names of the tensors that can saturate, in the order of the data flow."""
-        names = [f"lstm{number}.{name}" for number in range(len(self.layers)) for name in "zuch"]
-        return (*names, "dense.y") if self.head else tuple(names)
-
-    def run(self, x: ArrayLike, lengths: ArrayLike | None = None, *, trace: bool = False
-            ) -> Result:
-        """Run the network on input codes.
-
-        Parameters
-        ----------
-        x : array_like of integers, B x T x N
-            Codes in the format :attr:`x`; shorter sequences are padded with anything.
-        lengths : array_like of integers, B, optional
-            Steps of each sequence, 1 to T; by default all have T.
-        trace : bool
-            Whether to return every intermediate too; that takes some 12 H codes a step and layer.
-
-        Returns
-        -------
-        Result
-
-        Raises
-        ------
-        ValueError
-            If the shape, a length or a code is not allowed, or a sum may outgrow what float64
-            holds exactly.
-        """
-        codes = np.asarray(x)
-        if codes.dtype.kind not in "iu":
-            raise ValueError(f"input codes must be integers, not {codes.dtype}")
-        steps, valid = self._steps(codes, lengths)
-        codes = np.where(valid, codes, 0)
-        if codes.min() < self.x.min or codes.max() > self.x.max:
-            raise ValueError(f"input codes must lie in {self.x}, {self.x.min} to {self.x.max}, "
-                             f"but reach from {codes.min()} to {codes.max()}")
-        return simulate(self, codes.astype(np.int64), steps, trace)
-
-    def run_real(self, x: ArrayLike, lengths: ArrayLike | None = None, *, trace: bool = False
-                 ) -> Result:
-        """Quantise real numbers and run the network on them.
-
-        Parameters
-        ----------
-        x : array_like, B x T x N
-            Real numbers; infinity saturates, as any number outside the format :attr:`x` does.
-        lengths, trace
-            As for :meth:`run`.
-
-        Returns
-        -------
-        Result
-            ``saturated["x"]`` counts the inputs outside the format, and ``real`` has the outputs
-            as real numbers.
-
-        Raises
-        ------
-        ValueError
-            As for :meth:`run`, or if an input is not a number.
-        """
-        real = np.asarray(x)
-        if real.dtype.kind not in "iuf":
-            raise ValueError(f"input must be real numbers, not {real.dtype}")
-        steps, valid = self._steps(real, lengths)
-        codes, saturated = self.x.quantize(np.where(valid, real, 0))
-        result = simulate(self, codes, steps, trace)
-        return replace(result, saturated={"x": saturated, **result.saturated})
-
-    def _steps(self, x: np.ndarray, lengths: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
-        """The lengths of the sequences, and which steps belong to them, B x T x 1."""
-        if x.ndim != 3 or x.shape[2] != self.inputs or not x.size:
-            raise ValueError(f"input must have the shape B x T x {self.inputs} and not be empty, "
-                             f"not {' x '.join(map(str, x.shape)) or 'a single number'}")
-        steps = sequence_lengths(lengths, x.shape[0], x.shape[1])
-        return steps, (np.arange(x.shape[1]) < steps[:, None])[:, :, None]

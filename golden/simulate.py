@@ -1,7 +1,7 @@
 """The bit-true network over whole batches, at the speed of float64 BLAS.
 
 Integers live in float64, which is exact for them up to 2**53; every bound is checked before the
-first step. Three things make it fast:
+first step. Four things make it fast:
 
 - A tensor of a step lies as one row per unit and one column per sequence, so that a gate is a
   contiguous slice, and all that a step computes lands in buffers made beforehand.
@@ -10,20 +10,21 @@ first step. Three things make it fast:
   clips its index anyway, and the shift from code to index rides on the bias.
 - Sequences are sorted by length, longest first: those still running are always the first columns,
   so padding is neither computed nor counted, and a final hidden state stays where it is.
+- BLAS keeps to one thread. On idle cores a second one gains a little with layers of a hundred
+  units or more; where another process wants the core, the two wait for each other at every step,
+  and a run takes several times as long.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import cache, lru_cache
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from golden.activation import SigmoidTable
 from golden.fixed import SQ, Format
-
-if TYPE_CHECKING:
-    from golden.quantized import QuantizedDense, QuantizedLSTM, QuantizedNetwork
+from golden.quantized import QuantizedDense, QuantizedLSTM
 
 __all__ = ["LSTMCodes", "Result", "simulate"]
 
@@ -78,8 +79,8 @@ class Result:
         Of the output codes.
     saturated : dict
         How many values of each tensor lay outside its format, steps beyond the end of a sequence
-        left out; keys as in ``QuantizedNetwork.saturating``, and ``"x"`` where the run quantised
-        its input.
+        left out; keys like ``lstm0.z`` in the order of the data flow, and ``x`` where the run
+        quantised its input.
     layers : tuple of LSTMCodes or None
         The intermediates, where they were asked for.
     """
@@ -126,7 +127,7 @@ def _check_exact(name: str, bound: int) -> None:
                          f"integers of {EXACT_BITS} bits at most")
 
 
-def _reach(layer: "QuantizedLSTM | QuantizedDense") -> int:
+def _reach(layer: QuantizedLSTM | QuantizedDense) -> int:
     """The largest magnitude of any partial sum of a matrix product, in its lowest bit."""
     return max(-layer.array.min, -layer.accumulator.min)
 
@@ -145,7 +146,7 @@ class _LSTM:
     Gates are kept in the order i, f, o, g: those with a sigmoid together.
     """
 
-    def __init__(self, layer: "QuantizedLSTM", batch: int, name: str) -> None:
+    def __init__(self, layer: QuantizedLSTM, batch: int, name: str) -> None:
         formats = layer.formats
         z, c = formats.z, formats.c
         candidate = layer.table.candidate
@@ -257,7 +258,7 @@ class _LSTM:
 class _Dense:
     """The dense head."""
 
-    def __init__(self, layer: "QuantizedDense") -> None:
+    def __init__(self, layer: QuantizedDense) -> None:
         _check_exact("the sum at dense.y", _reach(layer))
         weights = np.concatenate([layer.w, layer.bias[:, None]], axis=1)
         self._weights = weights * 2.0 ** (layer.formats.y.f - layer.formats.product_fraction)
@@ -278,17 +279,27 @@ def _recorder(trace: dict[str, np.ndarray], rows: np.ndarray, t: int) -> Record:
     return record
 
 
-def simulate(network: "QuantizedNetwork", x: np.ndarray, lengths: np.ndarray, trace: bool
-             ) -> Result:
-    """Run the network; :meth:`golden.quantized.QuantizedNetwork.run` checks its input first.
+@cache
+def _blas() -> ThreadpoolController:
+    """The BLAS libraries: finding them takes milliseconds, setting their threads microseconds."""
+    return ThreadpoolController().select(user_api="blas")
+
+
+def simulate(layers: Sequence[QuantizedLSTM], head: QuantizedDense | None, x: np.ndarray,
+             lengths: np.ndarray, *, every_step: bool, trace: bool) -> Result:
+    """Run a stack of layers on input that is known to be good.
 
     Parameters
     ----------
-    network : QuantizedNetwork
+    layers : sequence of QuantizedLSTM
+    head : QuantizedDense or None
+        Without one the last layer's hidden state is the output.
     x : int64 array, B x T x N
-        Input codes.
+        Input codes, all in the first layer's format.
     lengths : int64 array, B
-        Steps of each sequence.
+        Steps of each sequence, 1 to T.
+    every_step : bool
+        Whether there is an output at every step, or at the last of each sequence only.
     trace : bool
         Whether to return every intermediate.
 
@@ -301,46 +312,53 @@ def simulate(network: "QuantizedNetwork", x: np.ndarray, lengths: np.ndarray, tr
     ValueError
         If a sum may outgrow what float64 holds exactly.
     """
+    with _blas().limit(limits=1):
+        return _simulate(layers, head, x, lengths, every_step, trace)
+
+
+def _simulate(layers: Sequence[QuantizedLSTM], head: QuantizedDense | None, x: np.ndarray,
+              lengths: np.ndarray, every_step: bool, trace: bool) -> Result:
     count, steps, _ = x.shape
     block = min(count, BLOCK)
-    layers = [_LSTM(layer, block, f"lstm{number}") for number, layer in enumerate(network.layers)]
-    head = _Dense(network.head) if network.head else None
-    shape = (count, steps, network.outputs) if network.every_step else (count, network.outputs)
-    y = np.zeros(shape, dtype=np.int64)
+    stack = [_LSTM(layer, block, f"lstm{number}") for number, layer in enumerate(layers)]
+    dense = _Dense(head) if head else None
+    outputs, to = ((head.outputs, head.formats.y) if head else
+                   (layers[-1].hidden, layers[-1].formats.h))
+    y = np.zeros((count, steps, outputs) if every_step else (count, outputs), dtype=np.int64)
     traces = [
         {field.name: np.zeros((count, steps, width), dtype=np.int64)
          for field in fields(LSTMCodes)
          for width in [{"x": layer.inputs, "z": 4 * layer.hidden}.get(field.name, layer.hidden)]}
-        for layer in network.layers if trace]
+        for layer in layers if trace]
 
     order = np.argsort(-lengths, kind="stable")
     for first in range(0, count, block):
         rows = order[first:first + block]
         columns = np.ascontiguousarray(x[rows].transpose(1, 2, 0), dtype=np.float64)
         running = np.searchsorted(-lengths[rows], -np.arange(lengths[rows[0]])).tolist()
-        for layer in layers:
-            layer.start()
+        for each in stack:
+            each.start()
         active = -1
         for t, now in enumerate(running):
             if now != active:
                 active = now
-                for layer in layers:
-                    layer.keep(active)
+                for each in stack:
+                    each.keep(active)
             h = columns[t, :, :active]
-            for number, layer in enumerate(layers):
-                layer.x[:] = h
-                layer.step(_recorder(traces[number], rows[:active], t) if trace else None)
-                h = layer.h
-            if network.every_step:
-                y[rows[:active], t] = (head.run(h) if head else h).T
-        if not network.every_step:
-            layers[-1].keep(len(rows))
-            h = layers[-1].h
-            y[rows] = (head.run(h) if head else h).T
+            for number, each in enumerate(stack):
+                each.x[:] = h
+                each.step(_recorder(traces[number], rows[:active], t) if trace else None)
+                h = each.h
+            if every_step:
+                y[rows[:active], t] = (dense.run(h) if dense else h).T
+        if not every_step:
+            stack[-1].keep(len(rows))
+            h = stack[-1].h
+            y[rows] = (dense.run(h) if dense else h).T
 
-    saturated = {f"lstm{number}.{name}": value for number, layer in enumerate(layers)
-                 for name, value in layer.saturated.items()}
-    if head:
-        saturated["dense.y"] = head.saturated
-    return Result(y=y, format=network.y, saturated=saturated,
+    saturated = {f"lstm{number}.{name}": value for number, each in enumerate(stack)
+                 for name, value in each.saturated.items()}
+    if dense:
+        saturated["dense.y"] = dense.saturated
+    return Result(y=y, format=to, saturated=saturated,
                   layers=tuple(LSTMCodes(**codes) for codes in traces) if trace else None)

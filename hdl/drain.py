@@ -85,7 +85,7 @@ class _Lane(wiring.Component):
     c, h : Out(signed)
         The new states.
     overflow : Out(4)
-        A preactivation, tanh argument, cell state or hidden state saturates in this cycle.
+        A preactivation, tanh argument, cell state or hidden state saturated in the last cycle.
     """
 
     def __init__(self, layer: QuantizedLSTM, cycles: LSTMCycles, lane: int):
@@ -224,7 +224,7 @@ class _Lane(wiring.Component):
             shared.connect(m, token, (unit.z, unit.tanh))
         for (a, b, _), shared in zip(products, multipliers, strict=True):
             shared.connect(m, token, (a, b))
-        m.d.comb += self.overflow.eq(Cat(
+        m.d.sync += self.overflow.eq(Cat(
             Cat(z_overflow).any(), u_overflow & token.at[t.state - 1],
             c_overflow & token.at[t.state - 1], h_overflow & token.at[t.hidden - 1]))
         return m

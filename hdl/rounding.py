@@ -37,6 +37,13 @@ def round_saturate(value: Value, f: int, to: Format) -> tuple[Value, Value]:
         One bit: the value lay outside ``to``.
     """
     whole = rounded(value, f - to.f)
-    above, below = whole > to.max, whole < to.min
+    if len(whole) < to.width + 1:
+        whole = (whole + Const(0, to.width)).as_signed()
+    # Inside the format all bits from the code's highest on are equal (0, where it is unsigned):
+    # that is seen sooner than by comparing with the limits.
+    negative = whole[-1]
+    spare = whole[to.width - int(to.signed):]
+    above = ~negative & spare.any()
+    below = negative & ~spare.all() if to.signed else negative
     code = Mux(above, to.max, Mux(below, to.min, whole))[:to.width]
     return code.as_signed() if to.signed else code, above | below

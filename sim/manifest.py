@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from hdl.bus import Bus
 
-__all__ = ["MANIFEST", "Manifest", "ManifestError", "Probe", "Stream", "signed"]
+__all__ = ["MANIFEST", "Manifest", "ManifestError", "Probe", "Stream"]
 
 MANIFEST = "manifest.json"
 """The manifest's name in the folder of a design."""
@@ -18,67 +18,18 @@ class ManifestError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stream:
+class Stream(Bus):
     """One of the two AXI4-Streams.
 
     Parameters
     ----------
     prefix : str
         The ports are ``prefix`` and ``_tdata``, ``_tvalid``, ``_tready``, ``_tlast``.
-    elements : int
-        Elements of a vector.
-    lanes : int
-        Elements in a beat, the first in the lowest bytes.
-    bytes : int
-        Bytes of an element, sign-extended.
+    elements, lanes, bytes : int
+        As in :class:`Bus`.
     """
 
     prefix: str
-    elements: int
-    lanes: int
-    bytes: int
-
-    @property
-    def beats(self) -> int:
-        """Beats of a vector."""
-        return -(-self.elements // self.lanes)
-
-    @property
-    def width(self) -> int:
-        """Bits of a beat."""
-        return 8 * self.bytes * self.lanes
-
-    def pack(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The bytes of vectors, as they travel.
-
-        Parameters
-        ----------
-        codes : int64 array [V, elements]
-        rng : Generator
-            Fills the lanes that the last beat of a vector leaves unused: anything may stand there.
-
-        Returns
-        -------
-        uint8 array [V * beats, lanes * bytes]
-        """
-        vectors = codes.shape[0]
-        padded = rng.integers(-(1 << 8 * self.bytes - 1), 1 << 8 * self.bytes - 1,
-                              size=(vectors, self.beats * self.lanes), dtype=np.int64)
-        padded[:, :self.elements] = codes
-        lowest = padded.astype("<i8").view(np.uint8).reshape(vectors, -1, 8)[..., :self.bytes]
-        return np.ascontiguousarray(lowest).reshape(vectors * self.beats, self.lanes * self.bytes)
-
-    def unpack(self, beats: np.ndarray) -> np.ndarray:
-        """The elements of beats: uint8 [B, lanes * bytes] to int64 [B, lanes]."""
-        return signed(beats.reshape(len(beats), self.lanes, self.bytes))
-
-
-def signed(octets: np.ndarray) -> np.ndarray:
-    """Two's complement integers of little-endian bytes, uint8 [..., n] to int64 [...]."""
-    shifts = 8 * np.arange(octets.shape[-1], dtype=np.uint64)
-    total = (octets.astype(np.uint64) << shifts).sum(axis=-1, dtype=np.uint64).astype(np.int64)
-    spare = 64 - 8 * octets.shape[-1]
-    return total << spare >> spare
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +109,8 @@ class Manifest:
             data = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise ManifestError(f"{directory} has no {MANIFEST}") from error
+        except OSError as error:
+            raise ManifestError(f"{path}: the file cannot be read: {error.strerror}") from error
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
             raise ManifestError(f"{path} is not JSON: {error}") from error
         try:
@@ -172,24 +125,42 @@ class Manifest:
 
     @classmethod
     def _from_json(cls, directory: Path, data: dict[str, Any]) -> "Manifest":
+        def text(part: dict[str, Any], key: str) -> str:
+            value = part[key]
+            if not isinstance(value, str) or not value:
+                raise ManifestError(f"{directory / MANIFEST}: {key} must be a name, not {value!r}")
+            return value
+
+        def count(part: dict[str, Any], key: str, least: int = 1) -> int:
+            value = part[key]
+            if type(value) is not int or value < least:
+                raise ManifestError(f"{directory / MANIFEST}: {key} must be an integer from "
+                                    f"{least} on, not {value!r}")
+            return value
+
         def stream(name: str) -> Stream:
             part = data[name]
-            return Stream(prefix=part["prefix"], elements=part["elements"], lanes=part["lanes"],
-                          bytes=part["bytes"])
+            return Stream(prefix=text(part, "prefix"), elements=count(part, "elements"),
+                          lanes=count(part, "lanes"), bytes=count(part, "bytes"))
 
+        every_step = data["output"]["every_step"]
+        if not isinstance(every_step, bool):
+            raise ManifestError(f"{directory / MANIFEST}: every_step must be true or false, not "
+                                f"{every_step!r}")
         return cls(
-            name=data["name"],
-            verilog=directory / data["verilog"],
-            clock=data["clock"],
-            reset=data["reset"],
+            name=text(data, "name"),
+            verilog=directory / text(data, "verilog"),
+            clock=text(data, "clock"),
+            reset=text(data, "reset"),
             input=stream("input"),
             output=stream("output"),
-            every_step=data["output"]["every_step"],
-            saturation=tuple(data["saturation"]),
+            every_step=every_step,
+            saturation=tuple(map(str, data["saturation"])),
             probes=tuple(
-                Probe(name=f"lstm{part['layer']}.{part['tensor']}", layer=part["layer"],
-                      tensor=part["tensor"], units=part["units"], lanes=part["lanes"],
-                      width=part["width"], valid=part["valid"], data=part["data"])
+                Probe(name=f"lstm{count(part, 'layer', 0)}.{text(part, 'tensor')}",
+                      layer=part["layer"], tensor=part["tensor"], units=count(part, "units"),
+                      lanes=count(part, "lanes"), width=count(part, "width"),
+                      valid=text(part, "valid"), data=text(part, "data"))
                 for part in data["probes"]),
-            step=data["cycles"]["step"],
+            step=count(data["cycles"], "step"),
         )

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sim.manifest import Manifest, Probe, Stream, signed
+from hdl.bus import signed
+from sim.manifest import Manifest, Probe, Stream
 
 __all__ = ["BENCH", "Beats", "Recording", "Values", "bench_verilog", "recorded_words"]
 

@@ -16,11 +16,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
-from golden.quantized import QuantizedNetwork
+from golden.quantized_network import QuantizedNetwork
 
 __all__ = ["VECTORS", "Vectors", "VectorsError"]
 
@@ -140,7 +139,8 @@ class Vectors:
                 arrays = {name: file[name] for name in file.files}
         except FileNotFoundError as error:
             raise VectorsError(f"{path.parent} has no {path.name}") from error
-        except (ValueError, EOFError, BadZipFile) as error:
+        except Exception as error:
+            # Damaged bytes raise whatever zip, zlib, tokenize and NumPy's own reader raise.
             raise VectorsError(f"{path} is not an .npz file of plain arrays") from error
         for name in ("lengths", "x", "y"):
             if name not in arrays:
@@ -148,6 +148,9 @@ class Vectors:
         for name, array in arrays.items():
             if array.dtype != np.int64:
                 raise VectorsError(f"{path}: {name} must be int64, not {array.dtype}")
+            if name.startswith(_SATURATED) and array.ndim:
+                raise VectorsError(f"{path}: {name} must be a single number, not of the shape "
+                                   f"{list(array.shape)}")
         return cls(
             lengths=arrays.pop("lengths"), x=arrays.pop("x"), y=arrays.pop("y"),
             every_step=every_step,

@@ -3,13 +3,8 @@
 import numpy as np
 
 from golden.fixed import SQ, UQ, Format
-from golden.quantized import (
-    DenseFormats,
-    LSTMFormats,
-    QuantizedDense,
-    QuantizedLSTM,
-    QuantizedNetwork,
-)
+from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
+from golden.quantized_network import QuantizedNetwork
 
 __all__ = ["FORMATS", "STANDARD", "random_codes", "random_network"]
 

@@ -19,7 +19,7 @@ def table(bits: int, *, z_f: int | None = None, more_i: int = 0, tanh_f: int | N
 
 
 TABLES = [
-    *(table(bits) for bits in (3, 4, 6, 8, 10, 12, 13, 16)),
+    *(table(bits) for bits in (3, 4, 6, 8, 10, 12, 13, 16, 18)),
     table(8, more_i=2), table(12, tanh_f=11), table(16, tanh_f=15), table(12, tanh_f=5),
     table(8, z_f=1), table(10, z_f=4), table(12, z_f=16), table(16, z_f=9), table(16, z_f=12),
 ]

@@ -15,13 +15,8 @@ import numpy as np
 import pytest
 
 from golden.fixed import SQ, UQ
-from golden.quantized import (
-    DenseFormats,
-    LSTMFormats,
-    QuantizedDense,
-    QuantizedLSTM,
-    QuantizedNetwork,
-)
+from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
+from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import Folding
 from hdl.network import Network
 from hdl.verilog import generate

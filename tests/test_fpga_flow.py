@@ -13,7 +13,7 @@ from amaranth.back import verilog
 from fpga.boards import find
 from fpga.flow import Implementation, implement
 from fpga.report import FitError
-from fpga.selftest import Beat
+from fpga.stored import Beat, Stored
 from fpga.tools import ToolError
 from tests.test_fpga_standin import StandIn, packed
 
@@ -25,8 +25,9 @@ def arguments(core: StandIn, lengths: tuple[int, ...]) -> dict[str, Any]:
     sequences = [rng.integers(-2**15, 2**15, (n, 2)) for n in lengths]
     return {
         "verilog": verilog.convert(core, name="standin", strip_internal_attrs=True),
-        "module": "standin", "board": BOARD, "stimulus": packed(sequences),
-        "expected": [Beat(core.compute(x), True) for x in sequences],
+        "module": "standin", "board": BOARD,
+        "stored": Stored(stimulus=packed(sequences), timeout=1000,
+                         expected=[Beat(core.compute(x), True) for x in sequences]),
     }
 
 

@@ -11,7 +11,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator, SimulatorContext
 
-from fpga.selftest import Beat
+from fpga.stored import Beat
 
 __all__ = ["StandIn", "packed"]
 

@@ -167,7 +167,8 @@ def test_vectors_are_golden(tmp_path: Path, data: Path, flow: Flow) -> None:
                                           getattr(trace[0], name)[sequence, :length])
 
     # What the self-test replays is the same.
-    words, answers = flow.arguments["stimulus"], flow.arguments["expected"]
+    stored = flow.arguments["stored"]
+    words, answers = stored.stimulus, stored.expected
     assert len(words) == len(vectors.x) * manifest.input.beats
     size = 8 * manifest.input.bytes
     elements = [beat.data >> size * lane & (1 << size) - 1
@@ -180,6 +181,8 @@ def test_vectors_are_golden(tmp_path: Path, data: Path, flow: Flow) -> None:
     assert [beat.data for beat in answers] == (
         vectors.y[:, 0] % (1 << 8 * manifest.output.bytes)).tolist()
     assert all(beat.last for beat in answers)
+    cycles = json.loads((tmp_path / "out" / "manifest.json").read_text())["cycles"]
+    assert stored.timeout == 2 * (vectors.lengths.max() * cycles["step"] + cycles["latency"])
 
 
 def test_data_without_targets(tmp_path: Path, flow: Flow, capsys: pytest.CaptureFixture[str]
@@ -216,7 +219,7 @@ def test_folder_has_usual_permissions(tmp_path: Path, data: Path, flow: Flow) ->
                       "(try: gatefold build --help)"),
     (["--bits", "x"], "argument --bits: must be a positive integer, not x "
                       "(try: gatefold build --help)"),
-    (["--units", "21"], "folding: folding units must be at most the 20 hidden units, not 21"),
+    (["--units", "21"], "folding units must be at most the 20 hidden units, not 21"),
     (["--metric", "none.py:f"], "metric none.py:f: there is no file none.py"),
     (["--metric", f"{EXAMPLE / 'task.py'}:wrong"],
      f"metric {EXAMPLE / 'task.py'}:wrong: {EXAMPLE / 'task.py'} has no function wrong"),
@@ -295,13 +298,45 @@ def test_wrong_data(tmp_path: Path, flow: Flow, change: dict[str, np.ndarray | N
     assert text in refused(capsys, output, "build", MODEL, "--data", data, "-o", output)
 
 
-def test_metric_that_fails(tmp_path: Path, data: Path, flow: Flow,
+@pytest.mark.parametrize("body", [
+    "return outputs + 'a'", "return 'good'", "raise SystemExit(0)", "raise RuntimeError('a\\nb')",
+    "return float('nan')",
+])
+def test_metric_that_fails(tmp_path: Path, data: Path, flow: Flow, body: str,
                            capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "mine.py").write_text("def mine(outputs, targets):\n    return outputs + 'a'\n")
+    (tmp_path / "mine.py").write_text(f"def mine(outputs, targets):\n    {body}\n")
     output = tmp_path / "out"
     sentence = refused(capsys, output, "build", MODEL, "--data", data, "-o", output, "--metric",
                        f"{tmp_path / 'mine.py'}:mine")
-    assert sentence.startswith("metric mine: fails: ")
+    assert sentence.startswith("metric mine: ")
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+def test_data_that_is_no_array(tmp_path: Path, flow: Flow, pickled: bool,
+                               capsys: pytest.CaptureFixture[str]) -> None:
+    data, output = tmp_path / "data.npz", tmp_path / "out"
+    if pickled:
+        np.savez(data, x=np.array([None, 1], dtype=object))
+    else:
+        np.savez_compressed(data, x=sequences()["x"])
+        content = bytearray(data.read_bytes())
+        content[200] ^= 255
+        data.write_bytes(content)
+    assert refused(capsys, output, "build", MODEL, "--data", data, "-o", output) == (
+        f"{data}: not an .npz file of plain arrays")
+
+
+def test_padding_may_be_anything(tmp_path: Path, flow: Flow) -> None:
+    """The same build whatever stands behind the ends of the sequences."""
+    given = sequences()
+    for name, value in (("nan", np.nan), ("one", 1.0)):
+        beyond = np.arange(12) >= given["lengths"][:, None]
+        given["x"][beyond] = value
+        np.savez(tmp_path / f"{name}.npz", **given)  # type: ignore[arg-type]
+        assert command("build", MODEL, "--data", tmp_path / f"{name}.npz",
+                       "-o", tmp_path / name, "--sequences", 4) == 0
+    for file in ("gatefold.v", "manifest.json", "vectors.npz"):
+        assert (tmp_path / "nan" / file).read_bytes() == (tmp_path / "one" / file).read_bytes()
 
 
 def test_foreign_folder(tmp_path: Path, data: Path, flow: Flow,
@@ -320,6 +355,19 @@ def test_output_that_cannot_be(tmp_path: Path, data: Path, flow: Flow,
     for output in (data, data / "out", data / "deep" / "out"):
         assert refused(capsys, data, "build", MODEL, "--data", data, "-o", output) == (
             f"output {output} must be a folder, but {data} is a file")
+    long = tmp_path / ("a" * 300)
+    assert refused(capsys, tmp_path / "out", "build", MODEL, "--data", data, "-o", long) == (
+        f"output {long}: File name too long")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_output_that_is_not_writable(tmp_path: Path, data: Path, flow: Flow,
+                                     capsys: pytest.CaptureFixture[str]) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    output = closed / "deep" / "out"
+    assert refused(capsys, closed, "build", MODEL, "--data", data, "-o", output) == (
+        f"output {output}: {closed} is not writable")
 
 
 def test_design_that_does_not_fit(tmp_path: Path, data: Path, flow: Flow,
@@ -328,6 +376,15 @@ def test_design_that_does_not_fit(tmp_path: Path, data: Path, flow: Flow,
     output = tmp_path / "out"
     assert refused(capsys, output, "build", MODEL, "--data", data, "-o", output) == (
         "the design does not fit: it needs 200 DSP")
+
+
+def test_array_that_does_not_fit(tmp_path: Path, data: Path, flow: Flow,
+                                 capsys: pytest.CaptureFixture[str]) -> None:
+    """Told at once, before there is any Verilog."""
+    output = tmp_path / "out"
+    assert refused(capsys, output, "build", MODEL, "--data", data, "-o", output, "--units", 20,
+                   "--columns", 22) == ("the design does not fit: it needs 1760 DSP (MULT18X18D), "
+                                        "of which ulx3s-85f has 156")
 
 
 def test_tool_that_fails(tmp_path: Path, data: Path, flow: Flow, monkeypatch: pytest.MonkeyPatch,
@@ -367,13 +424,31 @@ def test_stopped(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureF
     assert [path.name for path in tmp_path.iterdir()] == ["data.npz"]
 
 
-@pytest.mark.parametrize(("argument", "text"), [
-    ("none", "has no manifest.json"),
-    (".", "has no manifest.json"),
-])
-def test_verify_what_is_not_a_build(tmp_path: Path, argument: str, text: str,
+@pytest.mark.parametrize(("files", "text"), [
+    (None, " has no manifest.json"),
+    ({}, " has no manifest.json"),
+    ({"manifest.json": ""}, "/manifest.json is not JSON: "),
+    ({"manifest.json": "[]"}, "/manifest.json is not a design's manifest: "),
+    ({"manifest.json": '{"name": 3}'}, "/manifest.json is not a design's manifest: "),
+], ids=["missing", "empty", "nothing", "list", "lacking"])
+def test_verify_what_is_not_a_build(tmp_path: Path, files: dict[str, str] | None, text: str,
                                     capsys: pytest.CaptureFixture[str]) -> None:
-    assert text in refused(capsys, tmp_path / "x", "verify", tmp_path / argument)
+    folder = tmp_path / "x"
+    if files is not None:
+        folder.mkdir()
+        for name, content in files.items():
+            (folder / name).write_text(content)
+    assert refused(capsys, folder, "verify", folder).startswith(f"{folder}{text}")
+
+
+def test_verify_a_file(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, data, "verify", data) == (
+        f"{data}/manifest.json: the file cannot be read: Not a directory")
+
+
+def test_verify_with_a_negative_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, tmp_path / "x", "verify", tmp_path, "--seed", -1) == (
+        f"{tmp_path}: seed must not be negative, not -1")
 
 
 def test_verify(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFixture[str]
@@ -386,7 +461,7 @@ def test_verify(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFi
     captured = capsys.readouterr()
     assert captured.err == ""
     assert "random stalls" in captured.out
-    assert "bit for bit (seed 7)" in captured.out
+    assert "bit for bit (seed 7), at " in captured.out
 
     vectors = Vectors.load(output / "vectors.npz", every_step=False)
     vectors.y[2, 0] ^= 1

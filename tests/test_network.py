@@ -8,7 +8,7 @@ import pytest
 from golden.calibrate import quantize
 from golden.model import LSTM, Dense
 from golden.model import Network as FloatNetwork
-from golden.quantized import QuantizedNetwork
+from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import DenseFolding, Folding
 from hdl.network import Network
 from tests.networks import FORMATS, STANDARD, random_codes, random_network

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from sim.checker import Checker, Difference
-from sim.manifest import Manifest, ManifestError, Stream
+from sim.manifest import MANIFEST, Manifest, ManifestError, Stream
 from sim.model import Model
 from sim.monitor import Beats, Recording, Values, bench_verilog
 from sim.simulator import SimulatorError, build_simulator
-from sim.vectors import Vectors, VectorsError
+from sim.vectors import VECTORS, Vectors, VectorsError
 from sim.verify import TESTS, VerifyResult, verify
 
 # A stand-in for a network, small enough to be right at sight: c sums up x and h = -c = y.
@@ -390,7 +390,7 @@ def test_manifest_errors(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"manifest\.json is not JSON: "):
         Manifest.load(tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({**SHAPE, "output": {}}))
-    with pytest.raises(ManifestError, match=r"is not a design's manifest: KeyError 'prefix'$"):
+    with pytest.raises(ManifestError, match=r"is not a design's manifest: KeyError 'every_step'$"):
         Manifest.load(tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps(SHAPE))
     with pytest.raises(ManifestError, match=r"has no standin\.v, which its manifest names$"):
@@ -448,3 +448,35 @@ def test_simulator_dies(tmp_path: Path, simulators: Path, monkeypatch: pytest.Mo
     assert result.failure is not None
     assert result.failure.startswith("the simulator left no result (exit status ")
     assert not result.tests
+
+
+@pytest.mark.parametrize(("path", "value", "message"), [
+    (("input", "lanes"), 0, "lanes must be an integer from 1 on, not 0"),
+    (("output", "bytes"), "2", "bytes must be an integer from 1 on, not '2'"),
+    (("output", "every_step"), 1, "every_step must be true or false, not 1"),
+    (("cycles", "step"), None, "step must be an integer from 1 on, not None"),
+    (("name",), 3, "name must be a name, not 3"),
+    (("probes", 0, "valid"), [], r"valid must be a name, not \[\]"),
+])
+def test_manifest_with_a_wrong_value(tmp_path: Path, path: tuple[str | int, ...], value: object,
+                                     message: str) -> None:
+    write_design(tmp_path, sum_up(random_input(0)))
+    file = tmp_path / MANIFEST
+    data = json.loads(file.read_text())
+    part = data
+    for key in path[:-1]:
+        part = part[key]
+    part[path[-1]] = value
+    file.write_text(json.dumps(data))
+    with pytest.raises(ManifestError, match=f"^{file}: {message}$"):
+        Manifest.load(tmp_path)
+
+
+def test_vectors_that_are_damaged(tmp_path: Path) -> None:
+    write_design(tmp_path, sum_up(random_input(0)))
+    file = tmp_path / VECTORS
+    content = bytearray(file.read_bytes())
+    content[100] ^= 255
+    file.write_bytes(content)
+    with pytest.raises(VectorsError, match=r"is not an \.npz file of plain arrays$"):
+        Vectors.load(tmp_path / VECTORS, every_step=False)

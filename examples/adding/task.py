@@ -34,7 +34,7 @@ FIRST_MARK = 10
 TOLERANCE = 0.04
 """A sequence is correct where its absolute error is below this."""
 
-TEST_SEED = 1997
+TEST_SEED = 1735
 """Seed of the test sequences; no training or validation seed equals it."""
 
 TEST_COUNT = 2560

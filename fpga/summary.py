@@ -1,0 +1,39 @@
+"""The closing table of a build: what one wants to know first of its report."""
+
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+__all__ = ["build_table"]
+
+
+def build_table(report: dict[str, Any]) -> Table:
+    """Lay out a report, as in ``report.json``."""
+    accuracy, performance = report["accuracy"], report["performance"]
+    figures = report["implementation"]["harness"]
+    table = Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    if accuracy["metric"]:
+        table.add_row(accuracy["metric"], f"float {accuracy['float_model']:.6g}, bit-true "
+                      f"{accuracy['bit_true']:.6g} ({accuracy['sequences']} sequences)")
+    table.add_row("bit-true against float", f"largest difference "
+                  f"{accuracy['largest_difference']:.3g}, mean squared "
+                  f"{accuracy['mean_squared_difference']:.3g}")
+    saturated = {name: count for name, count in accuracy["saturated"].items() if count}
+    table.add_row("saturations", ", ".join(f"{name} {count}" for name, count in saturated.items())
+                  or "none")
+    table.add_row("cycles", f"{performance['cycles_per_step']} a step, "
+                  f"{performance['cycles_per_sequence']:.0f} a sequence of "
+                  f"{performance['mean_steps']:.1f} steps (mean)")
+    table.add_row("clock", f"{figures['fmax_mhz']:.1f} MHz on {figures['device']}, the median of "
+                  + ", ".join(f"{mhz:.1f}" for mhz in figures["fmax_seeds_mhz"].values()))
+    table.add_row("latency", f"{performance['latency_us']:.1f} us a sequence, "
+                  f"{performance['step_ns']:.0f} ns a step")
+    table.add_row("throughput", f"{performance['sequences_per_second']:.0f} sequences, "
+                  f"{performance['steps_per_second']:.0f} steps a second")
+    table.add_row("area", ", ".join(
+        f"{figures[name]['used']} {text} ({figures[name]['used'] / figures[name]['available']:.1%})"
+        for name, text in (("lut", "LUT"), ("ff", "FF"), ("dsp", "DSP"), ("bram", "block RAM"))))
+    return table

@@ -1,0 +1,22 @@
+"""The closing table of a verification."""
+
+from rich import box
+from rich.table import Table
+
+from sim.verify import VerifyResult
+
+__all__ = ["verify_table"]
+
+
+def verify_table(result: VerifyResult) -> Table:
+    """A row for each test that ran."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("test")
+    for heading in ("sequences", "steps", "cycles", "output beats", "c and h values"):
+        table.add_column(heading, justify="right")
+    table.add_column("result")
+    for test in result.tests:
+        table.add_row(test.test.replace("_", " "), *(f"{value:,}" for value in (
+            test.sequences, test.steps, test.cycles, test.words, test.states)),
+            "equal" if test.passed else "DIFFERS")
+    return table
