@@ -29,6 +29,9 @@ __all__ = ["Calibration", "DenseCalibration", "LSTMCalibration", "Range", "calib
 
 BITS = range(8, 19)
 
+# Far beyond what a sensor gives, and near enough for powers of two to stay within float64.
+LARGEST = 2.0**40
+
 # Room in the cell state and the output, beyond what the calibration data reached. Not more: on
 # the adding problem the rounding of c makes nearly all of the error, and each bit of it counts
 # nearly fourfold in the mean square.
@@ -189,6 +192,9 @@ class _Statistics:
         if not np.isfinite(self.x).all():
             raise ValueError(f"calibration data must be finite, but "
                              f"{np.count_nonzero(~np.isfinite(self.x))} values are not")
+        if np.abs(self.x).max() > LARGEST:
+            raise ValueError(f"calibration data must be at most {LARGEST:g} in magnitude, not "
+                             f"{np.abs(self.x).max():g}: scale it, and the weights against it")
         self.ranges: dict[str, Range] = {"x": Range.of(self.x)}
         self.power = [(self.x**2).mean(axis=0),
                       *(np.zeros(layer.hidden) for layer in network.layers)]

@@ -28,11 +28,28 @@ class QuantizedNetwork:
         Without a head the last layer's hidden state is the output.
     every_step : bool
         Whether there is an output at every step, or at the last of each sequence only.
+
+    Raises
+    ------
+    ValueError
+        If there is no layer, or one does not take what the one before it gives.
     """
 
     layers: tuple[QuantizedLSTM, ...]
     head: QuantizedDense | None
     every_step: bool
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise ValueError("network must have one LSTM layer at least, not none")
+        following: list[QuantizedLSTM | QuantizedDense] = [*self.layers[1:]]
+        if self.head:
+            following.append(self.head)
+        for before, behind in zip(self.layers, following, strict=False):
+            if (behind.inputs, behind.formats.x) != (before.hidden, before.formats.h):
+                raise ValueError(
+                    f"a layer must take what the one before it gives, {before.hidden} units in "
+                    f"{before.formats.h}, not {behind.inputs} in {behind.formats.x}")
 
     @property
     def inputs(self) -> int:

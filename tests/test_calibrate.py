@@ -239,6 +239,8 @@ GOOD = data(22, 3, 4, 2)
                    "0 x 4 x 2"),
     (GOOD.astype(str), {}, "calibration data must be real numbers, not <U32"),
     (np.where(GOOD < 2, np.nan, 0), {}, "calibration data must be finite, but 24 values are not"),
+    (np.full(GOOD.shape, -1e300), {}, "calibration data must be at most 1.09951e+12 in magnitude, "
+                                      "not 1e+300: scale it, and the weights against it"),
     (GOOD, {"lengths": [4, 5, 1]}, "sequence lengths must be in 1 .. 4, but that of sequence 1 "
                                    "is 5"),
     (GOOD, {"lengths": [4, 0, 1]}, "sequence lengths must be in 1 .. 4, but that of sequence 1 "

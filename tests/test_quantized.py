@@ -265,3 +265,18 @@ def test_sums_beyond_float64() -> None:
             "the sum at lstm0.z reaches 56 bits, but float64 is exact for integers of 53 bits "
             "at most")):
         network.run(np.zeros((1, 1, 4), dtype=np.int64))
+
+
+def test_layers_that_do_not_fit() -> None:
+    network = random_network(np.random.default_rng(0), STANDARD, 2, (3, 4), 1, every_step=True)
+    with pytest.raises(ValueError, match=message(
+            "a layer must take what the one before it gives, 4 units in SQ(1, 15), "
+            "not 2 in SQ(1, 15)")):
+        QuantizedNetwork(layers=network.layers[::-1], head=None, every_step=True)
+    with pytest.raises(ValueError, match=message(
+            "a layer must take what the one before it gives, 3 units in SQ(1, 15), "
+            "not 4 in SQ(1, 15)")):
+        QuantizedNetwork(layers=network.layers[:1], head=network.head, every_step=True)
+    with pytest.raises(ValueError, match=message(
+            "network must have one LSTM layer at least, not none")):
+        QuantizedNetwork(layers=(), head=network.head, every_step=True)
