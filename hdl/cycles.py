@@ -11,6 +11,7 @@ needs a hidden state that has not come out yet is there a *bubble* of B cycles b
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from math import ceil, log2
 
 __all__ = ["DenseFolding", "DrainTiming", "Folding", "LSTMCycles", "array_latency",
@@ -171,9 +172,9 @@ class Folding:
     def choose(cls, inputs: int, hidden: int, *, units: int, columns: int) -> "Folding":
         """The folding with the smallest drain that keeps up with the array."""
         words = ceil((inputs + hidden) / columns)
-        serial = DrainTiming(1).squashed
-        while not DrainTiming(serial).shared_multiplier or not DrainTiming(serial).shared_table:
-            serial += 1
+        serial = next(interval for interval in count(4)
+                      if DrainTiming(interval).shared_table
+                      and DrainTiming(interval).shared_multiplier)
         for interval in (serial, 4, 2):
             if units * interval <= words:
                 return cls(units=units, columns=columns, lanes=1, interval=interval)
