@@ -39,8 +39,9 @@ from fpga.summary import build_table
 from fpga.tools import keeping_logs
 from golden.accuracy import Metric, MetricError, compare, load_metric, mean_squared_error
 from golden.calibrate import quantize
+from golden.checks import sequence_lengths
 from golden.data import DataError, Sequences
-from golden.model import ModelError, Network, sequence_lengths
+from golden.model import ModelError, Network
 from golden.onnx_file import load
 from golden.quantized_network import QuantizedNetwork
 from golden.simulate import Result

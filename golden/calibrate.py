@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from golden.activation import tail_integer_bits
+from golden.checks import sequence_lengths
 from golden.fixed import SQ, UQ, Format
-from golden.model import LSTM, Network, sequence_lengths
+from golden.model import LSTM, Network
 from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from golden.model import sequence_lengths
+from golden.checks import sequence_lengths
 
 __all__ = ["DataError", "Sequences"]
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from golden.checks import batch, parameter, shape_text
+
 __all__ = [
     "LSTM",
     "Dense",
@@ -20,7 +22,6 @@ __all__ = [
     "ModelError",
     "Network",
     "NetworkTrace",
-    "sequence_lengths",
     "sigmoid",
 ]
 
@@ -49,38 +50,6 @@ def sigmoid(x: ArrayLike) -> Array:
     # exp(x) / (1 + exp(x)).
     decay = np.exp(-np.abs(values))
     return np.asarray(np.where(values >= 0.0, 1.0, decay) / (1.0 + decay))
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "[" + ", ".join(str(size) for size in shape) + "]"
-
-
-def _real(name: str, value: ArrayLike, axes: str) -> Array:
-    """A float64 copy of `value`, which must be real, of as many axes as `axes` names, not empty."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "iuf":
-        raise ValueError(f"{name} must hold real numbers, but its type is {array.dtype}")
-    count = len(axes.split(","))
-    if array.ndim != count:
-        raise ValueError(f"{name} must have the shape [{axes}], not {_shape(array.shape)}")
-    if array.size == 0:
-        raise ValueError(f"{name} must not be empty, but its shape is {_shape(array.shape)}")
-    return np.array(array, dtype=np.float64)
-
-
-def _finite(name: str, array: Array) -> None:
-    bad = np.argwhere(~np.isfinite(array))
-    if len(bad):
-        at = tuple(int(index) for index in bad[0])
-        raise ValueError(f"{name} must be finite, but element {_shape(at)} is {array[at]}")
-
-
-def _parameter(name: str, value: ArrayLike, axes: str) -> Array:
-    """A finite, read-only float64 copy of a weight or bias."""
-    array = _real(name, value, axes)
-    _finite(name, array)
-    array.setflags(write=False)
-    return array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -162,13 +131,13 @@ class LSTM:
     bias: Array
 
     def __post_init__(self) -> None:
-        w_x = _parameter("LSTM weight 'w_x'", self.w_x, "4H, N")
-        w_h = _parameter("LSTM weight 'w_h'", self.w_h, "4H, H")
-        bias = _parameter("LSTM bias", self.bias, "4H")
+        w_x = parameter("LSTM weight 'w_x'", self.w_x, "4H, N")
+        w_h = parameter("LSTM weight 'w_h'", self.w_h, "4H, H")
+        bias = parameter("LSTM bias", self.bias, "4H")
         rows, hidden = w_h.shape
         if rows != 4 * hidden:
             raise ValueError(
-                f"LSTM weight 'w_h' must have the shape [4H, H], not {_shape(w_h.shape)}"
+                f"LSTM weight 'w_h' must have the shape [4H, H], not {shape_text(w_h.shape)}"
             )
         if w_x.shape[0] != rows:
             raise ValueError(
@@ -224,7 +193,7 @@ class LSTM:
         ValueError
             If `x` has another shape, or is empty, not real or not finite.
         """
-        return self._run(_input(x, None, self.inputs)[0])
+        return self._run(batch(x, None, self.inputs)[0])
 
     def _run(self, x: Array) -> LayerTrace:
         count, steps, _ = x.shape
@@ -263,8 +232,8 @@ class Dense:
     bias: Array
 
     def __post_init__(self) -> None:
-        w = _parameter("dense weight 'w'", self.w, "O, H")
-        bias = _parameter("dense bias", self.bias, "O")
+        w = parameter("dense weight 'w'", self.w, "O, H")
+        bias = parameter("dense bias", self.bias, "O")
         if bias.shape[0] != w.shape[0]:
             raise ValueError(
                 f"dense bias must have {w.shape[0]} elements, as 'w' has rows, not {bias.shape[0]}"
@@ -294,7 +263,7 @@ class Dense:
         if array.ndim == 0 or array.shape[-1] != self.inputs:
             raise ValueError(
                 f"dense input must have {self.inputs} features, but its shape is "
-                f"{_shape(array.shape)}"
+                f"{shape_text(array.shape)}"
             )
         return np.asarray(array @ self.w.T + self.bias)
 
@@ -402,7 +371,7 @@ class Network:
         ValueError
             If `x` or `lengths` has another shape, is empty or holds values that are not allowed.
         """
-        h, steps, valid = _input(x, lengths, self.inputs)
+        h, steps, valid = batch(x, lengths, self.inputs)
         for layer in self.layers:
             h = layer._outputs(h)
         return self._result(h, steps, valid)
@@ -427,57 +396,9 @@ class Network:
         ValueError
             As for `run`.
         """
-        array, steps, valid = _input(x, lengths, self.inputs)
+        array, steps, valid = batch(x, lengths, self.inputs)
         traces: list[LayerTrace] = []
         for layer in self.layers:
             traces.append(layer._run(traces[-1].h if traces else array))
         y = self._result(traces[-1].h, steps, valid)
         return NetworkTrace(x=array, layers=tuple(traces), y=y, valid=valid)
-
-
-def sequence_lengths(lengths: ArrayLike | None, count: int, steps: int) -> NDArray[np.int64]:
-    """Check the lengths of `count` sequences that are padded to `steps`; None is all of `steps`.
-
-    Returns
-    -------
-    ndarray of int64, shape (count,)
-        Steps of each sequence.
-
-    Raises
-    ------
-    ValueError
-        If they are not `count` integers in ``1 .. steps``.
-    """
-    if lengths is None:
-        return np.full(count, steps, dtype=np.int64)
-    array = np.asarray(lengths)
-    if array.dtype.kind not in "iu":
-        raise ValueError(f"sequence lengths must be integers, but their type is {array.dtype}")
-    if array.shape != (count,):
-        raise ValueError(
-            f"sequence lengths must have the shape [{count}], one for each sequence, not "
-            f"{_shape(array.shape)}"
-        )
-    bad = np.flatnonzero((array < 1) | (array > steps))
-    if len(bad):
-        raise ValueError(
-            f"sequence lengths must be in 1 .. {steps}, but that of sequence {bad[0]} is "
-            f"{array[bad[0]]}"
-        )
-    return array.astype(np.int64)
-
-
-def _input(
-    x: ArrayLike, lengths: ArrayLike | None, inputs: int
-) -> tuple[Array, NDArray[np.int64], NDArray[np.bool_]]:
-    """Check a batch: x with its padding zeroed, the lengths, and which steps (B, T) are valid."""
-    array = _real("input 'x'", x, "B, T, N")
-    count, steps, width = array.shape
-    if width != inputs:
-        raise ValueError(f"input 'x' must have {inputs} features, not {width}")
-    checked = sequence_lengths(lengths, count, steps)
-    valid = np.arange(steps) < checked[:, None]
-    # Zeroed, so that padding of NaN is as good as any and warns of nothing.
-    array[~valid] = 0.0
-    _finite("input 'x'", array)
-    return array, checked, valid

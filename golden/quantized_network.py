@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from golden.checks import sequence_lengths
 from golden.fixed import SQ
-from golden.model import sequence_lengths
 from golden.quantized import QuantizedDense, QuantizedLSTM
 from golden.simulate import Result, simulate
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from golden.model import LSTM, Dense, Network, sequence_lengths, sigmoid
+from golden.checks import sequence_lengths
+from golden.model import LSTM, Dense, Network, sigmoid
 from tests.onnx_builder import cell, lstm_arrays, node, runtime, save
 
 SHAPES = [  # seed, sequences, steps, inputs, hidden
