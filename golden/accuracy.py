@@ -1,10 +1,11 @@
 """How good a quantised network is: beside its float model, and by a measure of the user's own."""
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from math import isfinite
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -59,6 +60,13 @@ def _sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
+class _Loader(SourceFileLoader):
+    """Runs a file without leaving compiled code in its folder, which is the user's."""
+
+    def set_data(self, path: str, data: object, *, _mode: int = 0o666) -> None:
+        del path, data, _mode
+
+
 def load_metric(spec: str) -> Metric:
     """The function that ``FILE.py:FUNCTION`` names; the file is run.
 
@@ -72,12 +80,13 @@ def load_metric(spec: str) -> Metric:
         raise MetricError(f"metric must be FILE.py:FUNCTION, not {spec}")
     if not Path(file).is_file():
         raise MetricError(f"metric {spec}: there is no file {file}")
-    module_spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    if module_spec is None or module_spec.loader is None:
+    if Path(file).suffix != ".py":
         raise MetricError(f"metric {spec}: {file} is not a Python file")
-    module = importlib.util.module_from_spec(module_spec)
+    loader = _Loader(Path(file).stem, file)
+    module = ModuleType(loader.name)
+    module.__file__ = file
     try:
-        module_spec.loader.exec_module(module)
+        loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise MetricError(f"metric {spec}: {file} cannot be run: {_sentence(error)}") from error
     function = getattr(module, name, None)

@@ -12,6 +12,9 @@ def choose_folding(inputs: int, hidden: int, *, units: int | None = None,
                    columns: int | None = None) -> Folding:
     """The folding of an LSTM layer with the fewest cycles a step, and of those the smallest.
 
+    Each U and V is taken with the smallest drain that keeps up with it (`Folding.choose`). A drain
+    with a shorter interval may save some cycles of the bubble, for more tables and multipliers.
+
     Parameters
     ----------
     inputs, hidden : int

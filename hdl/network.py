@@ -11,7 +11,7 @@ from golden.quantized_network import QuantizedNetwork
 from hdl.buffer import Beat, beat_counts
 from hdl.cycles import DenseFolding, Folding, choose_dense_folding
 from hdl.dense import DenseEngine
-from hdl.lstm import PAGES, LSTMEngine
+from hdl.lstm import LSTMEngine
 
 __all__ = ["Network", "bus_bytes"]
 
@@ -89,7 +89,8 @@ class Network(wiring.Component):
     saturation : list of str
         The tensors of the bits of ``saturated``.
     step : int
-        Cycles of a time step in steady state.
+        Cycles of a time step in steady state, in sequences of some length: a head that is slower
+        than a step sets the pace where each step has an output, or each sequence one step.
     latency : int
         Cycles from the last input beat of a step, on an idle network, to its first output beat.
 
@@ -128,12 +129,10 @@ class Network(wiring.Component):
             self.engines.append(engine)
             counts = engine.cycles.counts
         if head_folding is None:
-            # A page must be free again when the step after next has its first h: then the head
-            # takes no cycle of its own.
-            last = self.engines[-1].cycles
+            # A step, at most. Then its page is free again before the step after next has its
+            # first h, one pass into that step, and the head takes no cycle of its own.
             head_folding = choose_dense_folding(
-                network.head.inputs, network.head.outputs,
-                min(last.step, PAGES * last.step + last.words - 2 - last.emitted))
+                network.head.inputs, network.head.outputs, self.engines[-1].cycles.step)
         self.head = DenseEngine(network.head, folding=head_folding, counts=counts)
         self.out_lanes = head_folding.rows
         self.in_bytes = bus_bytes(network.x.width)

@@ -5,7 +5,7 @@ import pytest
 
 from hdl.cycles import DenseFolding, DrainTiming, Folding, LSTMCycles, choose_dense_folding
 
-INTERVALS = [1, 2, 3, 4, 5, 15, 16, 20, 21, 22, 40]
+INTERVALS = range(1, 41)
 
 
 def uses(timing: DrainTiming) -> list[tuple[str, int]]:
@@ -66,7 +66,7 @@ def brute_force(inputs: int, hidden: int, folding: Folding, drain: int) -> int:
 
 @pytest.mark.parametrize(("inputs", "hidden"), [(1, 1), (1, 20), (6, 20), (3, 7), (40, 4), (2, 31)])
 def test_bubble(inputs: int, hidden: int) -> None:
-    """The formula equals a schedule that waits for each operand, for every legal folding."""
+    """The formula equals a schedule that waits for each operand."""
     tried = 0
     for units, columns in product(range(1, hidden + 1), range(1, inputs + hidden + 1, 3)):
         folding = Folding.choose(inputs, hidden, units=units, columns=columns)

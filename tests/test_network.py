@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from golden.calibrate import quantize
+from golden.fixed import SQ, UQ
 from golden.model import LSTM, Dense
 from golden.model import Network as FloatNetwork
+from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import DenseFolding, Folding
 from hdl.network import Network
@@ -75,6 +77,49 @@ def test_every_bit(name: str, every_step: bool, stall: float) -> None:
     assert seen.malformed == 0
 
 
+def saturating(tensor: str) -> tuple[QuantizedNetwork, np.ndarray]:
+    """A network of one unit in which just one tensor saturates, and a sequence that does it.
+
+    Input 0 is 1 - 2^-7 in every step; the other inputs only lengthen the pass. The state counts
+    the steps: i and f are near 1, and the candidate is near 1 too.
+    """
+    c = SQ(2, 6) if tensor == "c" else SQ(6, 4)
+    formats = LSTMFormats(x=SQ(1, 7), h=SQ(1, 7), c=c, w_x=SQ(6, 2), w_h=SQ(6, 2),
+                          z=SQ(4, 7), gate=UQ(1, 7), tanh=SQ(2, 6))
+    # What x and the bias give i, f, g and o. Each alone, or with another's, would saturate z.
+    of_x, of_bias = np.array([-4, -4, 5, 6]), np.array([10, 10, -3, -13])
+    if tensor == "z":
+        of_x, of_bias = np.array([0, 0, 0, 0]), np.array([-9, -1, 0, 0])
+    if tensor == "h":
+        of_bias[3] = 0
+    w_x = np.zeros((4, 16), dtype=np.int64)
+    w_x[:, 0] = of_x * 4
+    layer = QuantizedLSTM(formats=formats, w_x=w_x, w_h=np.zeros((4, 1), dtype=np.int64),
+                          bias=of_bias << formats.product_fraction)
+    dense = DenseFormats(x=formats.h, w=SQ(2, 6), y=SQ(1, 7))
+    head = QuantizedDense(formats=dense, w=np.array([[1]]),
+                          bias=np.array([(5 if tensor == "y" else 0) << dense.product_fraction]))
+    x = np.zeros((10 if tensor == "u" else 3, 16), dtype=np.int64)
+    x[:, 0] = formats.x.max
+    return QuantizedNetwork(layers=(layer,), head=head, every_step=True), x
+
+
+@pytest.mark.parametrize("interval", [1, 2, 4, 14])
+@pytest.mark.parametrize("tensor", ["z", "u", "c", "h", "y", "none"])
+def test_each_flag_alone(tensor: str, interval: int) -> None:
+    """A flag is set by its own tensor only, with every sharing of tables and multipliers."""
+    network, x = saturating(tensor)
+    counted = network.run(x[None]).saturated
+    only = {"y": "dense.y", "none": None}.get(tensor, f"lstm0.{tensor}")
+    assert [name for name, count in counted.items() if count] == ([only] if only else [])
+    dut = Network(network, foldings=[Folding(units=1, columns=1, lanes=1, interval=interval)])
+    words = expected_words(network, [x])
+    seen = run_network(dut, [x], outputs=len(words))
+    assert seen.words == words
+    flags = [name for bit, name in enumerate(dut.saturation) if seen.saturated >> bit & 1]
+    assert flags == ([only] if only else [])
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format(name: str) -> None:
     rng = np.random.default_rng(2)
@@ -116,6 +161,41 @@ def test_every_drain(units: int, columns: int, lanes: int, interval: int) -> Non
         Folding(units=units, columns=columns, lanes=lanes, interval=interval)])
     words = expected_words(network, sequences)
     assert run_network(dut, sequences, outputs=len(words), stall=0.3).words == words
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_design(seed: int) -> None:
+    """Any legal folding, not only what would be chosen: bits, flags, cycles, latency."""
+    rng = np.random.default_rng(seed)
+    inputs = int(rng.integers(1, 8))
+    hidden = tuple(rng.integers(1, 9, rng.integers(1, 3)).tolist())
+    network = random_network(rng, FORMATS["8 bits"], inputs, hidden, int(rng.integers(1, 4)),
+                             every_step=True, size=float(rng.choice([0.3, 1])))
+    foldings = []
+    for layer in network.layers:
+        while True:
+            units = int(rng.integers(1, layer.hidden + 1))
+            folding = Folding(
+                units=units, columns=int(rng.integers(1, layer.inputs + layer.hidden + 1)),
+                lanes=int(rng.integers(1, units + 1)), interval=int(rng.integers(1, 16)))
+            # Redrawn where the drain does not keep up.
+            if (-(-units // folding.lanes) * folding.interval
+                    <= -(-(layer.inputs + layer.hidden) // folding.columns)):
+                foldings.append(folding)
+                break
+    dut = Network(network, foldings=foldings)
+    sequences = random_sequences(rng, network, 1, 5, 1, 1, 4)
+    words = expected_words(network, sequences)
+    seen = run_network(dut, sequences, outputs=len(words), stall=0.6)
+    assert seen.words == words
+    counts = [sum(network.run(x[None]).saturated[name] for x in sequences)
+              for name in dut.saturation]
+    assert [seen.saturated >> bit & 1 for bit in range(len(counts))] == [
+        int(count > 0) for count in counts]
+    seen = run_network(dut, random_sequences(rng, network, 12), outputs=12)
+    assert set(np.diff(seen.given)[3 * len(hidden):].tolist()) == {dut.step}
+    alone = run_network(dut, random_sequences(rng, network, 1), outputs=1)
+    assert alone.given[0] - alone.taken[0] == dut.latency
 
 
 @pytest.mark.parametrize("name", SHAPES)
