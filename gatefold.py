@@ -286,7 +286,9 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
     build_parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True,
                               help="folder to write; an earlier build there is replaced")
     build_parser.add_argument("--bits", type=_positive, default=16,
-                              help="width of inputs, weights, states and outputs (%(default)s)")
+                              help="width of inputs, weights, states and outputs, 8 to 18 (%(default)s); "
+                                   "at 18 the gates outgrow an 18 by 18 multiplier by a bit, which "
+                                   "costs LUTs")
     build_parser.add_argument("--units", metavar="U", type=_positive,
                               help="hidden units computed in parallel (chosen where left out)")
     build_parser.add_argument("--columns", metavar="V", type=_positive,

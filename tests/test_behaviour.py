@@ -17,7 +17,7 @@ import pytest
 from golden.fixed import SQ, UQ
 from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import Folding
+from hdl.cycles import DrainTiming, Folding
 from hdl.network import Network
 from hdl.verilog import generate
 from sim.manifest import MANIFEST
@@ -33,14 +33,14 @@ LOW, HIGH = FORMATS.x.min, FORMATS.x.max
 CANDIDATE, INPUT, FORGET, OUTPUT = range(4)
 
 
-def obedient() -> QuantizedNetwork:
+def obedient(inputs: int) -> QuantizedNetwork:
     rng = np.random.default_rng(0)
-    w_x = np.zeros((4, HIDDEN, 4), dtype=np.int64)
+    w_x = np.zeros((4, HIDDEN, inputs), dtype=np.int64)
     for gate, control in enumerate((INPUT, FORGET, CANDIDATE, OUTPUT)):
         w_x[gate, :, control] = FORMATS.w_x.max
     # At most 2 in all, so that a gate driven to 16 stays beyond 11, where it is exactly 1.
     limit = (2 << FORMATS.w_h.f) // HIDDEN
-    layer = QuantizedLSTM(formats=FORMATS, w_x=w_x.reshape(4 * HIDDEN, 4),
+    layer = QuantizedLSTM(formats=FORMATS, w_x=w_x.reshape(4 * HIDDEN, inputs),
                           w_h=rng.integers(-limit, limit, (4 * HIDDEN, HIDDEN)),
                           bias=np.zeros(4 * HIDDEN, dtype=np.int64))
     dense = DenseFormats(x=FORMATS.h, w=SQ(2, 14), y=FORMATS.h)
@@ -58,7 +58,8 @@ class Design:
 
     def golden(self, *sequences: np.ndarray) -> Vectors:
         longest = max(map(len, sequences))
-        x = np.stack([np.pad(x, ((0, longest - len(x)), (0, 0))) for x in sequences])
+        x = np.stack([np.pad(x, ((0, longest - len(x)), (0, self.network.inputs - 4)))
+                      for x in sequences])
         return Vectors.compute(self.network, x, np.array([len(x) for x in sequences]), singles=0)
 
     def check(self, expected: Vectors) -> None:
@@ -72,13 +73,17 @@ class Design:
         assert result.states == 2 * HIDDEN * result.steps
 
 
-@pytest.fixture(scope="module")
-def design(tmp_path_factory: pytest.TempPathFactory) -> Design:
-    network = obedient()
-    dut = Network(network, foldings=[
-        Folding.choose(4, HIDDEN, units=HIDDEN, columns=4 + HIDDEN)])
-    folder = tmp_path_factory.mktemp("obedient")
-    verilog, manifest = generate(dut)
+@pytest.fixture(scope="module", params=["parallel", "serial"])
+def design(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Design:
+    # Everything at once, or one unit and one column: then, with some inputs that have no weight
+    # for the pass to be long enough, one table and one multiplier do all of the drain.
+    inputs, units, columns = (4, HIDDEN, 4 + HIDDEN) if request.param == "parallel" else (13, 1, 1)
+    network = obedient(inputs)
+    folding = Folding.choose(inputs, HIDDEN, units=units, columns=columns)
+    timing = DrainTiming(folding.interval)
+    assert timing.shared_table == timing.shared_multiplier == (request.param == "serial")
+    folder = tmp_path_factory.mktemp(request.param)
+    verilog, manifest = generate(Network(network, foldings=[folding]))
     (folder / manifest["verilog"]).write_text(verilog)
     (folder / MANIFEST).write_text(json.dumps(manifest))
     return Design(network, folder)
