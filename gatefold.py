@@ -39,7 +39,6 @@ from fpga.summary import build_table
 from fpga.tools import keeping_logs
 from golden.accuracy import Metric, MetricError, compare, load_metric, mean_squared_error
 from golden.calibrate import quantize
-from golden.checks import sequence_lengths
 from golden.data import DataError, Sequences
 from golden.model import ModelError, Network
 from golden.onnx_file import load
@@ -100,10 +99,24 @@ def run(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray | None = N
 
     Raises
     ------
+    TypeError
+        If the network is not a bit-true one.
     ValueError
-        If the data does not fit the network.
+        If the data does not fit it.
     """
+    if not isinstance(network, QuantizedNetwork):
+        raise TypeError(f"network must be what quantize() gave, not {type(network).__name__}")
     return network.run_real(x, lengths)
+
+
+def _entries(directory: Path) -> set[str]:
+    """What a build and its verification may have left; nothing, where there was no build."""
+    try:
+        verilog = Manifest.load(directory).verilog.name
+    except ManifestError:
+        return set()
+    bitstreams = {path.name for path in directory.glob("selftest.*")}
+    return {MANIFEST, VECTORS, REPORT, verilog, "fpga", "sim"} | bitstreams
 
 
 def _check_folder(directory: Path) -> None:
@@ -113,9 +126,11 @@ def _check_folder(directory: Path) -> None:
             raise InputError(f"output {directory} must be a folder, but {there} is a file")
         if not os.access(there, os.W_OK | os.X_OK):
             raise InputError(f"output {directory}: {there} is not writable")
-        if directory.is_dir() and any(directory.iterdir()) and not (directory / MANIFEST).is_file():
+        foreign = sorted({path.name for path in directory.iterdir()} - _entries(directory)
+                         ) if directory.is_dir() else []
+        if foreign:
             raise InputError(f"output {directory} must be a new folder or an earlier build, but it "
-                             f"holds something else")
+                             f"holds {foreign[0]}")
 
 
 @contextlib.contextmanager
@@ -131,7 +146,12 @@ def _new_folder(directory: Path) -> Iterator[Path]:
         yield work / "new"
         if directory.exists():
             directory.rename(work / "old")
-        (work / "new").rename(directory)
+        try:
+            (work / "new").rename(directory)
+        except OSError:
+            if (work / "old").exists():
+                (work / "old").rename(directory)
+            raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -187,7 +207,12 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
     """
     start = time.monotonic()
     target = find(board)
-    lengths = sequence_lengths(lengths, *x.shape[:2])
+    with _blaming("data"):
+        data = Sequences.of(x, lengths, y)
+        data.check(network)
+    x, lengths, y = data.x, data.lengths, data.y
+    if sequences < 1:
+        raise InputError(f"sequences must be a positive integer, not {sequences}")
     with _new_folder(Path(directory)) as folder:
         with _blaming("folding"):
             foldings = [choose_folding(layer.inputs, layer.hidden, units=units, columns=columns)
@@ -286,9 +311,9 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
     build_parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True,
                               help="folder to write; an earlier build there is replaced")
     build_parser.add_argument("--bits", type=_positive, default=16,
-                              help="width of inputs, weights, states and outputs, 8 to 18 (%(default)s); "
-                                   "at 18 the gates outgrow an 18 by 18 multiplier by a bit, which "
-                                   "costs LUTs")
+                              help="width of inputs, weights, states and outputs, 8 to 18 "
+                                   "(%(default)s); at 18 a gate is a bit wider than an 18 by 18 "
+                                   "multiplier, which costs LUTs")
     build_parser.add_argument("--units", metavar="U", type=_positive,
                               help="hidden units computed in parallel (chosen where left out)")
     build_parser.add_argument("--columns", metavar="V", type=_positive,
@@ -339,6 +364,10 @@ def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> i
     _check_folder(args.output)
     network = load(args.model)
     data = Sequences.load(args.data)
+    with _blaming(args.data):
+        data.check(network)
+    if args.metric and data.y is None:
+        raise InputError(f"--metric needs targets, but {args.data} has no array 'y'")
     hidden = " + ".join(str(layer.hidden) for layer in network.layers)
     progress(f"{args.model}: LSTM, {network.inputs} inputs, {hidden} hidden units, "
              f"{network.outputs} outputs at {'every' if network.every_step else 'the last'} step")

@@ -4,8 +4,10 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from golden.checks import sequence_lengths
+from golden.model import Network
 
 __all__ = ["DataError", "Sequences"]
 
@@ -67,8 +69,45 @@ class Sequences:
             raise DataError(f"{path}: array 'x' must have the shape [sequences, steps, inputs] "
                             f"and not be empty, not {list(x.shape)}")
         try:
-            lengths = sequence_lengths(arrays.get("lengths"), x.shape[0], x.shape[1])
+            return cls.of(x, arrays.get("lengths"), arrays.get("y"))
         except ValueError as error:
             raise DataError(f"{path}: {error}") from error
-        y = arrays.get("y")
-        return cls(x=x, lengths=lengths, y=None if y is None else y.astype(np.float64))
+
+    @classmethod
+    def of(cls, x: ArrayLike, lengths: ArrayLike | None, y: ArrayLike | None) -> "Sequences":
+        """From arrays, or what NumPy makes arrays of.
+
+        Raises
+        ------
+        ValueError
+            If x is not of three axes, or a length not between 1 and T.
+        """
+        codes = np.asarray(x, dtype=np.float64)
+        if codes.ndim != 3:
+            raise ValueError(f"array 'x' must have the shape [sequences, steps, inputs], not "
+                             f"{list(codes.shape)}")
+        return cls(x=codes, lengths=sequence_lengths(lengths, *codes.shape[:2]),
+                   y=None if y is None else np.asarray(y, dtype=np.float64))
+
+    def check(self, network: Network) -> None:
+        """Whether a network can take the data, and its outputs be held against the targets.
+
+        Raises
+        ------
+        ValueError
+            If not.
+        """
+        count, steps, inputs = self.x.shape
+        if inputs != network.inputs:
+            raise ValueError(f"array 'x' must have the shape [sequences, steps, {network.inputs}] "
+                             f"for this model, not {list(self.x.shape)}")
+        bad = np.argwhere(~np.isfinite(self.x) & (
+            np.arange(steps) < self.lengths[:, None])[:, :, None])
+        if len(bad):
+            at = tuple(bad[0].tolist())
+            raise ValueError(f"array 'x' must be finite, but element {list(at)} is {self.x[at]}")
+        outputs = [count, steps, network.outputs] if network.every_step else [count,
+                                                                              network.outputs]
+        if self.y is not None and list(self.y.shape) != outputs:
+            raise ValueError(f"targets 'y' must have the shape {outputs} of the outputs, not "
+                             f"{list(self.y.shape)}")

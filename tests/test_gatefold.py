@@ -198,10 +198,10 @@ def test_data_without_targets(tmp_path: Path, flow: Flow, capsys: pytest.Capture
 def test_earlier_build_is_replaced(tmp_path: Path, data: Path, flow: Flow) -> None:
     output = tmp_path / "out"
     assert command("build", MODEL, "--data", data, "-o", output) == 0
-    (output / "left").touch()
+    (output / "sim").mkdir()
     assert Manifest.load(output).input.bytes == 2
     assert command("build", MODEL, "--data", data, "-o", output, "--bits", 8) == 0
-    assert not (output / "left").exists()
+    assert not (output / "sim").exists()
     assert Manifest.load(output).input.bytes == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "out"]
 
@@ -281,9 +281,11 @@ def test_wrong_model(tmp_path: Path, data: Path, flow: Flow, write: Callable[[Pa
 
 
 @pytest.mark.parametrize(("change", "text"), [
-    ({"x": np.zeros((4, 5, 3)), "lengths": None, "y": None}, "calibration data must have the "
-                                                             "shape B x T x 2"),
-    ({"x": np.full((SEQUENCES, 12, 2), np.nan)}, "finite"),
+    ({"x": np.zeros((4, 5, 3)), "lengths": None, "y": None},
+     "data.npz: array 'x' must have the shape [sequences, steps, 2] for this model, not "
+     "[4, 5, 3]"),
+    ({"x": np.full((SEQUENCES, 12, 2), np.nan)},
+     "data.npz: array 'x' must be finite, but element [0, 0, 0] is nan"),
     ({"x": None}, "must hold an array 'x', but has 'lengths', 'y'"),
     ({"lengths": np.full(SEQUENCES, 13)}, "sequence lengths must be in 1 .. 12"),
     ({"y": np.zeros((SEQUENCES, 2))}, f"targets 'y' must have the shape [{SEQUENCES}, 1] of the "
@@ -344,10 +346,43 @@ def test_foreign_folder(tmp_path: Path, data: Path, flow: Flow,
     output = tmp_path / "out"
     output.mkdir()
     (output / "thesis.tex").touch()
-    assert "must be a new folder or an earlier build" in refused(
-        capsys, output, "build", MODEL, "--data", data, "-o", output)
+    text = f"output {output} must be a new folder or an earlier build, but it holds "
+    assert refused(capsys, output, "build", MODEL, "--data", data, "-o", output) == (
+        f"{text}thesis.tex")
     (output / "thesis.tex").unlink()
+    # The manifest of something else.
+    (output / "manifest.json").write_text('{"name": "my site"}')
+    assert refused(capsys, output, "build", MODEL, "--data", data, "-o", output) == (
+        f"{text}manifest.json")
+    (output / "manifest.json").unlink()
     assert command("build", MODEL, "--data", data, "-o", output) == 0
+    # An earlier build, and something of the user's in it.
+    (output / "notes.txt").touch()
+    assert refused(capsys, output, "build", MODEL, "--data", data, "-o", output) == (
+        f"{text}notes.txt")
+
+
+def test_metric_without_targets(tmp_path: Path, flow: Flow,
+                                capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "data.npz", x=sequences()["x"])
+    assert refused(capsys, tmp_path / "out", "build", MODEL, "--data", tmp_path / "data.npz", "-o",
+                   tmp_path / "out", "--metric", f"{EXAMPLE / 'task.py'}:correct") == (
+        f"--metric needs targets, but {tmp_path / 'data.npz'} has no array 'y'")
+
+
+def test_mistakes_in_python(tmp_path: Path, flow: Flow) -> None:
+    network = gatefold.load(MODEL)
+    x = sequences()["x"]
+    quantized = gatefold.quantize(network, x)
+    with pytest.raises(TypeError, match=r"^network must be what quantize\(\) gave, not Network$"):
+        gatefold.run(network, x)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="^sequences must be a positive integer, not 0$"):
+        gatefold.build(network, quantized, tmp_path / "out", x=x, sequences=0)
+    with pytest.raises(ValueError, match="^data: array 'x' must have the shape"):
+        gatefold.build(network, quantized, tmp_path / "out", x=x[0])
+    assert not list(tmp_path.iterdir())
+    # A list is as good as an array.
+    gatefold.build(network, quantized, tmp_path / "out", x=x.tolist())
 
 
 def test_output_that_cannot_be(tmp_path: Path, data: Path, flow: Flow,
