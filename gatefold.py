@@ -36,7 +36,7 @@ from fpga.flow import implement
 from fpga.report import FlowError, check_fit, performance
 from fpga.stored import store
 from fpga.summary import build_table
-from fpga.tools import keeping_logs
+from fpga.tools import keeping_logs, telling_time
 from golden.accuracy import Metric, MetricError, compare, load_metric, mean_squared_error
 from golden.calibrate import quantize
 from golden.data import DataError, Sequences
@@ -218,13 +218,15 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
             foldings = [choose_folding(layer.inputs, layer.hidden, units=units, columns=columns)
                         for layer in quantized.layers]
             # Verilog and synthesis of what can never fit take minutes.
-            check_fit(target, multipliers=sum(folding.multipliers for folding in foldings))
+            check_fit(target, multipliers=sum(folding.multipliers for folding in foldings),
+                      weight_bits=quantized.weight_bits)
             core = Core(quantized, foldings=foldings)
         progress("running the float and the bit-true network on all data")
-        with _blaming("data"):
+        with _blaming("data"), telling_time(progress, "running the networks"):
             accuracy = compare(network, quantized, x, lengths, y, metric)
         progress("writing Verilog")
-        verilog, description = generate(core)
+        with telling_time(progress, "writing Verilog"):
+            verilog, description = generate(core)
         (folder / description["verilog"]).write_text(verilog)
         (folder / MANIFEST).write_text(json.dumps(description, indent=2) + "\n")
         vectors = Vectors.compute(quantized, *_codes(quantized, x[:sequences], lengths[:sequences]))

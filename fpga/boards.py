@@ -68,6 +68,8 @@ class Board:
         Amaranth's platform.
     lut, ff, dsp, bram : Resource
         Lookup tables, flip-flops, multipliers and block RAMs of the device.
+    lut_bits : int
+        What a lookup table holds, in bits.
     memory_shapes : tuple of MemoryShape
         What a block RAM can be.
     leds : int
@@ -92,6 +94,7 @@ class Board:
     ff: Resource
     dsp: Resource
     bram: Resource
+    lut_bits: int
     memory_shapes: tuple[MemoryShape, ...]
     leds: int
     button: tuple[str, int]
@@ -131,6 +134,11 @@ class Board:
         constrained = type(self.platform.__name__, (self.platform,), {"resources": resources})
         return constrained()
 
+    @property
+    def block_bits(self) -> int:
+        """What a block RAM holds at most, in bits."""
+        return max(shape.depth * shape.width for shape in self.memory_shapes)
+
     def memory_blocks(self, *, depth: int, width: int) -> int:
         """Block RAMs that a memory of ``depth`` words of ``width`` bits takes."""
         return min(-(-depth // shape.depth) * -(-width // shape.width)
@@ -159,7 +167,8 @@ _ECP5_MEMORY = (MemoryShape(512, 36), MemoryShape(1024, 18), MemoryShape(2048, 9
 
 BOARDS: Mapping[str, Board] = MappingProxyType({board.name: board for board in (
     Board(name="ulx3s-85f", platform=ULX3S_85F_Platform, **_ecp5(lut=83640, dsp=156, bram=208),
-          memory_shapes=_ECP5_MEMORY, leds=8, button=("button_fire", 0), bitstream=".bit"),
+          lut_bits=16, memory_shapes=_ECP5_MEMORY, leds=8, button=("button_fire", 0),
+          bitstream=".bit"),
 )})
 
 

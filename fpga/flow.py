@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,8 @@ class Implementation:
     bitstream : Path
     seconds : mapping of str to float
         How long each tool took, by top and step.
+    tools : mapping of str to str
+        The version of each tool that ran, by the tool's own answer.
     """
 
     board: str
@@ -83,6 +85,7 @@ class Implementation:
     selftest: Figures
     bitstream: Path
     seconds: Mapping[str, float]
+    tools: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For a JSON file."""
@@ -211,8 +214,8 @@ def implement(
     selftest = _Top("selftest", SelfTestTop(SelfTest(core(), stored=stored), board=board),
                     board=board, folder=folder / "selftest", seed=seeds[0])
     # Tools that all compile themselves at once would write over one another's cache.
-    warm_up(progress, tools=[tool for tool, _ in (harness.synthesis, harness.routing,
-                                                  harness.packing)])
+    versions = warm_up(progress, tools=[tool for tool, _ in (
+        harness.synthesis, harness.routing, harness.packing)])
 
     processes = Processes()
     seconds: dict[str, float] = {}
@@ -247,7 +250,8 @@ def implement(
         harness=read_figures({seed: harness.report(seed) for seed in seeds}, board=board,
                              registers=harness_top.harness.registers),
         selftest=read_figures({seeds[0]: selftest.report(seeds[0])}, board=board),
-        bitstream=selftest.bitstream, seconds=dict(sorted(seconds.items())))
+        bitstream=selftest.bitstream, seconds=dict(sorted(seconds.items())),
+        tools=versions)
     if result.selftest.fmax_mhz < board.clock_hz / 1e6:
         raise FlowError(f"the self-test must reach the {board.clock_hz / 1e6:g} MHz of "
                         f"{board.name}, but reaches {result.selftest.fmax_mhz:.1f} MHz")

@@ -138,14 +138,17 @@ def _require(needs: Sequence[tuple[Resource, int, int]], board: Board) -> None:
         raise FitError(f"the design does not fit: it needs {', and '.join(short)}")
 
 
-def check_fit(board: Board, *, multipliers: int = 0, synthesized: Path | None = None,
-              routed: Path | None = None) -> None:
+def check_fit(board: Board, *, multipliers: int = 0, weight_bits: int = 0,
+              synthesized: Path | None = None, routed: Path | None = None) -> None:
     """See whether a design fits, from what is known of it so far.
 
     Parameters
     ----------
     multipliers : int
         How many it has at least, each of which takes a DSP.
+    weight_bits : int
+        Bits of all weights it stores. Refused only beyond what all block RAMs and all lookup
+        tables hold together, because Yosys may make logic of a memory.
     synthesized : Path or None
         The output of Yosys' ``stat -json``: tells early, but only for certain where a design is
         too big by the count of its cells alone.
@@ -159,6 +162,12 @@ def check_fit(board: Board, *, multipliers: int = 0, synthesized: Path | None = 
     ReportError
         If Yosys' file cannot be read.
     """
+    # First, since no folding helps where the weights alone are too many.
+    if weight_bits > (board.bram.available * board.block_bits
+                      + board.lut.available * board.lut_bits):
+        raise FitError(f"the design does not fit: its weights alone need "
+                       f"{-(-weight_bits // board.block_bits)} {board.bram.name} "
+                       f"({board.bram.cell}), but {board.name} has {board.bram.available}")
     _require([(board.dsp, multipliers, board.dsp.available)], board)
     if synthesized is not None:
         # Yosys gives a count, or a count with an area beside it.

@@ -6,6 +6,7 @@ environment variable that Amaranth reads too, ``NEXTPNR_ECP5=/usr/bin/nextpnr-ec
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,13 +15,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fcntl import LOCK_EX, flock
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock, Thread
 from time import monotonic
 from types import MappingProxyType
 
 from fpga.report import FlowError
 
-__all__ = ["Processes", "Progress", "ToolError", "keeping_logs", "warm_up"]
+__all__ = ["Processes", "Progress", "ToolError", "keeping_logs", "telling_time",
+           "warm_up"]
 
 Progress = Callable[[str], None]
 
@@ -49,6 +51,35 @@ def keeping_logs(folder: Path) -> Iterator[None]:
         kept = Path(tempfile.mkdtemp(prefix="gatefold-")) / folder.name
         shutil.move(folder, kept)
         raise ToolError(str(error).replace(str(folder), str(kept))) from error
+
+
+@contextmanager
+def telling_time(
+    progress: Progress, name: str, *, interval: float = WAITING_SECONDS,
+) -> Iterator[None]:
+    """Tell how long a job of this process has taken so far, as is told of the tools.
+
+    Parameters
+    ----------
+    progress : function of str
+        Gets ``name: 15 s so far`` and so on, from a thread of its own, and nothing once the job
+        has ended.
+    interval : float
+        Seconds from line to line.
+    """
+    begin, ended = monotonic(), Event()
+
+    def tell() -> None:
+        while not ended.wait(interval):
+            progress(f"{name}: {monotonic() - begin:.0f} s so far")
+
+    thread = Thread(target=tell, name=name)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _command(tool: str) -> list[str]:
@@ -149,8 +180,16 @@ def _alone() -> Iterator[None]:
         os.close(lock)
 
 
-def warm_up(progress: Progress = print, *, tools: Iterable[str] = tuple(WHEELS)) -> float:
-    """Call each tool once, so that it is compiled and cached.
+def _version(answer: str) -> str:
+    """The version in a tool's answer; the answer as it is, in one line, where none is found."""
+    # "Yosys 0.70 (git sha1 ...)", "... (Version nextpnr-0.11.1)", "... ecppack Version 1.4".
+    match = re.search(r"(?:Yosys|Version)\s+(?:nextpnr-)?([^\s(),]+)", answer)
+    return match[1] if match else " ".join(answer.split())
+
+
+def warm_up(progress: Progress = print, *, tools: Iterable[str] = tuple(WHEELS)
+            ) -> dict[str, str]:
+    """Call each tool once, so that it is compiled and cached, and ask it for its version.
 
     The first time takes a minute or two, most of it Yosys; after that a second. To be called
     before tools run in parallel.
@@ -163,7 +202,8 @@ def warm_up(progress: Progress = print, *, tools: Iterable[str] = tuple(WHEELS))
 
     Returns
     -------
-    seconds : float
+    versions : dict of str to str
+        What each tool answers.
 
     Raises
     ------
@@ -171,7 +211,7 @@ def warm_up(progress: Progress = print, *, tools: Iterable[str] = tuple(WHEELS))
         If a tool is not installed or does not run.
     """
     processes = Processes()
-    begin = monotonic()
+    versions: dict[str, str] = {}
     with _alone(), tempfile.TemporaryDirectory(prefix="gatefold-") as folder:
         for tool in tools:
             def waiting(seconds: float, tool: str = tool) -> None:
@@ -185,4 +225,5 @@ def warm_up(progress: Progress = print, *, tools: Iterable[str] = tuple(WHEELS))
             except ToolError as error:
                 said = " ".join(log.read_text(errors="replace").split()[-30:])
                 raise ToolError(f"{tool} does not run: {said or error}") from error
-    return monotonic() - begin
+            versions[tool] = _version(log.read_text(errors="replace"))
+    return versions

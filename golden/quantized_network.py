@@ -70,6 +70,15 @@ class QuantizedNetwork:
         return self.head.formats.y if self.head else self.layers[-1].formats.h
 
     @property
+    def weight_bits(self) -> int:
+        """Bits of the weights that are not 0: what the hardware must store at least."""
+        stored = [(w, of) for layer in self.layers for w, of in (
+            (layer.w_x, layer.formats.w_x), (layer.w_h, layer.formats.w_h))]
+        if self.head:
+            stored.append((self.head.w, self.head.formats.w))
+        return sum(int(np.count_nonzero(w)) * of.width for w, of in stored)
+
+    @property
     def saturating(self) -> tuple[str, ...]:
         """Names of the tensors that can saturate, in the order of the data flow."""
         names = [f"lstm{number}.{name}" for number in range(len(self.layers)) for name in "zuch"]

@@ -16,7 +16,11 @@ def verify_table(result: VerifyResult) -> Table:
         table.add_column(heading, justify="right")
     table.add_column("result")
     for test in result.tests:
-        table.add_row(test.test.replace("_", " "), *(f"{value:,}" for value in (
-            test.sequences, test.steps, test.cycles, test.words, test.states)),
+        # Sequences and steps count only when they were played to the end: none says nothing of a
+        # test that stopped amid them.
+        played = (f"{count:,}" if count or test.passed else "-"
+                  for count in (test.sequences, test.steps))
+        table.add_row(test.test.replace("_", " "), *played, *(
+            f"{value:,}" for value in (test.cycles, test.words, test.states)),
             "equal" if test.passed else "DIFFERS")
     return table

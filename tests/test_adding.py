@@ -119,6 +119,15 @@ def test_program_writes_a_data_set(tmp_path: Path) -> None:
     assert b"the sequence length must be at least 20, not 3" in bad.stderr
 
 
+def test_program_says_where_it_cannot_write(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "data.npz"
+    command = [sys.executable, str(FOLDER / "task.py"), "--count", "12", "-o", str(path)]
+    bad = subprocess.run(command, capture_output=True, text=True)
+    assert bad.returncode == 2
+    assert bad.stdout == ""
+    assert bad.stderr == f"task.py: {path} cannot be written: No such file or directory\n"
+
+
 def test_network_solves_the_task() -> None:
     network = load(FOLDER / "model.onnx")
     assert (network.inputs, network.layers[0].hidden, network.outputs) == (2, 20, 1)

@@ -42,7 +42,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Implementation, Pat
 
 
 def test_figures(built: tuple[Implementation, Path, list[str]]) -> None:
-    result, _, _ = built
+    result, folder, _ = built
     for figures in (result.harness, result.selftest):
         assert figures.dsp.used == 2
         assert figures.lut.available == BOARD.lut.available
@@ -54,7 +54,15 @@ def test_figures(built: tuple[Implementation, Path, list[str]]) -> None:
     assert result.harness.target_mhz == 200
     assert result.selftest.target_mhz == 25
     assert result.selftest.fmax_mhz > 25
-    assert json.loads(json.dumps(result.as_dict()))["bitstream"] == "selftest.bit"
+    content = json.loads(json.dumps(result.as_dict()))
+    assert content["bitstream"] == "selftest.bit"
+    assert set(content["tools"]) == {"yosys", "nextpnr-ecp5", "ecppack"}
+    # The netlist names the Yosys that wrote it.
+    creator = json.loads((folder / "harness" / "harness.json").read_text())["creator"]
+    assert creator.startswith(f"Yosys {content['tools']['yosys']} ")
+    for version in content["tools"].values():
+        assert version[0].isdigit()
+        assert " " not in version
 
 
 def test_bitstream(built: tuple[Implementation, Path, list[str]]) -> None:

@@ -65,6 +65,20 @@ def test_one_clock_exactly(tmp_path: Path, clocks: list[str], said: str) -> None
         read_figures({1: written(tmp_path, content)}, board=BOARD)
 
 
+def test_fit_of_the_weights() -> None:
+    """Refused only beyond all block RAMs and all lookup tables together."""
+    most = 208 * 18432 + 83640 * 16
+    check_fit(BOARD, weight_bits=most)
+    with pytest.raises(FitError, match=r"^the design does not fit: its weights alone need 281 "
+                                       r"block RAM \(DP16KD\), but ulx3s-85f has 208$"):
+        check_fit(BOARD, weight_bits=most + 1)
+    # What no folding can help comes first.
+    with pytest.raises(FitError, match=r"its weights alone need 1000 block RAM"):
+        check_fit(BOARD, weight_bits=1000 * 18432, multipliers=157)
+    with pytest.raises(FitError, match=r"its weights alone need 1001 block RAM"):
+        check_fit(BOARD, weight_bits=1000 * 18432 + 1)
+
+
 def test_fit_after_synthesis(tmp_path: Path) -> None:
     def stat(**cells: int) -> Path:
         return written(tmp_path, {"design": {"num_cells_by_type": cells}})

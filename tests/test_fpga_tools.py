@@ -1,13 +1,14 @@
 """Running the tools."""
 
 import os
+import re
 import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from fpga.tools import Processes, ToolError, warm_up
+from fpga.tools import Processes, ToolError, telling_time, warm_up
 
 
 @pytest.fixture
@@ -64,6 +65,45 @@ def test_end_ends_what_runs(tool: Path, tmp_path: Path) -> None:
     assert len(raised) == 1
     with pytest.raises(ToolError, match="was not started because another tool failed"):
         processes.run("ecppack", [], folder=tmp_path, log=tmp_path / "second")
+
+
+@pytest.mark.parametrize(("answer", "version"), [
+    ("Yosys 0.70+12 (git sha1 28ba3cb92, Release, Clang /build/clang++ 22.1.0)", "0.70+12"),
+    ('"own-nextpnr-ecp5" -- Next Generation Place and Route (Version nextpnr-0.11.1)', "0.11.1"),
+    ('"nextpnr-ecp5" -- Next Generation Place and Route (Version 0.4-28-gac17c36b)',
+     "0.4-28-gac17c36b"),
+    ("a warning\nProject Trellis ecppack Version 1.4-82-g3afe7b5", "1.4-82-g3afe7b5"),
+    ("quite\nanother answer", "quite another answer"),
+])
+def test_warm_up_gives_the_versions(tool: Path, answer: str, version: str) -> None:
+    tool.write_text(f"#!{sys.executable}\nprint({answer!r})\n")
+    assert warm_up(print, tools=["ecppack"]) == {"ecppack": version}
+
+
+def test_telling_time() -> None:
+    lines: list[str] = []
+    told = threading.Event()
+
+    def progress(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 3:
+            told.set()
+
+    threads = threading.active_count()
+    with telling_time(progress, "writing", interval=1e-3):
+        assert told.wait(60)
+    # Its thread is gone, so that nothing more can come.
+    assert threading.active_count() == threads
+    assert all(re.fullmatch(r"writing: \d+ s so far", line) for line in lines)
+
+
+def test_telling_time_of_what_fails_or_is_quick() -> None:
+    lines: list[str] = []
+    threads = threading.active_count()
+    with pytest.raises(KeyError), telling_time(lines.append, "writing"):
+        raise KeyError("planted")
+    assert threading.active_count() == threads
+    assert lines == []
 
 
 def test_warm_up_says_what_does_not_run(tool: Path) -> None:

@@ -280,3 +280,12 @@ def test_layers_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match=message(
             "network must have one LSTM layer at least, not none")):
         QuantizedNetwork(layers=(), head=network.head, every_step=True)
+
+
+def test_weight_bits() -> None:
+    network = random_network(np.random.default_rng(1), STANDARD, 2, (3,), 1, every_step=True)
+    assert network.head is not None
+    layer = network.layers[0]
+    zeros = sum(int((w == 0).sum()) for w in (layer.w_x, layer.w_h))
+    head = int(np.count_nonzero(network.head.w)) * network.head.formats.w.width
+    assert network.weight_bits == (12 * 2 + 12 * 3 - zeros) * 16 + head

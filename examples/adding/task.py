@@ -18,6 +18,7 @@ Run as a program, this file writes a data set that the training never saw.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -137,9 +138,14 @@ def main() -> None:
         x, lengths, y = sequences(args.count, args.seed, args.length)
     except ValueError as error:
         parser.error(str(error))
-    # An open file, because numpy appends ".npz" to a bare name that lacks it.
-    with open(args.output, "wb") as file:
-        np.savez_compressed(file, x=x, lengths=lengths, y=y)
+    try:
+        # An open file, because numpy appends ".npz" to a bare name that lacks it.
+        with open(args.output, "wb") as file:
+            np.savez_compressed(file, x=x, lengths=lengths, y=y)
+    except OSError as error:
+        print(f"{parser.prog}: {args.output} cannot be written: {error.strerror or error}",
+              file=sys.stderr)
+        raise SystemExit(2) from error
     print(f"{args.output}: {args.count} sequences, seed {args.seed}, up to {x.shape[1]} steps")
 
 
