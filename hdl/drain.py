@@ -180,7 +180,7 @@ class _Lane(wiring.Component):
 
         products = []
         operand_shape = signed(max(len(gate[0]), formats.c.width))
-        for n, _ in enumerate(multipliers):
+        for n in range(len(multipliers)):
             a = Signal(signed(len(gate[0])), name=f"a{n}")
             b = Signal(operand_shape, name=f"b{n}")
             a_register, b_register = Signal.like(a, reset_less=True), Signal.like(b,

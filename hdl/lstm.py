@@ -14,7 +14,7 @@ from hdl.cycles import Folding, LSTMCycles
 from hdl.drain import Drain
 from hdl.mac import MacArray, Sequencer, pack_weights
 
-__all__ = ["LSTMEngine", "PAGES"]
+__all__ = ["LSTMEngine"]
 
 # Steps that a buffer downstream holds.
 PAGES = 2

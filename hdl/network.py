@@ -13,10 +13,10 @@ from hdl.cycles import DenseFolding, Folding, choose_dense_folding
 from hdl.dense import DenseEngine
 from hdl.lstm import LSTMEngine
 
-__all__ = ["Network", "bus_bytes"]
+__all__ = ["Network"]
 
 
-def bus_bytes(width: int) -> int:
+def _bus_bytes(width: int) -> int:
     """Bytes that an element takes on the bus."""
     return -(-width // 8)
 
@@ -34,7 +34,7 @@ class _Entrance(wiring.Component):
         self._counts = tuple(counts)
         lanes = max(counts)
         super().__init__({
-            "tdata": In(8 * bus_bytes(width) * lanes),
+            "tdata": In(8 * _bus_bytes(width) * lanes),
             "tvalid": In(1),
             "tready": Out(1),
             "tlast": In(1),
@@ -45,7 +45,7 @@ class _Entrance(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         beats, lanes = len(self._counts), max(self._counts)
-        size = 8 * bus_bytes(self._width)
+        size = 8 * _bus_bytes(self._width)
         beat = Signal(range(beats))
         filling = Signal()
         final = beat == beats - 1
@@ -135,8 +135,8 @@ class Network(wiring.Component):
                 network.head.inputs, network.head.outputs, self.engines[-1].cycles.step)
         self.head = DenseEngine(network.head, folding=head_folding, counts=counts)
         self.out_lanes = head_folding.rows
-        self.in_bytes = bus_bytes(network.x.width)
-        self.out_bytes = bus_bytes(network.y.width)
+        self.in_bytes = _bus_bytes(network.x.width)
+        self.out_bytes = _bus_bytes(network.y.width)
         self.saturation = [f"lstm{n}.{tensor}" for n in range(len(self.engines))
                            for tensor in ("z", "u", "c", "h")] + ["dense.y"]
         super().__init__({
