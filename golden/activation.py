@@ -1,34 +1,34 @@
-"""The sigmoid and tanh of the cell, from one shared piecewise linear table.
+"""The tables of the activation functions: sigmoid and tanh shared, hard ones, and a user's own.
 
-Only the sigmoid of non-negative arguments is stored. The rest follows from symmetry::
+Only what cannot be had by symmetry is stored::
 
     sigmoid(-x) = 1 - sigmoid(x)        tanh(x) = 2 sigmoid(2 x) - 1
 
 A gate's preactivation comes in ``SQ(i, f)`` and the candidate's in ``SQ(i - 1, f + 1)``: the
 same integer then addresses ``sigmoid(x)`` for the one and ``sigmoid(2 x)`` for the other, so both
-functions share the table, the multiplier and everything but a subtraction.
+functions read one table and need no shifter before it.
 
-The magnitude of the input code splits into a segment number and a remainder. With ``v`` the
-values at the ends of the segments (the *knots*), the function within segment ``k`` is
-``v[k] + (v[k+1] - v[k]) * remainder / 2**remainder_bits``: continuous, and monotone because the
-knots are. It is evaluated exactly and rounded once, to nearest even.
+:func:`function_table` is the place to add a function: whatever increases and is symmetric about
+its value at 0, such as ``lambda x: x / (1 + abs(x))``, the softsign, becomes a table that is
+faithful on every code, for :class:`golden.table.Table` in NumPy and for
+:class:`hdl.table.TableUnit` in hardware.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
-from math import floor, log, log2, sqrt
+from collections.abc import Callable
+from functools import lru_cache
+from math import log
 
 import numpy as np
 
-from golden.fixed import SQ, UQ, round_saturate
+from golden.fixed import SQ, UQ
+from golden.table import Reading, Table
+from golden.table_search import TOLERANCE, search_table
 
-__all__ = ["SigmoidTable", "tail_integer_bits"]
+__all__ = ["SIGMOID", "TANH", "tail_integer_bits", "sigmoid_table", "hard_sigmoid_table",
+           "hard_tanh_table", "function_table"]
 
-# Knots are kept this much finer than the result, so that rounding them costs 1/16 ulp at most.
-GUARD_BITS = 3
-
-# The largest |sigmoid''(x)|, 1 / (6 sqrt 3), bounds the error of a linear segment.
-MAX_CURVATURE = 1 / (6 * sqrt(3))
+# The readings of the shared table.
+SIGMOID, TANH = 0, 1
 
 
 def tail_integer_bits(f: int) -> int:
@@ -43,135 +43,140 @@ def tail_integer_bits(f: int) -> int:
     return i
 
 
-@dataclass(frozen=True, kw_only=True)
-class SigmoidTable:
-    """A piecewise linear table for sigmoid and tanh.
+@lru_cache(maxsize=64)
+def sigmoid_table(*, z: SQ, gate: UQ, tanh: SQ, bound: float | None = None, degree: int = 1,
+                  splits: tuple[int, ...] | None = None, slope_bits: int = 18) -> Table:
+    """The smallest table shared by sigmoid and tanh.
+
+    Every code's error is below 1 ulp of the result (the table is *faithful*), or at most
+    ``bound``. A gate is exactly 0 or 1, and tanh exactly -1 or 1, wherever that is the nearest
+    code at the finer of the two.
 
     Parameters
     ----------
     z : SQ
-        Format of a gate's preactivation.
+        Format of a gate's preactivation. The candidate's is ``SQ(z.i - 1, z.f + 1)``.
     gate : UQ
-        Format of the sigmoid, ``UQ(1, f)``: 1.0 is exact.
+        Format of the sigmoid, reading ``SIGMOID``: ``UQ(1, f)``, in which 1.0 is exact.
     tanh : SQ
-        Format of the tanh, ``SQ(2, f)``: -1.0 and 1.0 are exact. At most as fine as ``gate``.
-
-    Attributes
-    ----------
-    candidate : SQ
-        Format of the argument of tanh, ``SQ(z.i - 1, z.f + 1)``.
-    remainder_bits : int
-        Bits of the magnitude below the segment number.
-    knot_fraction : int
-        Fraction bits of the knots.
-    knots : int64 array, segments + 1
-        sigmoid at the ends of the segments, codes with ``knot_fraction`` fraction bits.
-    slopes : int64 array, segments
-        Differences of the knots.
-    fraction : int
-        Fraction bits of an interpolated value before rounding.
-    bits : int
-        Size of the stored table.
+        Format of the tanh, reading ``TANH``: ``SQ(2, f)``, in which -1.0 and 1.0 are exact. At most
+        as fine as ``gate``.
+    bound, degree, splits, slope_bits
+        See :func:`golden.table_search.search_table`.
 
     Raises
     ------
     ValueError
-        If the formats are not of this shape, or ``z`` is too narrow for the tails.
+        If the formats are not of this shape, if ``z`` is too narrow for the tails, or if no table
+        keeps to the bound.
     """
+    if not isinstance(gate, UQ) or gate.i != 1 or gate.f < 2:
+        raise ValueError(f"gate format must be UQ(1, f) with f of at least 2, not {gate}")
+    if not isinstance(tanh, SQ) or tanh.i != 2 or tanh.f < 1:
+        raise ValueError(f"tanh format must be SQ(2, f) with f of at least 1, not {tanh}")
+    if tanh.f > gate.f:
+        raise ValueError(f"tanh format {tanh} must not be finer than the gate format {gate}")
+    readings = (Reading(name="sigmoid", result=gate, centre=1 << gate.f - 1),
+                Reading(name="tanh", result=tanh, shift=1))
+    finest = max(reading.fraction for reading in readings)
+    need = tail_integer_bits(finest)
+    if not isinstance(z, SQ) or z.i < need:
+        raise ValueError(f"preactivation format must be SQ(i, f) with i of at least {need}, "
+                         f"or the sigmoid in {gate} never reaches 0 and 1; not {z}")
+    if z.f < 1:
+        raise ValueError(f"preactivation format must have a fraction bit at least, not {z}")
+    # (1 + tanh(x / 2)) / 2 is the sigmoid.
+    rise = np.tanh(z.to_real(np.arange(-z.min + 1)) / 2) / 2
+    rise[rise >= 0.5 - 2.0 ** -(finest + 1)] = 0.5
+    return search_table(rise, z, readings, bound=bound, degree=degree, splits=splits,
+                        slope_bits=slope_bits)
 
-    z: SQ
-    gate: UQ
-    tanh: SQ
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.gate, UQ) or self.gate.i != 1 or self.gate.f < 2:
-            raise ValueError(f"gate format must be UQ(1, f) with f of at least 2, not {self.gate}")
-        if not isinstance(self.tanh, SQ) or self.tanh.i != 2 or self.tanh.f < 1:
-            raise ValueError(f"tanh format must be SQ(2, f) with f of at least 1, not {self.tanh}")
-        if self.tanh.f > self.gate.f:
-            raise ValueError(f"tanh format {self.tanh} must not be finer than the gate format "
-                             f"{self.gate}")
-        need = tail_integer_bits(self.gate.f)
-        if not isinstance(self.z, SQ) or self.z.i < need:
-            raise ValueError(f"preactivation format must be SQ(i, f) with i of at least {need}, "
-                             f"or the sigmoid in {self.gate} never reaches 0 and 1; not {self.z}")
-        if self.z.f < 1:
-            raise ValueError(f"preactivation format must have a fraction bit at least, "
-                             f"not {self.z}")
+def hard_sigmoid_table(*, z: SQ, gate: UQ, alpha: float = 0.2) -> Table:
+    """The hard sigmoid, ``min(max(alpha x + 1/2, 0), 1)``, correctly rounded for every code.
 
-    @property
-    def candidate(self) -> SQ:
-        return SQ(self.z.i - 1, self.z.f + 1)
+    With ``alpha = 0.2`` it is that of ONNX (``HardSigmoid``, its default) and of Keras 2, with
+    ``alpha = 1 / 6`` that of PyTorch (``nn.Hardsigmoid``) and of Keras 3, relu6(x + 3) / 6. A
+    ``beta`` other than 1/2 is the same function of ``x + (beta - 1/2) / alpha``: add that to the
+    bias of the preactivation.
 
-    @cached_property
-    def remainder_bits(self) -> int:
-        # A linear segment of width d, shifted to balance its error, is off by d^2 |f''| / 16.
-        # A fifth of an ulp leaves room for the knots' rounding and the last one. The tanh doubles
-        # the error, so its ulp counts half.
-        width = sqrt(16 * 0.2 * min(self.gate.ulp, self.tanh.ulp / 2) / MAX_CURVATURE)
-        return max(0, min(self.z.width - 2, self.z.f + floor(log2(width))))
+    Parameters
+    ----------
+    z : SQ
+    gate : UQ
+        ``UQ(1, f)``, in which 1.0 is exact.
 
-    @property
-    def segments(self) -> int:
-        return 1 << self.z.width - 1 - self.remainder_bits
+    Raises
+    ------
+    ValueError
+        If alpha is not positive, or as :func:`function_table`.
+    """
+    if not alpha > 0:
+        raise ValueError(f"alpha of the hard sigmoid must be positive, not {alpha}")
+    return function_table(lambda x: np.clip(alpha * x + 0.5, 0.0, 1.0), argument=z, result=gate,
+                          bound=0.5, name="hard sigmoid")
 
-    @property
-    def knot_fraction(self) -> int:
-        return self.gate.f + GUARD_BITS
 
-    @property
-    def fraction(self) -> int:
-        return self.knot_fraction + self.remainder_bits
+def hard_tanh_table(*, argument: SQ, result: SQ) -> Table:
+    """The hard tanh of PyTorch and Keras, ``min(max(x, -1), 1)``, correctly rounded.
 
-    @cached_property
-    def knots(self) -> np.ndarray:
-        width = 2.0 ** (self.remainder_bits - self.z.f)
-        x = np.arange(self.segments + 1) * width
-        s = 1 / (1 + np.exp(-x))
-        # The chord of a concave function lies below it; half its largest error is put above.
-        balance = s * (1 - s) * (1 - 2 * s) * width**2 / 16
-        return np.rint((s - balance) * 2.0**self.knot_fraction).astype(np.int64)
+    Raises
+    ------
+    ValueError
+        As :func:`function_table`.
+    """
+    return function_table(lambda x: np.clip(x, -1.0, 1.0), argument=argument, result=result,
+                          bound=0.5, name="hard tanh")
 
-    @cached_property
-    def slopes(self) -> np.ndarray:
-        return np.diff(self.knots)
 
-    @property
-    def slope_bits(self) -> int:
-        """Width of the widest slope."""
-        return max(1, int(self.slopes.max()).bit_length())
+def function_table(function: Callable[[np.ndarray], np.ndarray], *, argument: SQ,
+                   result: SQ | UQ, bound: float | None = None, degree: int = 1,
+                   splits: tuple[int, ...] | None = None, slope_bits: int = 18,
+                   name: str = "function") -> Table:
+    """The smallest table of any increasing function with a centre of symmetry at 0.
 
-    @property
-    def bits(self) -> int:
-        # A knot is at least a half, so only its distance from there is stored.
-        return self.segments * (self.knot_fraction + self.slope_bits)
+    Parameters
+    ----------
+    function : callable
+        From a float64 array to one of the same shape, with ``f(-x) = 2 f(0) - f(x)``.
+    argument : SQ
+    result : SQ or UQ
+        Must hold every value of the function, and that at 0 without rounding.
+    bound, degree, splits, slope_bits
+        See :func:`golden.table_search.search_table`.
+    name : str
+        What messages call it, and, with underscores, the hardware's output.
 
-    def _positive(self, magnitude: np.ndarray) -> np.ndarray:
-        segment = magnitude >> self.remainder_bits
-        remainder = magnitude & (1 << self.remainder_bits) - 1
-        return (self.knots[segment] << self.remainder_bits) + self.slopes[segment] * remainder
-
-    def sigmoid(self, codes: np.ndarray) -> np.ndarray:
-        """Gate codes of preactivation codes in ``z``.
-
-        Parameters
-        ----------
-        codes : int64 array
-            The most negative code counts as one above it.
-        """
-        y = self._positive(np.minimum(np.abs(codes), self.z.max))
-        gate, _ = round_saturate(y, self.fraction, self.gate)
-        return np.where(codes < 0, (1 << self.gate.f) - gate, gate)
-
-    def tanh_of(self, codes: np.ndarray) -> np.ndarray:
-        """Codes of tanh, in ``tanh``, of argument codes in ``candidate``.
-
-        Parameters
-        ----------
-        codes : int64 array
-            The most negative code counts as one above it.
-        """
-        y = self._positive(np.minimum(np.abs(codes), self.z.max))
-        # 2 sigmoid - 1: the same integer with half of 1.0 taken off and one fraction bit less.
-        tanh, _ = round_saturate(y - (1 << self.fraction - 1), self.fraction - 1, self.tanh)
-        return np.where(codes < 0, -tanh, tanh)
+    Raises
+    ------
+    ValueError
+        If the function is not like that, or if no table keeps to the bound.
+    """
+    x = argument.to_real(np.arange(-argument.min + 1))
+    right, left = (np.asarray(function(side), dtype=np.float64) for side in (x, -x))
+    for side, value in ((x, right), (-x, left)):
+        if value.shape != x.shape:
+            raise ValueError(f"{name} must give an array of the shape of its argument, "
+                             f"{x.shape}, not {value.shape}")
+        if not np.isfinite(value).all():
+            raise ValueError(f"{name} must be finite, but is not at "
+                             f"{side[~np.isfinite(value)][0]}")
+    slack = result.ulp * TOLERANCE
+    rise = right - right[0]
+    falls = np.flatnonzero(np.diff(rise) < -slack)
+    if len(falls):
+        raise ValueError(f"{name} must not fall, but does from {x[falls[0]]} on")
+    odd = np.flatnonzero(np.abs(right + left - 2 * right[0]) > slack)
+    if len(odd):
+        raise ValueError(f"{name} must be symmetric about its value at 0, {right[0]}, but is "
+                         f"{left[odd[0]]} at {-x[odd[0]]} and {right[odd[0]]} at {x[odd[0]]}")
+    centre = round(right[0] / result.ulp)
+    if abs(right[0] - centre * result.ulp) > slack:
+        raise ValueError(f"{name} at 0, {right[0]}, must be a code of {result}")
+    lowest, highest = result.min * result.ulp, result.max * result.ulp
+    if right[-1] > highest + slack or left[-1] < lowest - slack:
+        raise ValueError(f"{name} must stay within {result}, from {lowest} to {highest}, but goes "
+                         f"from {left[-1]} to {right[-1]}")
+    reading = Reading(name=name.replace(" ", "_"), result=result, centre=centre)
+    return search_table(np.maximum.accumulate(rise), argument, (reading,), bound=bound,
+                        degree=degree, splits=splits, slope_bits=slope_bits)

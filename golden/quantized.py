@@ -3,10 +3,10 @@
 Every tensor has a format of its own. Per layer and step, with ``RS`` one rounding to nearest even
 followed by saturation, and everything inside the parentheses exact::
 
-    z_n  = RS(w_x x + w_h h + bias)         n = i, f, o in z; n = g in z.candidate
+    z_n  = RS(w_x x + w_h h + bias)         n = i, f, o in z; n = g in candidate
     i, f, o = sigmoid(z_n)      g = tanh(z_g)
     c'   = RS(f c + i g)        in c
-    u    = RS(f c + i g)        in z.candidate, from the unrounded sum
+    u    = RS(f c + i g)        in candidate, from the unrounded sum
     h    = RS(o tanh(u))        in h
     y    = RS(w h + bias)       the dense head
 
@@ -19,8 +19,9 @@ from functools import cached_property
 
 import numpy as np
 
-from golden.activation import SigmoidTable
+from golden.activation import TANH, sigmoid_table
 from golden.fixed import SQ, UQ, Format, signed_width
+from golden.table import Table
 
 __all__ = ["LSTMFormats", "DenseFormats", "QuantizedLSTM", "QuantizedDense"]
 
@@ -118,7 +119,10 @@ class QuantizedLSTM:
 
     Attributes
     ----------
-    table : SigmoidTable
+    table : Table
+        The sigmoid of the gates, the tanh of candidate and cell state.
+    candidate : SQ
+        Format of the candidate's preactivation and of the argument of tanh(c').
     array : SQ
         What the MAC array's accumulator must hold: every sum of products without the bias.
     accumulator : SQ
@@ -148,8 +152,12 @@ class QuantizedLSTM:
         return self.w_h.shape[1]
 
     @cached_property
-    def table(self) -> SigmoidTable:
-        return SigmoidTable(z=self.formats.z, gate=self.formats.gate, tanh=self.formats.tanh)
+    def table(self) -> Table:
+        return sigmoid_table(z=self.formats.z, gate=self.formats.gate, tanh=self.formats.tanh)
+
+    @property
+    def candidate(self) -> SQ:
+        return self.table.argument_of(TANH)
 
     @cached_property
     def array(self) -> SQ:

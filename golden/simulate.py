@@ -17,14 +17,15 @@ first step. Four things make it fast:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from golden.activation import SigmoidTable
+from golden.activation import SIGMOID, TANH
 from golden.fixed import SQ, Format
 from golden.quantized import QuantizedDense, QuantizedLSTM
+from golden.table import Table
 
 __all__ = ["LSTMCodes", "Result", "simulate"]
 
@@ -114,10 +115,13 @@ class _Lookup:
 
 
 @lru_cache(maxsize=4)
-def _lookups(table: SigmoidTable) -> tuple[_Lookup, _Lookup]:
-    """The sigmoid over ``z`` and the tanh over ``candidate``, both giving real numbers."""
-    return (_Lookup.over(table.sigmoid, table.z, table.gate.ulp),
-            _Lookup.over(table.tanh_of, table.candidate, table.tanh.ulp))
+def _lookups(table: Table) -> tuple[_Lookup, _Lookup]:
+    """The sigmoid and the tanh, both giving real numbers."""
+    sigmoid, tanh = (
+        _Lookup.over(partial(table.evaluate, reading=reading), table.argument_of(reading),
+                     table.readings[reading].result.ulp)
+        for reading in (SIGMOID, TANH))
+    return sigmoid, tanh
 
 
 def _check_exact(name: str, bound: int) -> None:
@@ -149,7 +153,7 @@ class _LSTM:
     def __init__(self, layer: QuantizedLSTM, batch: int, name: str) -> None:
         formats = layer.formats
         z, c = formats.z, formats.c
-        candidate = layer.table.candidate
+        candidate = layer.candidate
         product, state = formats.product_fraction, formats.state_fraction
 
         finest = max(product, candidate.f)

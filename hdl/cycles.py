@@ -18,7 +18,7 @@ __all__ = ["DenseFolding", "DrainTiming", "Folding", "LSTMCycles", "array_latenc
            "choose_dense_folding"]
 
 # Latencies in cycles from a signal being present to the result being present.
-TABLE_LATENCY = 7
+TABLE_LATENCY = 5
 MULTIPLIER_LATENCY = 2
 
 

@@ -22,6 +22,7 @@ from amaranth.lib.wiring import In, Out
 from golden.quantized import QuantizedLSTM
 from hdl.buffer import Beat
 from hdl.cycles import MULTIPLIER_LATENCY, LSTMCycles
+from hdl.multiplier import Multiplier
 from hdl.rounding import round_saturate
 from hdl.table import TableUnit
 
@@ -158,7 +159,8 @@ class _Lane(wiring.Component):
             m.d.sync += z.eq(code)
             z_overflow.append(overflow & z_active)
             table[1].use(t.preactivation[n], z, is_tanh)
-        gate = [tables[n % t.gate_tables][0].o for n in range(GATES)]
+        gate = [tables[n % t.gate_tables][0].sigmoid for n in range(GATES)]
+        gate[2] = tables[2 % t.gate_tables][0].tanh
 
         # The cell state.
         store: memory.Memory = memory.Memory(
@@ -178,19 +180,11 @@ class _Lane(wiring.Component):
         squash = tables[0 if t.shared_table else -1]
         show = multipliers[0 if t.shared_multiplier else -1]
 
-        products = []
-        operand_shape = signed(max(len(gate[0]), formats.c.width))
-        for n in range(len(multipliers)):
-            a = Signal(signed(len(gate[0])), name=f"a{n}")
-            b = Signal(operand_shape, name=f"b{n}")
-            a_register, b_register = Signal.like(a, reset_less=True), Signal.like(b,
-                                                                                  reset_less=True)
-            product = Signal(signed(len(a) + len(b)), name=f"product{n}", reset_less=True)
-            m.d.sync += [a_register.eq(a), b_register.eq(b), product.eq(a_register * b_register)]
-            products.append((a, b, product))
+        shape = signed(max(len(gate[0]), len(gate[2]), formats.c.width))
+        products = [Multiplier(signed(len(gate[0])), shape) for _ in multipliers]
 
         def product_of(shared: _Shared) -> Signal:
-            return products[multipliers.index(shared)][2]
+            return products[multipliers.index(shared)].p
 
         # Both products are aligned to the finer binary point before they are added.
         present = t.input_product + MULTIPLIER_LATENCY
@@ -202,7 +196,7 @@ class _Lane(wiring.Component):
         total = Signal(signed(len(exact)), name="c_exact", reset_less=True)
         m.d.sync += total.eq(exact)
         c_code, c_overflow = round_saturate(total, fraction, formats.c)
-        u_code, u_overflow = round_saturate(total, fraction, self._layer.table.candidate)
+        u_code, u_overflow = round_saturate(total, fraction, self._layer.candidate)
         u = Signal(signed(formats.z.width), reset_less=True)
         m.d.sync += [self.c.eq(c_code), u.eq(u_code)]
         m.d.comb += [
@@ -213,7 +207,7 @@ class _Lane(wiring.Component):
 
         # The hidden state.
         squash[1].use(t.state, u, 1)
-        show.use(t.squashed, token.carry(gate[3], t.gate[3], t.squashed), squash[0].o)
+        show.use(t.squashed, token.carry(gate[3], t.gate[3], t.squashed), squash[0].tanh)
         h_code, h_overflow = round_saturate(product_of(show),
                                             formats.gate.f + formats.tanh.f, formats.h)
         m.d.sync += hold.eq(h_code)
@@ -221,9 +215,10 @@ class _Lane(wiring.Component):
 
         for n, (unit, shared) in enumerate(tables):
             m.submodules[f"table{n}"] = unit
-            shared.connect(m, token, (unit.z, unit.tanh))
-        for (a, b, _), shared in zip(products, multipliers, strict=True):
-            shared.connect(m, token, (a, b))
+            shared.connect(m, token, (unit.z, unit.reading))
+        for n, (product, shared) in enumerate(zip(products, multipliers, strict=True)):
+            m.submodules[f"product{n}"] = product
+            shared.connect(m, token, (product.a, product.b))
         m.d.sync += self.overflow.eq(Cat(
             Cat(z_overflow).any(), u_overflow & token.at[t.state - 1],
             c_overflow & token.at[t.state - 1], h_overflow & token.at[t.hidden - 1]))

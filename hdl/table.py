@@ -1,64 +1,84 @@
-"""The table unit: sigmoid and tanh, one result each cycle."""
+"""The table unit: the functions of a :class:`golden.table.Table`, one result each cycle.
 
+Let a and b be the knots to the left and to the right of the argument's magnitude. In a table of
+degree 1 the result is ``centre + a + D`` for a positive argument and ``centre - b + D`` for a
+negative one: on both sides of 0 the function rises by D from the end that lies below, and D is
+b - a times the argument's bits below its segment number, just as they are, because in the two's
+complement of a negative argument they count from the other end already. So no magnitude is
+computed, the segment number comes from the argument's bits inverted by its sign, and the code
+that has no opposite needs no care. In a table of degree 2 the result is ``centre + b - D`` or
+``centre - b + D``.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import memory, wiring
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.activation import SigmoidTable
+from golden.table import Table
 from hdl.cycles import TABLE_LATENCY
-from hdl.rounding import rounded
+from hdl.multiplier import Multiplier
+from hdl.rom import ROM
 
 __all__ = ["TableUnit"]
 
 
 class TableUnit(wiring.Component):
-    """Evaluates a :class:`golden.activation.SigmoidTable`.
+    """Evaluates a table.
 
     Fully pipelined: takes an argument each cycle and gives its result ``latency`` cycles later.
-    The stages: magnitude; look-up; operands; product; interpolated value; rounding; sign.
+    The stages: segment number; knots; difference and place; product; sum. A table of degree 2 has
+    two more, the product of the curvature and what it leaves of the difference.
 
     Parameters
     ----------
-    table : SigmoidTable
+    table : Table
+    style : str
+        Where the knots are kept, ``"block"`` or ``"logic"`` (see :class:`hdl.rom.ROM`).
 
     Attributes
     ----------
     latency : int
-        Cycles from ``z`` to ``o``.
+        Cycles from ``z`` to ``o``: 5, of degree 2 it is 7.
 
     Members
     -------
-    z : In(signed(table.z.width))
-        Code of the argument, in ``table.z`` for the sigmoid, in ``table.candidate`` for tanh.
-    tanh : In(1)
-        Whether tanh is wanted.
+    z : In(signed(table.argument.width))
+        Code of the argument.
+    reading : In(range(len(table.readings)))
+        Which function is wanted.
     o : Out(signed)
-        Code in ``table.gate`` or ``table.tanh``; wide enough for both.
+        Code in the result format of the reading; wide enough for all of them.
     """
 
-    latency = TABLE_LATENCY
-
-    def __init__(self, table: SigmoidTable):
+    def __init__(self, table: Table, *, style: str = "block"):
         self._table = table
-        self._shape = signed(max(table.gate.f + 2, table.tanh.width))
+        self._style = style
         super().__init__({
-            "z": In(signed(table.z.width)),
-            "tanh": In(1),
-            "o": Out(self._shape),
+            "z": In(signed(table.argument.width)),
+            "reading": In(range(len(table.readings))),
+            **{one.name: Out(signed(one.result.width + (not one.result.signed)))
+               for one in table.readings},
         })
 
     @property
-    def table(self) -> SigmoidTable:
+    def table(self) -> Table:
         return self._table
+
+    @property
+    def style(self) -> str:
+        return self._style
+
+    @property
+    def latency(self) -> int:
+        return TABLE_LATENCY + (2 if self._table.degree == 2 else 0)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         t = self._table
-        magnitude_bits, remainder_bits = t.z.width - 1, t.remainder_bits
 
-        # The sign and the wanted function travel beside the value.
         def delayed(value: Value, cycles: int) -> Value:
             for _ in range(cycles):
                 register = Signal.like(value, reset_less=True)
@@ -66,39 +86,82 @@ class TableUnit(wiring.Component):
                 value = register
             return value
 
-        # The most negative code has a magnitude of one too many bits: it counts as the largest.
-        negative = self.z < 0
-        absolute = Mux(negative, -self.z, self.z)[:magnitude_bits + 1]
-        magnitude = Signal(magnitude_bits, reset_less=True)
-        m.d.sync += magnitude.eq(absolute[:magnitude_bits] | absolute[-1].replicate(magnitude_bits))
+        def of_block(values: Sequence[int], block: Value) -> Value:
+            """Look up what holds for a block: a few bits of logic."""
+            if len(set(values)) == 1:
+                return Const(values[0])
+            return Array([Const(value, range(max(values) + 1)) for value in values])[block]
 
-        half = 1 << t.knot_fraction - 1
-        knot_bits = t.knot_fraction
-        words = [int(knot) - half | int(slope) << knot_bits
-                 for knot, slope in zip(t.knots, t.slopes, strict=False)]
-        rom: memory.Memory = memory.Memory(
-            shape=unsigned(knot_bits + t.slope_bits), depth=len(words), init=words)
-        m.submodules.rom = rom
-        port = rom.read_port()
-        m.d.comb += port.addr.eq(magnitude[remainder_bits:])
+        # Cycle 0: the block, where its segments begin, and into how many it is split.
+        negative = self.z[-1]
+        folded = (self.z ^ negative.replicate(len(self.z)))[:-1]
+        block = folded[t.block_bits:]
+        splits = [*t.splits, *[0] * (t.blocks - len(t.splits))]
+        split = of_block(splits, block)
+        base = delayed(of_block(t.bases, block), 1)
+        number = delayed(Array([folded[t.block_bits - n:t.block_bits]
+                                for n in range(max(splits) + 1)])[split], 1)
 
-        word = delayed(port.data, 1)
-        remainder = delayed(magnitude[:remainder_bits], 2)
-        knot, slope = word[:knot_bits], word[knot_bits:]
+        # The place within the segment, shifted to the top by one bit of the split a cycle.
+        place: Value = self.z[:t.block_bits]
+        for n in range(len(split)):
+            place = Mux(delayed(split, n)[n], place << (1 << n), place)[:t.block_bits]
+            place = delayed(place, 1)
+        place = delayed(place[t.block_bits - t.place_bits:], 3 - len(split))
 
-        product = Signal(t.slope_bits + remainder_bits, reset_less=True)
-        m.d.sync += product.eq(slope * remainder)
-        # The value's distance from a half.
-        value = Signal(t.fraction, reset_less=True)
-        m.d.sync += value.eq(Cat(Const(0, remainder_bits), delayed(knot, 1)) + product)
+        # Cycles 1 to 3: the knots of the segment, and with the left one its curvature. No carry
+        # runs between the segment's number within the block and the block's first one.
+        words = [int(knot) | int(curvature) >> t.curvature_shift << t.knot_bits
+                 for knot, curvature in zip(t.knots, [*t.curvatures, 0], strict=True)]
+        m.submodules.knots = knots = ROM(words, width=t.knot_bits + t.curvature_bits, ports=2,
+                                         style=self._style)
+        m.d.comb += [
+            knots.addr[0].eq(base | number),
+            knots.addr[1].eq((Cat(Const(1, 1), base) + Cat(Const(1, 1), number))[1:]),
+        ]
+        left, right = (word[:t.knot_bits] for word in knots.data)
+        chord = (right - left)[:t.slope_bits]
 
-        tanh = delayed(self.tanh, 5)
-        as_gate = rounded(Cat(value, Const(0, 1)), t.fraction - t.gate.f)
-        as_tanh = rounded(Cat(value, Const(0, 1)), t.fraction - 1 - t.tanh.f)
-        result = Signal(self._shape, reset_less=True)
-        m.d.sync += result.eq(as_gate if t.gate.f == t.tanh.f + 1
-                              else Mux(tanh, as_tanh, as_gate))
+        if t.degree == 1:
+            operands = chord, place
+            down: Value = Const(0)
+            start: Value = left
+        else:
+            rest = (1 << t.place_bits) - place
+            flip = delayed(negative, 3)
+            bend = Multiplier(unsigned(t.curvature_bits), unsigned(t.bend_bits + 1))
+            m.submodules.bend = bend
+            m.d.comb += [
+                bend.a.eq(knots.data[0][t.knot_bits:]),
+                bend.b.eq(Mux(flip, rest, place) << t.bend_bits >> t.place_bits),
+            ]
+            slope = delayed(chord, 2) - (bend.p << t.curvature_shift >> t.bend_bits)
+            operands = slope[:t.slope_bits], delayed(Mux(flip, place, rest), 2)
+            down = delayed(~negative, 7)
+            start = right
+        step: Value = Const(0, 1)
+        if t.place_bits:
+            product = Multiplier(*(unsigned(len(operand)) for operand in operands))
+            m.submodules.product = product
+            m.d.comb += [product.a.eq(operands[0]), product.b.eq(operands[1])]
+            step = product.p
 
-        middle = Mux(delayed(tanh, 1), 0, 1 << t.gate.f - 1)
-        m.d.sync += self.o.eq(Mux(delayed(negative, 6), middle - result, middle + result))
+        # Where it starts from, with the centre and with half an ulp for the rounding.
+        minus = Cat(~delayed(right, 1), Const(1, 1)).as_signed()
+        start = Mux(delayed(negative, 4), minus, delayed(start, 1))
+        offset = Array([Const((2 * one.centre + 1) << t.fraction - one.fraction - 1)
+                        for one in t.readings])[delayed(self.reading, 4)]
+        start = delayed(start + offset, self.latency - 4)
+
+        # For a negative argument the result is its opposite's mirror image, rounded up where that
+        # is rounded down: all that lies below the knots' last bit is filled with ones. Of the
+        # product's bits there it only counts whether any is set, so four become one.
+        parts = Cat(step[n:min(n + 4, t.place_bits)].any() for n in range(0, t.place_bits, 4))
+        whole = Cat(parts, step[t.place_bits:])
+        fill = delayed(negative, self.latency)
+        below = Cat(fill | down, fill.replicate(len(parts)))[:len(parts)]
+        total = (Cat(below, start).as_signed()
+                 + Cat(whole ^ down.replicate(len(whole)), down).as_signed())[len(parts):]
+        for one in t.readings:
+            m.d.comb += getattr(self, one.name).eq(total.as_signed() >> t.fraction - one.fraction)
         return m

@@ -2,6 +2,7 @@
 
 import re
 from fractions import Fraction
+from math import floor
 
 import numpy as np
 import pytest
@@ -27,21 +28,31 @@ class Reference:
         return min(max(code, to.min), to.max)
 
     @staticmethod
-    def sigmoid_of_magnitude(layer: QuantizedLSTM, code: int) -> Fraction:
+    def rise(layer: QuantizedLSTM, magnitude: int) -> Fraction:
+        """sigmoid - 1/2, on the straight line between two knots."""
         table = layer.table
-        magnitude = min(abs(code), table.z.max)
-        segment, remainder = divmod(magnitude, 2**table.remainder_bits)
-        left, rise = int(table.knots[segment]), int(table.slopes[segment])
-        return ((left + Fraction(rise * remainder, 2**table.remainder_bits))
-                / 2**table.knot_fraction)
+        assert table.degree == 1
+        segment = 0
+        for block in range(table.blocks):
+            first = block << table.block_bits
+            if block >= len(table.splits):
+                return Fraction(int(table.knots[-1]), 2**table.fraction)
+            width = 2 ** (table.block_bits - table.splits[block])
+            for start in range(first, first + (1 << table.block_bits), width):
+                if start <= magnitude < start + width:
+                    left, right = (int(knot) for knot in table.knots[segment:segment + 2])
+                    return (left + Fraction((right - left) * (magnitude - start), width)
+                            ) / 2**table.fraction
+                segment += 1
+        return Fraction(int(table.knots[-1]), 2**table.fraction)
 
     def sigmoid(self, layer: QuantizedLSTM, code: int) -> int:
-        f = layer.formats.gate.f
-        value = round(self.sigmoid_of_magnitude(layer, code) * 2**f)
-        return value if code >= 0 else 2**f - value
+        one = 2**layer.formats.gate.f
+        value = floor(self.rise(layer, abs(code)) * one + Fraction(1, 2))
+        return one // 2 + (value if code >= 0 else -value)
 
     def tanh(self, layer: QuantizedLSTM, code: int) -> int:
-        value = round((2 * self.sigmoid_of_magnitude(layer, code) - 1) * 2**layer.formats.tanh.f)
+        value = floor(2 * self.rise(layer, abs(code)) * 2**layer.formats.tanh.f + Fraction(1, 2))
         return value if code >= 0 else -value
 
     def run(self, x: list[list[int]]) -> list[dict[str, list[list[int]]]]:

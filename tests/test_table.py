@@ -1,33 +1,76 @@
+"""The table unit equals golden on every input code, one result a cycle, at the stated latency."""
+
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from golden.activation import SigmoidTable, tail_integer_bits
+from golden.activation import (
+    function_table,
+    hard_sigmoid_table,
+    hard_tanh_table,
+    sigmoid_table,
+)
 from golden.fixed import SQ, UQ
+from golden.table import Reading, Table
 from hdl.table import TableUnit
 
-TABLES = {
-    "4 bits": SigmoidTable(z=SQ(3, 3), gate=UQ(1, 3), tanh=SQ(2, 2)),
-    "8 bits": SigmoidTable(z=SQ(4, 7), gate=UQ(1, 7), tanh=SQ(2, 6)),
-    "tanh as fine as the sigmoid": SigmoidTable(z=SQ(5, 5), gate=UQ(1, 8), tanh=SQ(2, 8)),
-    "tanh much coarser": SigmoidTable(z=SQ(5, 5), gate=UQ(1, 9), tanh=SQ(2, 5)),
-    "a segment for each code": SigmoidTable(z=SQ(5, 1), gate=UQ(1, 9), tanh=SQ(2, 8)),
-    "12 bits": SigmoidTable(z=SQ(5, 7), gate=UQ(1, 11), tanh=SQ(2, 10)),
+
+def shared(i: int, f: int, gate: int, tanh: int, **options: object) -> Callable[[], Table]:
+    return lambda: sigmoid_table(z=SQ(i, f), gate=UQ(1, gate), tanh=SQ(2, tanh),
+                                 **options)
+
+
+def made_by_hand(degree: int, guard: int) -> Table:
+    """Not what a search would find: steep, bent, with ties, and with no constant block."""
+    knots = np.array([0, 9, 9, 40, 62, 63])
+    bent = np.array([8, 0, 16, 4, 0]) * (degree - 1)
+    return Table(argument=SQ(3, 3), fraction=3 + guard, block_bits=3, splits=(1, 0, 0, 0),
+                 knots=knots, curvatures=bent, curvature_shift=2 * (degree - 1),
+                 bend_bits=2 * (degree - 1),
+                 readings=(Reading(name="one", result=SQ(5, 3), centre=-3),
+                           Reading(name="two", result=SQ(7, 1), shift=2, centre=2)))
+
+
+# Every stored code of each is tried: up to 2**17 of them.
+TABLES: dict[str, Callable[[], Table]] = {
+    "4 bits": shared(3, 3, 3, 2),
+    "4 bits, degree 2": shared(3, 3, 3, 2, degree=2),
+    "8 bits": shared(4, 8, 8, 8),
+    "8 bits, degree 2": shared(4, 8, 8, 8, degree=2),
+    "8 bits, nearly correct": shared(4, 8, 8, 8, bound=0.51),
+    "8-bit words": shared(4, 7, 7, 6),
+    "tanh much coarser": shared(5, 5, 9, 5),
+    "a segment for each code": shared(5, 1, 9, 8),
+    "12-bit words": shared(5, 11, 11, 10),
+    "12 bits, small decoder": shared(5, 12, 12, 12, splits=(2, 4), slope_bits=9),
+    "wide argument": shared(7, 5, 8, 7),
+    "hard sigmoid": lambda: hard_sigmoid_table(z=SQ(4, 8), gate=UQ(1, 8)),
+    "hard sigmoid, a sixth": lambda: hard_sigmoid_table(z=SQ(4, 8), gate=UQ(1, 7), alpha=1 / 6),
+    "hard tanh": lambda: hard_tanh_table(argument=SQ(3, 7), result=SQ(2, 7)),
+    "softsign": lambda: function_table(lambda x: x / (1 + np.abs(x)), argument=SQ(5, 6),
+                                       result=SQ(2, 8), name="softsign"),
+    "constant": lambda: function_table(lambda x: 0 * x + 1, argument=SQ(3, 3), result=SQ(3, 5)),
+    "straight": lambda: function_table(lambda x: x, argument=SQ(2, 5), result=SQ(3, 5)),
+    "by hand": lambda: made_by_hand(1, 2),
+    "by hand, degree 2": lambda: made_by_hand(2, 2),
+    "by hand, no guard to spare": lambda: made_by_hand(2, 1),
 }
 
 
-def evaluate(unit: TableUnit, arguments: list[tuple[int, int]]) -> list[int]:
-    """Results for (code, tanh) pairs fed one a cycle."""
+def evaluate(unit: TableUnit, arguments: Sequence[tuple[int, int]]) -> list[int]:
+    """Present an argument and a reading each cycle; return the results, one each cycle."""
+    outputs = [getattr(unit, reading.name) for reading in unit.table.readings]
     seen = []
 
     async def bench(ctx):
-        for cycle in range(len(arguments) + unit.latency):
-            if cycle < len(arguments):
-                code, tanh = arguments[cycle]
-                ctx.set(unit.z, code)
-                ctx.set(unit.tanh, tanh)
-            if cycle >= unit.latency:
-                seen.append(ctx.get(unit.o))
+        for n in range(len(arguments) + unit.latency):
+            if n < len(arguments):
+                ctx.set(unit.z, arguments[n][0])
+                ctx.set(unit.reading, arguments[n][1])
+            if n >= unit.latency:
+                seen.append(ctx.get(outputs[arguments[n - unit.latency][1]]))
             await ctx.tick()
 
     simulator = Simulator(unit)
@@ -37,22 +80,59 @@ def evaluate(unit: TableUnit, arguments: list[tuple[int, int]]) -> list[int]:
     return seen
 
 
+def codes_of(table: Table) -> np.ndarray:
+    return np.arange(table.argument.min, table.argument.max + 1)
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_every_code(name: str) -> None:
-    """Both functions of every code, one a cycle, at the stated latency."""
-    table = TABLES[name]
-    codes = np.arange(table.z.min, table.z.max + 1)
-    seen = evaluate(TableUnit(table), [(int(code), tanh) for tanh in (0, 1) for code in codes])
-    assert seen == table.sigmoid(codes).tolist() + table.tanh_of(codes).tolist()
+    """All codes of all readings, next to each other and mixed."""
+    table = TABLES[name]()
+    rng = np.random.default_rng(5)
+    codes = np.tile(codes_of(table), len(table.readings))
+    readings = np.repeat(np.arange(len(table.readings)), len(codes_of(table)))
+    mixed = rng.permutation(len(codes))[:2000]
+    codes, readings = np.r_[codes, codes[mixed]], np.r_[readings, readings[mixed]]
+    expected = np.choose(readings, [table.evaluate(codes, n) for n in range(len(table.readings))])
+    seen = evaluate(TableUnit(table), list(zip(codes.tolist(), readings.tolist(), strict=True)))
+    assert seen == expected.tolist()
 
 
-@pytest.mark.parametrize("seed", [0])
-def test_mixed_at_16_bits(seed: int) -> None:
-    """Sigmoid and tanh in turn: the choice travels with its argument."""
-    table = SigmoidTable(z=SQ(tail_integer_bits(15), 15), gate=UQ(1, 15), tanh=SQ(2, 14))
+@pytest.mark.parametrize("degree", [1, 2])
+@pytest.mark.parametrize("seed", [11])
+def test_16_bits(degree: int, seed: int) -> None:
+    """Codes at the ends of segments, at the ends of the range, around 0, and random ones."""
+    table = shared(5, 16, 16, 16, degree=degree)()
     rng = np.random.default_rng(seed)
-    codes = np.concatenate([[table.z.min, table.z.min + 1, -1, 0, 1, table.z.max],
-                            rng.integers(table.z.min, table.z.max + 1, 3000)])
-    tanh = rng.integers(0, 2, len(codes))
-    seen = evaluate(TableUnit(table), list(zip(codes.tolist(), tanh.tolist(), strict=True)))
-    assert seen == np.where(tanh, table.tanh_of(codes), table.sigmoid(codes)).tolist()
+    ends = np.concatenate([
+        np.arange(1 << split) << table.block_bits - split
+        | block << table.block_bits for block, split in enumerate(table.splits)])
+    codes = np.add.outer(np.r_[ends, -ends], np.arange(-2, 3)).ravel()
+    codes = np.r_[codes, table.argument.min, table.argument.max,
+                  rng.integers(table.argument.min, table.argument.max + 1, 5000)]
+    codes = np.clip(codes, table.argument.min, table.argument.max)
+    readings = rng.integers(0, 2, len(codes))
+    expected = np.where(readings == 0, table.evaluate(codes, 0), table.evaluate(codes, 1))
+    seen = evaluate(TableUnit(table), list(zip(codes.tolist(), readings.tolist(), strict=True)))
+    assert seen == expected.tolist()
+
+
+def test_latency() -> None:
+    assert TableUnit(TABLES["8 bits"]()).latency == 5
+    assert TableUnit(TABLES["8 bits, degree 2"]()).latency == 7
+
+
+def test_attributes() -> None:
+    table = TABLES["8 bits"]()
+    unit = TableUnit(table, style="logic")
+    assert (unit.table, unit.style) == (table, "logic")
+    # An output for each reading, signed: a gate of exactly 1 needs a bit more than its fraction.
+    assert (len(unit.z), len(unit.sigmoid), len(unit.tanh)) == (12, 10, 10)
+
+
+def test_logic() -> None:
+    """The same results whatever the knots are kept in."""
+    table = TABLES["8-bit words"]()
+    codes = codes_of(table)
+    seen = evaluate(TableUnit(table, style="logic"), [(code, 1) for code in codes.tolist()])
+    assert seen == table.evaluate(codes, 1).tolist()
