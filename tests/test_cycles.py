@@ -146,4 +146,4 @@ def test_stages_as_documented(interval: int, cycles: tuple[int, ...]) -> None:
     timing = DrainTiming(interval)
     assert (timing.preactivation[0], timing.input_product, timing.state, timing.squashed,
             timing.hidden) == cycles
-    assert timing.shared_table == timing.shared_multiplier == (interval >= 12)
+    assert (timing.shared_table and timing.shared_multiplier) == (interval >= 12)
