@@ -145,7 +145,7 @@ def function_table(function: Callable[[np.ndarray], np.ndarray], *, argument: SQ
     bound, degree, splits, slope_bits
         See :func:`golden.table_search.search_table`.
     name : str
-        What messages call it, and, with underscores, the hardware's output.
+        What messages call it and, with underscores for spaces, the hardware's output.
 
     Raises
     ------

@@ -39,6 +39,7 @@ class Reading:
     Parameters
     ----------
     name : str
+        An identifier: the hardware's output is called so.
     result : Format
         Format of the results.
     centre : int
@@ -46,12 +47,22 @@ class Reading:
     shift : int
         The argument's binary point lies ``shift`` places further left than the table's: the same
         integer means ``2**-shift`` of the argument, and the result rises ``2**shift`` times.
+
+    Raises
+    ------
+    ValueError
+        If the name is no identifier.
     """
 
     name: str
     result: Format
     centre: int = 0
     shift: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise ValueError(f"name of a table's reading must be an identifier, "
+                             f"not {self.name!r}")
 
     @property
     def fraction(self) -> int:

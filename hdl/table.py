@@ -20,7 +20,7 @@ from amaranth.lib.wiring import In, Out
 from golden.table import Table
 from hdl.cycles import TABLE_LATENCY
 from hdl.multiplier import Multiplier
-from hdl.rom import ROM
+from hdl.rom import ROM, STYLES
 
 __all__ = ["TableUnit"]
 
@@ -29,8 +29,9 @@ class TableUnit(wiring.Component):
     """Evaluates a table.
 
     Fully pipelined: takes an argument each cycle and gives its result ``latency`` cycles later.
-    The stages: segment number; knots; difference and place; product; sum. A table of degree 2 has
-    two more, the product of the curvature and what it leaves of the difference.
+    The stages: block; address of the knots; knots; difference and place; product. The sum behind
+    them has no register. A table of degree 2 has two stages more, the product of the curvature and
+    what that leaves of the difference.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ class TableUnit(wiring.Component):
     Attributes
     ----------
     latency : int
-        Cycles from ``z`` to ``o``: 5, of degree 2 it is 7.
+        Cycles from ``z`` to the result: 5, and 7 where the table is of degree 2.
 
     Members
     -------
@@ -49,13 +50,25 @@ class TableUnit(wiring.Component):
         Code of the argument.
     reading : In(range(len(table.readings)))
         Which function is wanted.
-    o : Out(signed)
-        Code in the result format of the reading; wide enough for all of them.
+    sigmoid, tanh, ... : Out(signed)
+        A code in the result format, for each of the table's readings under its name. Only that of
+        the reading that was wanted is of use. Signed, so 1 bit wider where the format is not.
+
+    Raises
+    ------
+    ValueError
+        If a reading has the name of another port, or ``style`` is none of the ROM's.
     """
 
     def __init__(self, table: Table, *, style: str = "block"):
         self._table = table
         self._style = style
+        for one in table.readings:
+            if one.name in ("z", "reading"):
+                raise ValueError(f"table reading must not be called {one.name!r}, "
+                                 f"as another port of the unit is")
+        if style not in STYLES:
+            raise ValueError(f"table style must be one of {', '.join(STYLES)}, not {style!r}")
         super().__init__({
             "z": In(signed(table.argument.width)),
             "reading": In(range(len(table.readings))),
@@ -80,7 +93,7 @@ class TableUnit(wiring.Component):
         t = self._table
 
         def delayed(value: Value, cycles: int) -> Value:
-            for _ in range(cycles):
+            for _ in range(0 if isinstance(value, Const) else cycles):
                 register = Signal.like(value, reset_less=True)
                 m.d.sync += register.eq(value)
                 value = register
@@ -102,12 +115,14 @@ class TableUnit(wiring.Component):
         number = delayed(Array([folded[t.block_bits - n:t.block_bits]
                                 for n in range(max(splits) + 1)])[split], 1)
 
-        # The place within the segment, shifted to the top by one bit of the split a cycle.
+        # The place within the segment, shifted to the top by a bit of the split a cycle.
         place: Value = self.z[:t.block_bits]
-        for n in range(len(split)):
-            place = Mux(delayed(split, n)[n], place << (1 << n), place)[:t.block_bits]
+        for cycle, bits in enumerate((range(1), range(1, 2), range(2, len(split)))):
+            for n in bits:
+                if n < len(split):
+                    place = Mux(delayed(split, cycle)[n], place << (1 << n), place)[:t.block_bits]
             place = delayed(place, 1)
-        place = delayed(place[t.block_bits - t.place_bits:], 3 - len(split))
+        place = place[t.block_bits - t.place_bits:]
 
         # Cycles 1 to 3: the knots of the segment, and with the left one its curvature. No carry
         # runs between the segment's number within the block and the block's first one.

@@ -42,6 +42,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "8 bits": shared(4, 8, 8, 8),
     "8 bits, degree 2": shared(4, 8, 8, 8, degree=2),
     "8 bits, nearly correct": shared(4, 8, 8, 8, bound=0.51),
+    "blocks of 256 segments": shared(4, 8, 8, 8, splits=(0, 8)),
     "8-bit words": shared(4, 7, 7, 6),
     "tanh much coarser": shared(5, 5, 9, 5),
     "a segment for each code": shared(5, 1, 9, 8),
@@ -128,6 +129,19 @@ def test_attributes() -> None:
     assert (unit.table, unit.style) == (table, "logic")
     # An output for each reading, signed: a gate of exactly 1 needs a bit more than its fraction.
     assert (len(unit.z), len(unit.sigmoid), len(unit.tanh)) == (12, 10, 10)
+
+
+@pytest.mark.parametrize("name", ["z", "reading"])
+def test_taken_name(name: str) -> None:
+    table = function_table(lambda x: x, argument=SQ(2, 5), result=SQ(3, 5), name=name)
+    with pytest.raises(ValueError, match=f"^table reading must not be called '{name}', as another "
+                                         "port of the unit is$"):
+        TableUnit(table)
+
+
+def test_no_such_style() -> None:
+    with pytest.raises(ValueError, match=r"^table style must be one of block, logic, not 'flash'$"):
+        TableUnit(TABLES["8-bit words"](), style="flash")
 
 
 def test_logic() -> None:
