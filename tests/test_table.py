@@ -42,7 +42,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "8 bits": shared(4, 8, 8, 8),
     "8 bits, degree 2": shared(4, 8, 8, 8, degree=2),
     "8 bits, nearly correct": shared(4, 8, 8, 8, bound=0.51),
-    "blocks of 256 segments": shared(4, 8, 8, 8, splits=(0, 8)),
+    "blocks of 256 segments": shared(4, 8, 8, 8, splits=(8,)),
     "8-bit words": shared(4, 7, 7, 6),
     "tanh much coarser": shared(5, 5, 9, 5),
     "a segment for each code": shared(5, 1, 9, 8),
