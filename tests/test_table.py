@@ -35,6 +35,16 @@ def made_by_hand(degree: int, guard: int) -> Table:
                            Reading(name="two", result=SQ(7, 1), shift=2, centre=2)))
 
 
+def many_segments(seed: int) -> Table:
+    """The split has four bits, of which a place takes two in one cycle."""
+    rng = np.random.default_rng(seed)
+    knots = np.cumsum(rng.integers(0, 40, 258))
+    knots[-1] = knots[-2]
+    return Table(argument=SQ(2, 10), fraction=14, block_bits=10, splits=(8,), knots=knots,
+                 curvatures=np.zeros(257, dtype=np.int64),
+                 readings=(Reading(name="many", result=SQ(2, 12)),))
+
+
 # Every code of each is tried, in every reading.
 TABLES: dict[str, Callable[[], Table]] = {
     "4 bits": shared(3, 3, 3, 2),
@@ -42,7 +52,8 @@ TABLES: dict[str, Callable[[], Table]] = {
     "8 bits": shared(4, 8, 8, 8),
     "8 bits, degree 2": shared(4, 8, 8, 8, degree=2),
     "8 bits, nearly correct": shared(4, 8, 8, 8, bound=0.51),
-    "blocks of 256 segments": shared(4, 8, 8, 8, splits=(8,)),
+    "a knot for each code": shared(4, 8, 8, 8, splits=(8,)),
+    "256 segments to a block": lambda: many_segments(3),
     "8-bit words": shared(4, 7, 7, 6),
     "tanh much coarser": shared(5, 5, 9, 5),
     "a segment for each code": shared(5, 1, 9, 8),
