@@ -38,7 +38,7 @@ QUADRATIC_KNOTS = 3
 
 # The steps of a curvature, in half ulp of the finest reading as a power of two. In the middle of a
 # segment, where it counts most, a quarter of it is felt.
-CURVATURE_STEPS = (-1, 0, 1, 2)
+CURVATURE_STEPS = (0, 1, 2)
 
 # How many ways of cutting a block are kept: seldom ones come first, but later blocks must not be
 # cut more often.

@@ -142,7 +142,8 @@ class TableUnit(wiring.Component):
             down: Value = Const(0)
             start: Value = left
         else:
-            rest = (1 << t.place_bits) - place
+            # Of the other end's place, which may be 1.0, no bit more than that takes.
+            rest = ((1 << t.place_bits) - place)[:t.place_bits + 1]
             flip = delayed(negative, 3)
             bend = Multiplier(unsigned(t.curvature_bits), unsigned(t.bend_bits + 1))
             m.submodules.bend = bend
@@ -162,16 +163,16 @@ class TableUnit(wiring.Component):
             step = product.p
 
         # Where it starts from, with the centre and with half an ulp for the rounding.
-        minus = Cat(~delayed(right, 1), Const(1, 1)).as_signed()
-        start = Mux(delayed(negative, 4), minus, delayed(start, 1))
+        minus = Cat(~right, Const(1, 1)).as_signed()
+        start = delayed(Mux(delayed(negative, 3), minus, start), 1)
         offset = Array([Const((2 * one.centre + 1) << t.fraction - one.fraction - 1)
                         for one in t.readings])[delayed(self.reading, 4)]
         start = delayed(start + offset, self.latency - 4)
 
         # For a negative argument the result is its opposite's mirror image, rounded up where that
         # is rounded down: all that lies below the knots' last bit is filled with ones. Of the
-        # product's bits there it only counts whether any is set, so four become one.
-        parts = Cat(step[n:min(n + 4, t.place_bits)].any() for n in range(0, t.place_bits, 4))
+        # product's bits there it only counts whether any is set, so two become one.
+        parts = Cat(step[n:min(n + 2, t.place_bits)].any() for n in range(0, t.place_bits, 2))
         whole = Cat(parts, step[t.place_bits:])
         fill = delayed(negative, self.latency)
         below = Cat(fill | down, fill.replicate(len(parts)))[:len(parts)]
