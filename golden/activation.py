@@ -93,12 +93,13 @@ def sigmoid_table(*, z: SQ, gate: UQ, tanh: SQ, bound: float | None = None, degr
 
 
 def hard_sigmoid_table(*, z: SQ, gate: UQ, alpha: float = 0.2) -> Table:
-    """The hard sigmoid, ``min(max(alpha x + 1/2, 0), 1)``, correctly rounded for every code.
+    """The hard sigmoid, ``min(max(alpha x + 1/2, 0), 1)``, rounded to nearest for every code.
 
     With ``alpha = 0.2`` it is that of ONNX (``HardSigmoid``, its default) and of Keras 2, with
     ``alpha = 1 / 6`` that of PyTorch (``nn.Hardsigmoid``) and of Keras 3, relu6(x + 3) / 6. A
     ``beta`` other than 1/2 is the same function of ``x + (beta - 1/2) / alpha``: add that to the
-    bias of the preactivation.
+    bias of the preactivation. With these alphas the rounding is exact; with others a value within
+    ``2**-20`` ulp of the middle of two codes may give either.
 
     Parameters
     ----------
@@ -152,6 +153,9 @@ def function_table(function: Callable[[np.ndarray], np.ndarray], *, argument: SQ
     ValueError
         If the function is not like that, or if no table keeps to the bound.
     """
+    if not isinstance(argument, SQ) or not isinstance(result, SQ | UQ):
+        raise ValueError(f"formats of the {name}'s argument and result must be SQ and SQ or UQ, "
+                         f"not {argument} and {result}")
     x = argument.to_real(np.arange(-argument.min + 1))
     right, left = (np.asarray(function(side), dtype=np.float64) for side in (x, -x))
     for side, value in ((x, right), (-x, left)):
@@ -174,9 +178,10 @@ def function_table(function: Callable[[np.ndarray], np.ndarray], *, argument: SQ
     if abs(right[0] - centre * result.ulp) > slack:
         raise ValueError(f"{name} at 0, {right[0]}, must be a code of {result}")
     lowest, highest = result.min * result.ulp, result.max * result.ulp
-    if right[-1] > highest + slack or left[-1] < lowest - slack:
+    # The last of the right has no code: it is there for the first of the left to mirror.
+    if right[-2] > highest + slack or left[-1] < lowest - slack:
         raise ValueError(f"{name} must stay within {result}, from {lowest} to {highest}, but goes "
-                         f"from {left[-1]} to {right[-1]}")
+                         f"from {left[-1]} to {right[-2]}")
     reading = Reading(name=name.replace(" ", "_"), result=result, centre=centre)
     return search_table(np.maximum.accumulate(rise), argument, (reading,), bound=bound,
                         degree=degree, splits=splits, slope_bits=slope_bits)

@@ -24,6 +24,7 @@ sign of the argument is put in. So the symmetry holds to the bit.
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -86,7 +87,7 @@ class Table:
         Bits of the magnitude below the block number.
     splits : tuple of int
         For each block, up to the constant one, how many bits below the block number number its
-        segments.
+        segments. No larger than that of the block before.
     knots : int64 array, segments + 1
         The rise at the ends of the segments.
     curvatures : int64 array, segments
@@ -102,6 +103,11 @@ class Table:
         1 or 2.
     bits : int
         Size of the stored table.
+
+    Raises
+    ------
+    ValueError
+        If the parts do not fit together.
     """
 
     argument: SQ
@@ -114,9 +120,27 @@ class Table:
     curvature_shift: int = 0
     bend_bits: int = 0
 
+    def __post_init__(self) -> None:
+        grows = any(after > before for before, after in pairwise(self.splits))
+        if grows or len(self.splits) > self.blocks or max(self.splits, default=0) > self.block_bits:
+            raise ValueError(f"table splits must not grow, nor exceed its {self.blocks} blocks of "
+                             f"{self.block_bits} bits, but are {self.splits}")
+        need = sum(1 << split for split in self.splits) + (len(self.splits) < self.blocks)
+        if len(self.knots) != need + 1 or len(self.curvatures) != need:
+            raise ValueError(f"table of {need} segments must have {need + 1} knots and {need} "
+                             f"curvatures, not {len(self.knots)} and {len(self.curvatures)}")
+        names = [one.name for one in self.readings]
+        if len({*names}) < len(names):
+            raise ValueError(f"table readings must have different names, not {', '.join(names)}")
+        finest = max(one.fraction for one in self.readings)
+        if self.fraction <= finest:
+            raise ValueError(f"table fraction must be more than its readings' {finest} bits, "
+                             f"not {self.fraction}")
+
     @property
     def degree(self) -> int:
-        return 2 if self.bend_bits else 1
+        # Where every segment is one code wide there is no room to bend.
+        return 2 if self.bend_bits and self.place_bits else 1
 
     def argument_of(self, reading: int) -> SQ:
         """Format of a reading's argument."""

@@ -22,7 +22,7 @@ import numpy as np
 from golden.fixed import SQ
 from golden.table import Reading, Table
 
-__all__ = ["search_table"]
+__all__ = ["TOLERANCE", "search_table"]
 
 # Bits of a block number: each is an input of the decoder that finds the segment.
 BLOCK_NUMBER_BITS = (3, 4, 5, 6)
@@ -30,13 +30,13 @@ BLOCK_NUMBER_BITS = (3, 4, 5, 6)
 # A place within a segment reaches 1.0, so it has one bit more: 18, as device multipliers do.
 PLACE_BITS = 17
 
-# Knots are tried with up to this many bits below half an ulp of the finest reading.
+# Knots are tried with up to this many bits below an ulp of the finest reading.
 MOST_GUARD_BITS = 10
 
 # How many values of a knot are tried in a quadratic table: its curvature takes up what they leave.
 QUADRATIC_KNOTS = 3
 
-# The steps of a curvature, in half ulp of the finest reading as a power of two. In the middle of a
+# The steps of a curvature, in an ulp of the finest reading as a power of two. In the middle of a
 # segment, where it counts most, a quarter of it is felt.
 CURVATURE_STEPS = (0, 1, 2)
 
@@ -308,7 +308,7 @@ class _Search:
                     tuple(origin for end in ends for origin in end.origins), np.array(splits))
 
     def table(self, argument: SQ, readings: Sequence[Reading]) -> Table | None:
-        """The smallest table there is of this kind, or None."""
+        """The smallest table of this kind, or None."""
         first = self.window(0)
         way: _Way | None = _Way(first, np.abs(first - self.ideal(0)) * 2.0**-(self.guard + 20))
         for number in range(self.blocks):
@@ -329,7 +329,9 @@ class _Search:
                 curvatures.append(int(least[0, 0] + most[0, 0]) // 2)
         if stop < 1 << self.magnitude_bits:
             knots, curvatures = np.append(knots, knots[-1]), [*curvatures, 0]
-        bent = any(curvatures)
+        bent = any(curvatures) and min(splits) < self.block_bits
+        if not bent:
+            curvatures = [0] * len(curvatures)
         return Table(
             argument=argument, readings=tuple(readings), fraction=self.fraction,
             block_bits=self.block_bits, splits=tuple(splits), knots=knots,
@@ -338,40 +340,9 @@ class _Search:
             bend_bits=self.bend_bits if bent else 0)
 
 
-def search_table(rise: np.ndarray, argument: SQ, readings: Sequence[Reading], *,
-                 bound: float | None = None, degree: int = 1,
-                 splits: tuple[int, ...] | None = None, slope_bits: int = 18) -> Table:
-    """Find the smallest table of a function.
-
-    Deterministic. Takes a second at 16 fraction bits, some at 20.
-
-    Parameters
-    ----------
-    rise : float64 array, ``2**(argument.width - 1) + 1``
-        The exact function at each magnitude of an argument's code, less that at 0. Not falling.
-    argument : SQ
-    readings : sequence of Reading
-    bound : float, optional
-        The largest error in ulp of each reading, at least 0.5; without it the table is faithful:
-        every error is below 1 ulp.
-    degree : 1 or 2
-        Degree 2 stores far less and needs a second multiplier. Where no curvature helps, the
-        table found is of degree 1.
-    splits : tuple of int, optional
-        The only splits a block may have. Two of them, such as ``(2, 4)``, make the decoder small.
-    slope_bits : int
-        Width of the largest difference of neighbouring knots, and so of a multiplier's operand.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not as said, or if there is no such table.
-    """
-    if bound is not None and not bound >= 0.5:
-        raise ValueError(f"error bound must be at least 0.5 ulp, not {bound}")
-    if degree not in (1, 2):
-        raise ValueError(f"degree must be 1 or 2, not {degree!r}")
-    limits = _Limits.of(rise, readings, bound)
+def _smallest(limits: _Limits, rise: np.ndarray, argument: SQ, readings: Sequence[Reading], *,
+              degree: int, splits: tuple[int, ...] | None, slope_bits: int) -> Table | None:
+    """The smallest table of one degree."""
     magnitude_bits = argument.width - 1
     # Half the largest second derivative, which a segment's may exceed a little, in an ulp and code.
     bend = 0.0
@@ -393,7 +364,7 @@ def search_table(rise: np.ndarray, argument: SQ, readings: Sequence[Reading], *,
                         limits=limits, rise=rise, corners=corners, cell_bits=cell_bits,
                         magnitude_bits=magnitude_bits, guard=guard, block_bits=block_bits,
                         degree=degree, slope_bits=slope_bits, splits=splits,
-                        curvature_shift=max(0, guard + coarser) if degree == 2 else 0,
+                        curvature_shift=guard + coarser if degree == 2 else 0,
                     ).table(argument, readings)
                     if found and last and found.bits >= last.bits:
                         break
@@ -403,6 +374,56 @@ def search_table(rise: np.ndarray, argument: SQ, readings: Sequence[Reading], *,
                     best = last
         if best and limits.kept_by(best):
             return best
+    return None
+
+
+def search_table(rise: np.ndarray, argument: SQ, readings: Sequence[Reading], *,
+                 bound: float | None = None, degree: int = 1,
+                 splits: tuple[int, ...] | None = None, slope_bits: int = 18) -> Table:
+    """Find the smallest table of a function.
+
+    Deterministic. Takes a second or two at 16 fraction bits and a quarter of a minute at 20, of
+    degree 2 about three times that; bounds near 0.5 ulp take longer.
+
+    A linear table is the smallest of those whose blocks are cut as seldom as they can be, or once
+    or twice more; a quadratic one may not be, for only a few values of each knot are tried.
+
+    Parameters
+    ----------
+    rise : float64 array, ``2**(argument.width - 1) + 1``
+        The exact function at each magnitude of an argument's code, less that at 0. Not falling.
+    argument : SQ
+    readings : sequence of Reading
+    bound : float, optional
+        The largest error in ulp of each reading, from 0.5 to less than 1, kept to ``TOLERANCE``;
+        without it the table is faithful: every error is below 1 ulp.
+    degree : 1 or 2
+        The most it may have. A table of degree 2 can store far less and needs a second
+        multiplier. It bends one way only, as the sigmoid does for positive arguments; where that
+        saves nothing, the table found is of degree 1.
+    splits : tuple of int, optional
+        The only splits a block may have. Two of them, such as ``(2, 4)``, make the decoder small.
+    slope_bits : int
+        Width of the largest difference of neighbouring knots, and so of a multiplier's operand.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as said, or if there is no such table.
+    """
+    if bound is not None and not 0.5 <= bound < 1:
+        raise ValueError(f"error bound must be from 0.5 to less than 1 ulp, not {bound}")
+    if degree not in (1, 2):
+        raise ValueError(f"degree must be 1 or 2, not {degree!r}")
+    if splits is not None and not (isinstance(splits, tuple) and all(
+            isinstance(split, int) and split >= 0 for split in splits)):
+        raise ValueError(f"splits must be a tuple of non-negative integers, not {splits!r}")
+    limits = _Limits.of(rise, readings, bound)
+    found = [_smallest(limits, rise, argument, readings, degree=one, splits=splits,
+                       slope_bits=slope_bits) for one in range(1, degree + 1)]
+    tables = [table for table in found if table is not None]
+    if tables:
+        return min(tables, key=lambda table: table.bits)
     kept = "is faithful" if bound is None else f"keeps to {bound} ulp"
     only = "" if splits is None else f" and splits of {splits}"
     raise ValueError(f"no table of degree {degree} over {argument} with differences of "

@@ -57,16 +57,16 @@ class TableUnit(wiring.Component):
     Raises
     ------
     ValueError
-        If a reading has the name of another port, or ``style`` is none of the ROM's.
+        If a reading has the name of another port or attribute, or ``style`` is none of the ROM's.
     """
 
     def __init__(self, table: Table, *, style: str = "block"):
         self._table = table
         self._style = style
         for one in table.readings:
-            if one.name in ("z", "reading"):
+            if one.name in ("z", "reading") or one.name[0] == "_" or hasattr(type(self), one.name):
                 raise ValueError(f"table reading must not be called {one.name!r}, "
-                                 f"as another port of the unit is")
+                                 f"as another port or attribute of the unit may be")
         if style not in STYLES:
             raise ValueError(f"table style must be one of {', '.join(STYLES)}, not {style!r}")
         super().__init__({

