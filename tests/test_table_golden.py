@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from math import floor
 
@@ -222,3 +223,24 @@ def test_name_of_a_reading() -> None:
     with pytest.raises(ValueError, match=r"^name of a table's reading must be an identifier, not "
                                          r"'two words'$"):
         Reading(name="two words", result=SQ(3, 2))
+
+
+@pytest.mark.parametrize(("changed", "text"), [
+    ({"splits": (0, 1, 0, 0)}, "table splits must not grow, nor exceed its 4 blocks of 3 bits, but "
+                               "are (0, 1, 0, 0)"),
+    ({"splits": (1, 0, 0, 0, 0)}, "table splits must not grow, nor exceed its 4 blocks of 3 bits, "
+                                  "but are (1, 0, 0, 0, 0)"),
+    ({"splits": (4, 0)}, "table splits must not grow, nor exceed its 4 blocks of 3 bits, but are "
+                         "(4, 0)"),
+    ({"splits": (1, 0)}, "table of 4 segments must have 5 knots and 4 curvatures, not 6 and 5"),
+    ({"knots": np.arange(7)}, "table of 5 segments must have 6 knots and 5 curvatures, "
+                              "not 7 and 5"),
+    ({"curvatures": np.zeros(6)}, "table of 5 segments must have 6 knots and 5 curvatures, "
+                                  "not 6 and 6"),
+    ({"readings": (Reading(name="one", result=SQ(2, 3)),) * 2},
+     "table readings must have different names, not one, one"),
+    ({"fraction": 3}, "table fraction must be more than its readings' 3 bits, not 3"),
+])
+def test_wrong_parts(changed: dict[str, object], text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        replace(by_hand(), **changed)  # type: ignore[arg-type]

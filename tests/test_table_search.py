@@ -132,7 +132,7 @@ def test_made_up_functions_are_faithful(seed: int) -> None:
 @pytest.mark.parametrize("options", [{}, {"degree": 2}, {"bound": 0.55}], ids=str)
 def test_deterministic(options: dict[str, object]) -> None:
     search = sigmoid_table.__wrapped__
-    one, two = (search(z=SQ(4, 8), gate=UQ(1, 8), tanh=SQ(2, 8), **options) for _ in range(2))
+    one, two = (search(z=SQ(4, 7), gate=UQ(1, 7), tanh=SQ(2, 6), **options) for _ in range(2))
     assert one is not two
     for array in ("knots", "curvatures"):
         assert getattr(one, array).tolist() == getattr(two, array).tolist()
@@ -189,10 +189,10 @@ PLAIN = (Reading(name="one", result=SQ(2, 3)),)
 @pytest.mark.parametrize(("options", "text"), [
     ({"bound": 0.49}, "error bound must be from 0.5 to less than 1 ulp, not 0.49"),
     ({"bound": 1.0}, "error bound must be from 0.5 to less than 1 ulp, not 1.0"),
-    ({"splits": 2}, "splits must be a tuple of non-negative integers, not 2"),
-    ({"splits": (2.0,)}, "splits must be a tuple of non-negative integers, not (2.0,)"),
-    ({"splits": (-1,)}, "splits must be a tuple of non-negative integers, not (-1,)"),
     ({"bound": float("nan")}, "error bound must be from 0.5 to less than 1 ulp, not nan"),
+    ({"splits": [2, 4]}, "splits must be a tuple of non-negative integers, not [2, 4]"),
+    ({"splits": (2, -1)}, "splits must be a tuple of non-negative integers, not (2, -1)"),
+    ({"splits": (2, 1.0)}, "splits must be a tuple of non-negative integers, not (2, 1.0)"),
     ({"degree": 0}, "degree must be 1 or 2, not 0"),
     ({"degree": 3}, "degree must be 1 or 2, not 3"),
     ({"degree": "2"}, "degree must be 1 or 2, not '2'"),
