@@ -187,44 +187,6 @@ def test_names_of_readings(name: str) -> None:
         Reading(name=name, result=SQ(2, 3))
 
 
-def valid(**changed: object) -> dict[str, object]:
-    """The parameters of a table of three segments and a constant one."""
-    reading = Reading(name="one", result=SQ(3, 2))
-    return {"argument": SQ(2, 3), "readings": (reading,), "fraction": 4, "block_bits": 2,
-            "splits": (1, 0), "knots": np.array([0, 3, 5, 8, 8]),
-            "curvatures": np.zeros(4, dtype=np.int64), **changed}
-
-
-@pytest.mark.parametrize(("wrong", "text"), [
-    (valid(splits=(0, 1)), "table splits must not grow, nor exceed its 4 blocks of 2 bits, but are "
-                           "(0, 1)"),
-    (valid(splits=(3, 0)), "table splits must not grow, nor exceed its 4 blocks of 2 bits, but are "
-                           "(3, 0)"),
-    (valid(splits=(0,) * 5), "table splits must not grow, nor exceed its 4 blocks of 2 bits, but "
-                             "are (0, 0, 0, 0, 0)"),
-    (valid(knots=np.arange(4)), "table of 4 segments must have 5 knots and 4 curvatures, not 4 and "
-                                "4"),
-    (valid(curvatures=np.zeros(3)), "table of 4 segments must have 5 knots and 4 curvatures, not 5 "
-                                    "and 3"),
-    (valid(fraction=2), "table fraction must be more than its readings' 2 bits, not 2"),
-    (valid(readings=(Reading(name="one", result=SQ(3, 2)),) * 2),
-     "table readings must have different names, not one, one"),
-])
-def test_parts_that_do_not_fit(wrong: dict[str, object], text: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
-        Table(**wrong)  # type: ignore[arg-type]
-
-
-def test_parts_that_fit() -> None:
-    assert Table(**valid()).segments == 4  # type: ignore[arg-type]
-
-
-def test_name_of_a_reading() -> None:
-    with pytest.raises(ValueError, match=r"^name of a table's reading must be an identifier, not "
-                                         r"'two words'$"):
-        Reading(name="two words", result=SQ(3, 2))
-
-
 @pytest.mark.parametrize(("changed", "text"), [
     ({"splits": (0, 1, 0, 0)}, "table splits must not grow, nor exceed its 4 blocks of 3 bits, but "
                                "are (0, 1, 0, 0)"),
