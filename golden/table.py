@@ -159,6 +159,11 @@ class Table:
     def segments(self) -> int:
         return len(self.knots) - 1
 
+    @property
+    def block_splits(self) -> tuple[int, ...]:
+        """The split of every block. The constant ones are one segment, its place of no concern."""
+        return (*self.splits, *[0] * (self.blocks - len(self.splits)))
+
     @cached_property
     def bases(self) -> tuple[int, ...]:
         """For each block the number of its first segment; all constant blocks share the last."""
@@ -199,11 +204,9 @@ class Table:
         magnitude : int64 array
             From 0 to ``2**magnitude_bits``; the last one is the end of the last segment.
         """
-        # The constant blocks are one segment each, with its place of no concern.
-        splits = np.array([*self.splits, *[0] * (self.blocks - len(self.splits))])
         inside = np.minimum(magnitude, (1 << self.magnitude_bits) - 1)
         block = inside >> self.block_bits
-        width = self.block_bits - splits[block]
+        width = self.block_bits - np.array(self.block_splits)[block]
         segment = np.array(self.bases)[block] + ((inside & (1 << self.block_bits) - 1) >> width)
         place = (inside & (1 << width) - 1) + (magnitude - inside)
         place = place << self.block_bits - width >> self.block_bits - self.place_bits

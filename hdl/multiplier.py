@@ -6,6 +6,8 @@ from amaranth.hdl import ClockSignal, Const, Instance, Module, Shape, Signal, Va
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.cycles import MULTIPLIER_LATENCY
+
 __all__ = ["Multiplier"]
 
 # Lattice FPGA-TN-02205: an operand of a MULT18X18D, signed or unsigned.
@@ -45,7 +47,7 @@ class Multiplier(wiring.Component):
         If an operand has no bits.
     """
 
-    latency = 2
+    latency = MULTIPLIER_LATENCY
 
     def __init__(self, a: Shape, b: Shape):
         for name, shape in (("a", a), ("b", b)):

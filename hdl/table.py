@@ -109,11 +109,10 @@ class TableUnit(wiring.Component):
         negative = self.z[-1]
         folded = (self.z ^ negative.replicate(len(self.z)))[:-1]
         block = folded[t.block_bits:]
-        splits = [*t.splits, *[0] * (t.blocks - len(t.splits))]
-        split = of_block(splits, block)
+        split = of_block(t.block_splits, block)
         base = delayed(of_block(t.bases, block), 1)
         number = delayed(Array([folded[t.block_bits - n:t.block_bits]
-                                for n in range(max(splits) + 1)])[split], 1)
+                                for n in range(max(t.block_splits) + 1)])[split], 1)
 
         # The place within the segment, shifted to the top by a bit of the split a cycle.
         place: Value = self.z[:t.block_bits]
