@@ -1,4 +1,4 @@
-"""Proves that a component is the same on an ECP5 as in the portable description."""
+"""Runs a pipelined component, and proves that on an ECP5 it is what it is elsewhere."""
 
 import re
 from collections.abc import Callable
@@ -8,14 +8,38 @@ from typing import Any
 
 from amaranth.back import verilog
 from amaranth.lib import wiring
+from amaranth.sim import Simulator
 
 from fpga.tools import Processes, ToolError
 
-__all__ = ["ECP5", "MODELS", "differs", "prove", "run_yosys", "write_verilog"]
+__all__ = ["ECP5", "MODELS", "differs", "pipelined", "prove", "run_yosys", "write_verilog"]
 
 # What a component looks at in a platform.
 ECP5 = SimpleNamespace(family="ecp5")
 MODELS = Path(__file__).parents[1] / "sim" / "ecp5.v"
+
+
+def pipelined(dut: Any, count: int, put: Callable[[Any, int], None], get: Callable[[Any, int], Any]
+              ) -> list[Any]:
+    """What a component gives for operands put one set a cycle, from its ``latency`` on.
+
+    ``put`` and ``get`` are called with the simulation's context and which of ``count`` it is.
+    """
+    seen = []
+
+    async def bench(ctx):
+        for cycle in range(count + dut.latency):
+            if cycle < count:
+                put(ctx, cycle)
+            if cycle >= dut.latency:
+                seen.append(get(ctx, cycle - dut.latency))
+            await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return seen
 
 
 def write_verilog(component: wiring.Component, path: Path, *, platform: Any = None) -> str:

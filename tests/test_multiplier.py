@@ -3,11 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from amaranth.hdl import Shape, signed, unsigned
-from amaranth.sim import Simulator
 
 from fpga.tools import ToolError
 from hdl.multiplier import Multiplier
-from tests.primitives import ECP5, differs, prove, write_verilog
+from tests.primitives import ECP5, differs, pipelined, prove, write_verilog
 
 SHAPES = [(signed(18), signed(18)), (unsigned(18), unsigned(18)), (signed(9), unsigned(18)),
           (unsigned(9), signed(18)), (unsigned(1), signed(1)), (signed(7), unsigned(14))]
@@ -25,22 +24,12 @@ def bounds(shape: Shape) -> tuple[int, int]:
 
 def products(dut: Multiplier, operands: list[tuple[int, int]]) -> list[int]:
     """Products of operands fed one pair a cycle, from the stated latency on."""
-    seen = []
 
-    async def bench(ctx):
-        for cycle in range(len(operands) + dut.latency):
-            if cycle < len(operands):
-                ctx.set(dut.a, operands[cycle][0])
-                ctx.set(dut.b, operands[cycle][1])
-            if cycle >= dut.latency:
-                seen.append(ctx.get(dut.p))
-            await ctx.tick()
+    def put(ctx, n):
+        ctx.set(dut.a, operands[n][0])
+        ctx.set(dut.b, operands[n][1])
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
-    return seen
+    return pipelined(dut, len(operands), put, lambda ctx, n: ctx.get(dut.p))
 
 
 @pytest.mark.parametrize("seed", [0])

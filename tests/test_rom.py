@@ -4,11 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from fpga.tools import ToolError
 from hdl.rom import ROM
-from tests.primitives import ECP5, differs, prove, run_yosys, write_verilog
+from tests.primitives import ECP5, differs, pipelined, prove, run_yosys, write_verilog
 
 
 def contents(words: int, width: int, seed: int) -> list[int]:
@@ -18,22 +17,13 @@ def contents(words: int, width: int, seed: int) -> list[int]:
 
 def read(dut: ROM, addresses: list[list[int]]) -> list[list[int]]:
     """Words at addresses given one per port and cycle, from the stated latency on."""
-    seen = []
 
-    async def bench(ctx):
-        for cycle in range(len(addresses) + dut.latency):
-            if cycle < len(addresses):
-                for port, address in enumerate(addresses[cycle]):
-                    ctx.set(dut.addr[port], address)
-            if cycle >= dut.latency:
-                seen.append([ctx.get(dut.data[port]) for port in range(dut.ports)])
-            await ctx.tick()
+    def put(ctx, n):
+        for port, address in enumerate(addresses[n]):
+            ctx.set(dut.addr[port], address)
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
-    return seen
+    return pipelined(dut, len(addresses), put,
+                     lambda ctx, n: [ctx.get(dut.data[port]) for port in range(dut.ports)])
 
 
 @pytest.mark.parametrize("seed", [0])

@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from golden.activation import (
     function_table,
@@ -18,6 +16,7 @@ from golden.fixed import SQ, UQ
 from golden.table import Reading, Table
 from hdl.table import TableUnit
 from tests.every_code import every_code
+from tests.primitives import ECP5, MODELS, pipelined
 
 
 def shared(i: int, f: int, gate: int, tanh: int, **options: object) -> Callable[[], Table]:
@@ -87,22 +86,12 @@ TABLES: dict[str, Callable[[], Table]] = {
 def evaluate(unit: TableUnit, arguments: Sequence[tuple[int, int]]) -> list[int]:
     """Present an argument and a reading each cycle; return the results, one each cycle."""
     outputs = [getattr(unit, reading.name) for reading in unit.table.readings]
-    seen = []
 
-    async def bench(ctx):
-        for n in range(len(arguments) + unit.latency):
-            if n < len(arguments):
-                ctx.set(unit.z, arguments[n][0])
-                ctx.set(unit.reading, arguments[n][1])
-            if n >= unit.latency:
-                seen.append(ctx.get(outputs[arguments[n - unit.latency][1]]))
-            await ctx.tick()
+    def put(ctx, n):
+        ctx.set(unit.z, arguments[n][0])
+        ctx.set(unit.reading, arguments[n][1])
 
-    simulator = Simulator(unit)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
-    return seen
+    return pipelined(unit, len(arguments), put, lambda ctx, n: ctx.get(outputs[arguments[n][1]]))
 
 
 def codes_of(table: Table) -> np.ndarray:
@@ -145,9 +134,7 @@ def test_every_code_of_wide_ones(name: str, tmp_path: Path) -> None:
 def test_ecp5(degree: int, tmp_path: Path) -> None:
     """With the device's multipliers and block RAM, as their models have them: the same bits."""
     table = shared(4, 8, 8, 8, degree=degree)()
-    models = Path(__file__).parents[1] / "sim" / "ecp5.v"
-    seen = every_code(TableUnit(table), tmp_path, platform=SimpleNamespace(family="ecp5"),
-                      models=[models])
+    seen = every_code(TableUnit(table), tmp_path, platform=ECP5, models=[MODELS])
     text = (tmp_path / "top.v").read_text()
     assert ("MULT18X18D" in text, "DP16KD" in text) == (True, True)
     for n in range(len(table.readings)):
