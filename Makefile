@@ -21,7 +21,7 @@ DEMO    := build/adding
 PYTEST  := $(BIN)/python -m pytest
 # The commands among the modules of benchmarks.
 BENCHES := benchmarks/golden_speed.py benchmarks/activation_tables.py
-SOURCES := golden hdl sim fpga tests examples $(wildcard benchmarks) gatefold.py
+SOURCES := golden hdl sim fpga tests examples $(wildcard benchmarks) gatefold.py output_folder.py
 
 .PHONY: help setup demo test test-full test-torch lint bench clean distclean
 

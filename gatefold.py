@@ -17,10 +17,8 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -32,6 +30,7 @@ import numpy as np
 from rich.console import Console
 
 from fpga.boards import BOARDS, BoardError, find
+from fpga.choice import choose_for, wanted
 from fpga.flow import implement
 from fpga.report import FlowError, check_fit, performance
 from fpga.stored import store
@@ -44,9 +43,11 @@ from golden.model import ModelError, Network
 from golden.onnx_file import load
 from golden.quantized_network import QuantizedNetwork
 from golden.simulate import Result
-from hdl.foldings import choose_folding
+from hdl.cycles import PIPELINES
+from hdl.foldings import MULTIPLIERS
 from hdl.network import Network as Core
 from hdl.verilog import generate
+from output_folder import REPORT, FolderError, check_folder, new_folder
 from sim.manifest import MANIFEST, Manifest, ManifestError
 from sim.simulator import SimulatorError
 from sim.summary import verify_table
@@ -55,7 +56,6 @@ from sim.verify import verify
 
 __all__ = ["InputError", "build", "load", "quantize", "run", "verify"]
 
-REPORT = "report.json"
 DEFAULT_BOARD = "ulx3s-85f"
 
 
@@ -63,7 +63,7 @@ class InputError(ValueError):
     """What the user gave cannot be used; the message is one sentence that says why."""
 
 
-BAD_INPUT = (InputError, ModelError, DataError, MetricError, BoardError, FlowError,
+BAD_INPUT = (InputError, ModelError, DataError, MetricError, BoardError, FolderError, FlowError,
              ManifestError, SimulatorError, VectorsError)
 
 
@@ -109,53 +109,6 @@ def run(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray | None = N
     return network.run_real(x, lengths)
 
 
-def _entries(directory: Path) -> set[str]:
-    """What a build and its verification may have left; nothing, where there was no build."""
-    try:
-        verilog = Manifest.load(directory).verilog.name
-    except ManifestError:
-        return set()
-    bitstreams = {path.name for path in directory.glob("selftest.*")}
-    return {MANIFEST, VECTORS, REPORT, verilog, "fpga", "sim"} | bitstreams
-
-
-def _check_folder(directory: Path) -> None:
-    with _blaming(f"output {directory}"):
-        there = next(path for path in (directory, *directory.parents) if path.exists())
-        if not there.is_dir():
-            raise InputError(f"output {directory} must be a folder, but {there} is a file")
-        if not os.access(there, os.W_OK | os.X_OK):
-            raise InputError(f"output {directory}: {there} is not writable")
-        foreign = sorted({path.name for path in directory.iterdir()} - _entries(directory)
-                         ) if directory.is_dir() else []
-        if foreign:
-            raise InputError(f"output {directory} must be a new folder or an earlier build, but it "
-                             f"holds {foreign[0]}")
-
-
-@contextlib.contextmanager
-def _new_folder(directory: Path) -> Iterator[Path]:
-    """A folder that becomes ``directory`` once the work in it is done, and vanishes if it fails."""
-    _check_folder(directory)
-    with _blaming(f"output {directory}"):
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        # Beside it, because a rename is one step within a file system only.
-        work = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
-        (work / "new").mkdir()
-        yield work / "new"
-        if directory.exists():
-            directory.rename(work / "old")
-        try:
-            (work / "new").rename(directory)
-        except OSError:
-            if (work / "old").exists():
-                (work / "old").rename(directory)
-            raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
 def _codes(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray
            ) -> tuple[np.ndarray, np.ndarray]:
     """Sequences as input codes, 0 beyond their ends, where anything may stand."""
@@ -166,9 +119,11 @@ def _codes(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray
 def build(network: Network, quantized: QuantizedNetwork, directory: str | os.PathLike[str], *,
           x: np.ndarray, lengths: np.ndarray | None = None, y: np.ndarray | None = None,
           metric: Metric = mean_squared_error, board: str = DEFAULT_BOARD,
-          units: int | None = None, columns: int | None = None, seed: int = 1,
-          sequences: int = 16, progress: Callable[[str], None] = lambda line: None,
-          ) -> dict[str, Any]:
+          units: int | None = None, columns: int | None = None, rate: float | None = None,
+          latency_us: float | None = None, fastest: bool = False, multipliers: int | None = None,
+          streams: int = 1, pipeline: str | None = None, clock_mhz: float | None = None,
+          portable: bool = False, seed: int = 1, sequences: int = 16,
+          progress: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
     """Write Verilog, vectors, a bitstream and a report.
 
     Parameters
@@ -186,6 +141,22 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
         A name in :data:`fpga.boards.BOARDS`.
     units, columns : int, optional
         U and V of every layer: 4 U V multipliers. What is not given is chosen.
+    rate, latency_us : float, optional
+        The smallest core that makes so many steps a second, all streams together, or that gives
+        the output of a step after so many microseconds.
+    fastest : bool
+        The fastest core that fits. Without any of these it is a small one, as fast as
+        ``MULTIPLIERS`` multipliers in the array of each layer make it.
+    multipliers : int, optional
+        All that the core may take; by default those of the board. Alone: as fast as fits in them.
+    streams : int
+        Independent sequences that take turns.
+    pipeline : str, optional
+        A name in :data:`hdl.cycles.PIPELINES`, ``"short"`` or ``"fast"``; by default the better.
+    clock_mhz : float, optional
+        The clock to choose for; by default what is usual for the board and the pipeline.
+    portable : bool
+        Verilog without the blocks of the board's device.
     seed : int
         Of the placement; the clock is the median of this seed and the two after it.
     sequences : int
@@ -213,20 +184,25 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
     x, lengths, y = data.x, data.lengths, data.y
     if sequences < 1:
         raise InputError(f"sequences must be a positive integer, not {sequences}")
-    with _new_folder(Path(directory)) as folder:
+    with new_folder(Path(directory)) as folder:
+        # Verilog and synthesis of what can never fit take minutes.
+        check_fit(target, weight_bits=quantized.weight_bits)
         with _blaming("folding"):
-            foldings = [choose_folding(layer.inputs, layer.hidden, units=units, columns=columns)
-                        for layer in quantized.layers]
-            # Verilog and synthesis of what can never fit take minutes.
-            check_fit(target, multipliers=sum(folding.multipliers for folding in foldings),
-                      weight_bits=quantized.weight_bits)
-            core = Core(quantized, foldings=foldings)
+            choice = choose_for(
+                target, quantized, streams=streams, multipliers=multipliers, units=units,
+                columns=columns, rate=rate, latency_us=latency_us, fastest=fastest,
+                pipeline=pipeline, clock_mhz=clock_mhz)
+            check_fit(target, multipliers=choice.multipliers)
+            core = Core(quantized, foldings=choice.foldings, head_folding=choice.head,
+                        pipeline=PIPELINES[choice.pipeline], streams=streams)
+        for reason in choice.why:
+            progress(reason)
         progress("running the float and the bit-true network on all data")
         with _blaming("data"), telling_time(progress, "running the networks"):
             accuracy = compare(network, quantized, x, lengths, y, metric)
         progress("writing Verilog")
         with telling_time(progress, "writing Verilog"):
-            verilog, description = generate(core)
+            verilog, description = generate(core, family=None if portable else target.family)
         (folder / description["verilog"]).write_text(verilog)
         (folder / MANIFEST).write_text(json.dumps(description, indent=2) + "\n")
         vectors = Vectors.compute(quantized, *_codes(quantized, x[:sequences], lengths[:sequences]))
@@ -245,16 +221,21 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
         implementation.bitstream.rename(bitstream)
         # Megabytes that the scripts beside them make again.
         for top in (folder / "fpga").iterdir():
-            for suffix in (".json", ".config"):
+            for suffix in (".json", ".config", ".asc"):
                 (top / f"{top.name}{suffix}").unlink(missing_ok=True)
+        mhz = implementation.harness.fmax_mhz
+        speed = performance(step=cycles["step"], latency=cycles["latency"],
+                            steps=float(lengths.mean()), mhz=mhz)
+        for name in ("steps_per_second", "sequences_per_second"):
+            # All streams together.
+            speed[name] *= streams
         report = {
             "gatefold": version("gatefold"),
             "accuracy": asdict(accuracy),
             "layers": [{name: layer[name] for name in ("kind", "folding", "multipliers")}
                        for layer in description["layers"]],
-            "performance": performance(
-                step=cycles["step"], latency=cycles["latency"], steps=float(lengths.mean()),
-                mhz=implementation.harness.fmax_mhz),
+            "choice": choice.as_dict() | {"wanted": wanted(choice, rate, latency_us, mhz)},
+            "performance": {"streams": streams} | speed,
             "implementation": implementation.as_dict() | {"bitstream": bitstream.name},
             "vectors": {"sequences": vectors.sequences, "steps": len(vectors.x),
                         "self_test_words": len(stored.stimulus)},
@@ -276,6 +257,16 @@ def _positive(text: str) -> int:
     value = int(text) if text.isdecimal() else 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a positive integer, not {text}")
+    return value
+
+
+def _real(text: str) -> float:
+    try:
+        value = float(text.replace(",", ""))
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text}")
     return value
 
 
@@ -316,10 +307,31 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
                               help="width of inputs, weights, states and outputs, 8 to 18 "
                                    "(%(default)s); at 18 a gate is a bit wider than an 18 by 18 "
                                    "multiplier, which costs LUTs")
+    goals = build_parser.add_mutually_exclusive_group()
+    goals.add_argument("--rate", metavar="STEPS", type=_real,
+                       help="the smallest core that makes so many steps a second, all streams "
+                            "together")
+    goals.add_argument("--latency", metavar="US", type=_real,
+                       help="the smallest core that gives the output so many microseconds after "
+                            "a step")
+    goals.add_argument("--fastest", action="store_true",
+                       help="the fastest core that fits; without one of these three it is a small "
+                            f"one, with {MULTIPLIERS} multipliers in the array of each layer")
+    build_parser.add_argument("--multipliers", metavar="M", type=_positive,
+                              help="all that the core may take (the board's); alone, the fastest "
+                                   "that fits in them")
     build_parser.add_argument("--units", metavar="U", type=_positive,
-                              help="hidden units computed in parallel (chosen where left out)")
+                              help="hidden units computed in parallel, in every layer")
     build_parser.add_argument("--columns", metavar="V", type=_positive,
                               help="columns of [x, h] in parallel; a layer has 4 U V multipliers")
+    build_parser.add_argument("--streams", metavar="S", type=_positive, default=1,
+                              help="independent sequences that take turns (%(default)s)")
+    build_parser.add_argument("--pipeline", choices=tuple(PIPELINES),
+                              help="fewer cycles or more clock (the better)")
+    build_parser.add_argument("--clock", metavar="MHZ", type=_real,
+                              help="the clock to choose for (what is usual for the board)")
+    build_parser.add_argument("--portable", action="store_true",
+                              help="Verilog without the blocks of the board's device")
     build_parser.add_argument("--metric", metavar="FILE.py:FUNCTION",
                               help="your own measure, called with outputs and targets, each "
                                    "[outputs, O]; gives a number (mean squared error)")
@@ -328,6 +340,7 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
     build_parser.add_argument("--sequences", metavar="N", type=_positive, default=16,
                               help="sequences to verify the hardware on, the first of the data "
                                    "(%(default)s)")
+    build_parser.set_defaults(parser=build_parser)
     verify_parser = commands.add_parser(
         "verify", formatter_class=argparse.RawDescriptionHelpFormatter,
         help="simulate what `build` wrote and compare every bit",
@@ -361,9 +374,13 @@ class _Progress:
 
 def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> int:
     # All that can be wrong with what was given, before any of the work.
+    for name in ("units", "columns"):
+        for goal in ("rate", "latency", "fastest", "multipliers"):
+            if getattr(args, name) and getattr(args, goal):
+                args.parser.error(f"argument --{name}: not allowed with argument --{goal}")
     metric = load_metric(args.metric) if args.metric else mean_squared_error
     find(args.board)
-    _check_folder(args.output)
+    check_folder(args.output)
     network = load(args.model)
     data = Sequences.load(args.data)
     with _blaming(args.data):
@@ -379,8 +396,15 @@ def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> i
         quantized = quantize(network, data.x, data.lengths, bits=args.bits)
     report = build(network, quantized, args.output, x=data.x, lengths=data.lengths, y=data.y,
                    metric=metric, board=args.board, units=args.units, columns=args.columns,
-                   seed=args.seed, sequences=args.sequences, progress=progress)
+                   rate=args.rate, latency_us=args.latency, fastest=args.fastest,
+                   multipliers=args.multipliers, streams=args.streams, pipeline=args.pipeline,
+                   clock_mhz=args.clock, portable=args.portable, seed=args.seed,
+                   sequences=args.sequences, progress=progress)
     console.print(build_table(report))
+    choice, mhz = report["choice"], report["implementation"]["harness"]["fmax_mhz"]
+    if choice["wanted"] is not None and not choice["wanted"]["met"]:
+        progress(f"what was wanted is not met: it was chosen for {choice['mhz']:g} MHz, which this "
+                 f"core does not reach; --clock {int(mhz)} chooses one for less")
     progress(f"wrote {args.output}; verify it by: gatefold verify {args.output}")
     return 0
 

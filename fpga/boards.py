@@ -1,17 +1,20 @@
 """Boards as data: what the flow must know of each, beside its Amaranth platform.
 
-A further board is one more entry in :data:`BOARDS`; a further family is one more tuple of
-:class:`Resource`. Pins, clocks and the device's part number come from the platform class in
+A further board is one more entry in :data:`BOARDS`; a further family is one more function like
+:func:`_ecp5`. Pins, clocks and the device's part number come from the platform class in
 ``amaranth-boards``, so that they are written down once.
 """
 
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
+from itertools import product
 from types import MappingProxyType
+from typing import Any
 
 from amaranth.build import Clock
 from amaranth.build.plat import TemplatedPlatform
+from amaranth_boards.icebreaker import ICEBreakerPlatform
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 __all__ = ["BOARDS", "Board", "BoardError", "MemoryShape", "Resource", "find"]
@@ -36,12 +39,16 @@ class Resource:
     synthesized : mapping of str to int
         Yosys cells, and how many of ``cell`` each takes at least: the sum tells before placement
         that a design cannot fit.
+    routed : bool
+        Whether nextpnr counts them. Where it does not, because they share a cell with something
+        else, Yosys' cells are the count.
     """
 
     name: str
     cell: str
     available: int
     synthesized: Mapping[str, int]
+    routed: bool = True
 
     def needed(self, cells: Mapping[str, int]) -> int:
         """The fewest of this resource that a netlist with these Yosys cells takes."""
@@ -66,6 +73,10 @@ class Board:
         As on the command line.
     platform : class
         Amaranth's platform.
+    family : str
+        What a core is generated for: ``hdl`` instantiates this family's blocks.
+    core_mhz : float
+        Clock that a generated core is expected to reach, in MHz, for estimates before synthesis.
     lut, ff, dsp, bram : Resource
         Lookup tables, flip-flops, multipliers and block RAMs of the device.
     lut_bits : int
@@ -90,6 +101,8 @@ class Board:
 
     name: str
     platform: type[TemplatedPlatform]
+    family: str
+    core_mhz: float
     lut: Resource
     ff: Resource
     dsp: Resource
@@ -103,7 +116,8 @@ class Board:
     @property
     def device(self) -> str:
         platform = self.prepare()
-        return f"{platform.device}-{platform.speed}{platform.package}"
+        # An iCE40 UltraPlus comes in one speed.
+        return f"{platform.device}-{getattr(platform, 'speed', '')}{platform.package}"
 
     @property
     def clock_hz(self) -> float:
@@ -145,30 +159,58 @@ class Board:
                    for shape in self.memory_shapes)
 
 
-def _ecp5(*, lut: int, dsp: int, bram: int) -> dict[str, Resource]:
-    def resource(name: str, cell: str, available: int, synthesized: dict[str, int]) -> Resource:
-        return Resource(name=name, cell=cell, available=available,
-                        synthesized=MappingProxyType(synthesized))
+def _resource(name: str, cell: str, available: int, synthesized: dict[str, int], *,
+              routed: bool = True) -> Resource:
+    return Resource(name=name, cell=cell, available=available, routed=routed,
+                    synthesized=MappingProxyType(synthesized))
 
+
+def _ecp5(*, lut: int, dsp: int, bram: int) -> dict[str, Any]:
+    """An ECP5 with so many lookup tables, multipliers and block RAMs."""
     return {
+        "family": "ecp5",
+        "core_mhz": 150.0,
         # A carry cell spans two lookup tables; a 16x4 RAM takes four, and two more whose inputs
         # carry its write port.
-        "lut": resource("LUT", "TRELLIS_COMB", lut,
-                        {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}),
-        "ff": resource("FF", "TRELLIS_FF", lut, {"TRELLIS_FF": 1}),
-        "dsp": resource("DSP", "MULT18X18D", dsp, {"MULT18X18D": 1}),
-        "bram": resource("block RAM", "DP16KD", bram, {"DP16KD": 1, "PDPW16KD": 1}),
+        "lut": _resource("LUT", "TRELLIS_COMB", lut,
+                         {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}),
+        "ff": _resource("FF", "TRELLIS_FF", lut, {"TRELLIS_FF": 1}),
+        "dsp": _resource("DSP", "MULT18X18D", dsp, {"MULT18X18D": 1}),
+        "bram": _resource("block RAM", "DP16KD", bram, {"DP16KD": 1, "PDPW16KD": 1}),
+        "lut_bits": 16,
+        # 18 kbit; the widest shape has one port to write and one to read (Lattice FPGA-TN-02204).
+        "memory_shapes": (MemoryShape(512, 36), MemoryShape(1024, 18), MemoryShape(2048, 9),
+                          MemoryShape(4096, 4), MemoryShape(8192, 2), MemoryShape(16384, 1)),
+        "bitstream": ".bit",
     }
 
 
-# 18 kbit; the widest shape has one port to write and one to read (Lattice FPGA-TN-02204).
-_ECP5_MEMORY = (MemoryShape(512, 36), MemoryShape(1024, 18), MemoryShape(2048, 9),
-                MemoryShape(4096, 4), MemoryShape(8192, 2), MemoryShape(16384, 1))
+def _ice40(*, lut: int, dsp: int, bram: int) -> dict[str, Any]:
+    """An iCE40 UltraPlus with so many logic cells, multipliers and block RAMs."""
+    return {
+        "family": "ice40",
+        "core_mhz": 40.0,
+        # A logic cell is a lookup table, a carry and a flip-flop.
+        "lut": _resource("LUT", "ICESTORM_LC", lut, {"SB_LUT4": 1}),
+        "ff": _resource("FF", "ICESTORM_LC", lut, {
+            f"SB_DFF{edge}{enable}{reset}": 1
+            for edge, enable, reset in product(("", "N"), ("", "E"), ("", "R", "S", "SR", "SS"))},
+            routed=False),
+        "dsp": _resource("DSP", "ICESTORM_DSP", dsp, {"SB_MAC16": 1}),
+        "bram": _resource("block RAM", "ICESTORM_RAM", bram, {"SB_RAM40_4K": 1}),
+        "lut_bits": 16,
+        # 4 kbit (Lattice FPGA-TN-02002).
+        "memory_shapes": (MemoryShape(256, 16), MemoryShape(512, 8), MemoryShape(1024, 4),
+                          MemoryShape(2048, 2)),
+        "bitstream": ".bin",
+    }
+
 
 BOARDS: Mapping[str, Board] = MappingProxyType({board.name: board for board in (
     Board(name="ulx3s-85f", platform=ULX3S_85F_Platform, **_ecp5(lut=83640, dsp=156, bram=208),
-          lut_bits=16, memory_shapes=_ECP5_MEMORY, leds=8, button=("button_fire", 0),
-          bitstream=".bit"),
+          leds=8, button=("button_fire", 0)),
+    Board(name="icebreaker", platform=ICEBreakerPlatform, **_ice40(lut=5280, dsp=8, bram=30),
+          leds=2, button=("button", 0)),
 )})
 
 

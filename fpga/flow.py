@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from amaranth.build.run import BuildPlan
@@ -33,6 +34,9 @@ SEEDS = (1, 2, 3)
 
 # Beyond what the device reaches, so that the tools do not stop early.
 TARGET_HZ = 200e6
+
+# What nextpnr writes the routed design with, by family.
+ROUTED: Mapping[str, str] = MappingProxyType({"ecp5": "--textcfg", "ice40": "--asc"})
 
 
 class VerilogCore(wiring.Component):
@@ -77,7 +81,7 @@ class Implementation:
     seconds : mapping of str to float
         How long each tool took, by top and step.
     tools : mapping of str to str
-        The version of each tool that ran, by the tool's own answer.
+        The version of each tool that ran, by the tool's own answer, where it has one.
     """
 
     board: str
@@ -132,7 +136,7 @@ class _Top:
         tool, arguments = self.synthesis
         seconds = processes.run(tool, arguments, folder=self.folder, waiting=waiting,
                                 log=self.folder / f"{self.name}.synthesis.log")
-        check_fit(self.board, synthesized=self.folder / f"{self.name}.stat.json")
+        check_fit(self.board, synthesized=self.synthesized)
         return seconds
 
     def route(self, processes: Processes, waiting: Callable[[float], None], seed: int) -> float:
@@ -142,7 +146,7 @@ class _Top:
         arguments = _with(arguments, seed=str(seed), report=f"{name}.json", log=f"{name}.tim")
         if seed != self.seed:
             # Only the first seed's routing becomes a bitstream.
-            at = arguments.index("--textcfg")
+            at = arguments.index(ROUTED[self.board.family])
             del arguments[at:at + 2]
         try:
             return processes.run(tool, arguments, folder=self.folder, log=log, waiting=waiting)
@@ -155,8 +159,13 @@ class _Top:
         return processes.run(tool, arguments, folder=self.folder, waiting=waiting,
                              log=self.folder / f"{self.name}.packing.log")
 
-    def report(self, seed: int) -> Path:
-        return self.folder / f"{self.name}.{seed}.json"
+    def figures(self, seeds: Sequence[int], *, registers: int = 0) -> Figures:
+        return read_figures({seed: self.folder / f"{self.name}.{seed}.json" for seed in seeds},
+                            board=self.board, synthesized=self.synthesized, registers=registers)
+
+    @property
+    def synthesized(self) -> Path:
+        return self.folder / f"{self.name}.stat.json"
 
     @property
     def bitstream(self) -> Path:
@@ -247,9 +256,8 @@ def implement(
 
     result = Implementation(
         board=board.name,
-        harness=read_figures({seed: harness.report(seed) for seed in seeds}, board=board,
-                             registers=harness_top.harness.registers),
-        selftest=read_figures({seeds[0]: selftest.report(seeds[0])}, board=board),
+        harness=harness.figures(seeds, registers=harness_top.harness.registers),
+        selftest=selftest.figures(seeds[:1]),
         bitstream=selftest.bitstream, seconds=dict(sorted(seconds.items())),
         tools=versions)
     if result.selftest.fmax_mhz < board.clock_hz / 1e6:

@@ -44,7 +44,8 @@ class Figures:
         Part number.
     lut, ff, dsp, bram : Usage
         Of the whole top, as routed with the first seed. ``lut`` counts those that carry chains
-        and distributed RAM occupy as well as those that compute.
+        and distributed RAM occupy as well as those that compute, and on an iCE40, where a logic
+        cell is both, those beside a flip-flop that stands alone.
     registers : int
         Flip-flops among ``ff`` that belong to the top and not to the core, at most: identical
         registers may have been merged. 0 where it was not counted.
@@ -98,13 +99,23 @@ def fmax_mhz(report: Mapping[str, Any]) -> tuple[float, float]:
     return float(clock["achieved"]), float(clock["constraint"])
 
 
-def read_figures(reports: Mapping[int, Path], *, board: Board, registers: int = 0) -> Figures:
+def _cells(synthesized: Path) -> dict[str, int]:
+    """How many of each cell Yosys' ``stat -json`` found."""
+    # Yosys gives a count, or a count with an area beside it.
+    return {name: int(count["count"] if isinstance(count, dict) else count)
+            for name, count in _load(synthesized)["design"]["num_cells_by_type"].items()}
+
+
+def read_figures(reports: Mapping[int, Path], *, board: Board, synthesized: Path,
+                 registers: int = 0) -> Figures:
     """Figures from nextpnr's reports.
 
     Parameters
     ----------
     reports : mapping of int to Path
         The report of each seed; the first seed's gives the area.
+    synthesized : Path
+        The output of Yosys' ``stat -json``, for what nextpnr does not count.
 
     Raises
     ------
@@ -115,6 +126,8 @@ def read_figures(reports: Mapping[int, Path], *, board: Board, registers: int = 
     first_seed, first = next(iter(loaded.items()))
 
     def usage(resource: Resource) -> Usage:
+        if not resource.routed:
+            return Usage(resource.needed(_cells(synthesized)), resource.available)
         try:
             cell = first["utilization"][resource.cell]
             return Usage(int(cell["used"]), int(cell["available"]))
@@ -170,9 +183,7 @@ def check_fit(board: Board, *, multipliers: int = 0, weight_bits: int = 0,
                        f"({board.bram.cell}), but {board.name} has {board.bram.available}")
     _require([(board.dsp, multipliers, board.dsp.available)], board)
     if synthesized is not None:
-        # Yosys gives a count, or a count with an area beside it.
-        cells = {name: int(count["count"] if isinstance(count, dict) else count)
-                 for name, count in _load(synthesized)["design"]["num_cells_by_type"].items()}
+        cells = _cells(synthesized)
         _require([(resource, resource.needed(cells), resource.available)
                   for resource in board.resources], board)
     if routed is not None and routed.exists():
@@ -180,7 +191,7 @@ def check_fit(board: Board, *, multipliers: int = 0, weight_bits: int = 0,
         counts = {match[1]: (int(match[2]), int(match[3])) for match in re.finditer(
             r"^Info:\s+(\w+):\s*(\d+)/\s*(\d+)\s+\d+%", log, re.MULTILINE)}
         _require([(resource, *counts[resource.cell]) for resource in board.resources
-                  if resource.cell in counts], board)
+                  if resource.routed and resource.cell in counts], board)
 
 
 def performance(*, step: int, latency: int, steps: float, mhz: float) -> dict[str, float]:

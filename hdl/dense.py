@@ -4,21 +4,19 @@ from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.quantized import QuantizedDense
-from hdl.buffer import Beat, StepBuffer
-from hdl.cycles import DenseFolding, array_latency
-from hdl.mac import MacArray, Sequencer, pack_weights
-from hdl.rounding import round_saturate
+from hdl.buffer import Beat, StepBuffer, of_stream, page_of
+from hdl.cycles import SHORT, DenseFolding, Pipeline
+from hdl.mac import MacArray, Sequencer, bias_memory, pack_weights
+from hdl.rounding import floor_to_even, half, saturated
 
 __all__ = ["DenseEngine"]
 
-# Cycles from complete sums to their arrival in the output queue: held, bias, rounding.
-OUTPUT_LATENCY = 3
-# Cycles from there until a beat that is taken at once makes room for another.
+# Cycles from a beat's arrival in the output queue, where it is taken at once, to its room again.
 QUEUE_LATENCY = 3
 
 
@@ -31,6 +29,9 @@ class DenseEngine(wiring.Component):
     folding : DenseFolding
     counts : sequence of int
         Columns in each input beat of a step.
+    pipeline : Pipeline
+    streams : int
+        Of the layer before. The head takes their steps in turn.
 
     Attributes
     ----------
@@ -39,14 +40,14 @@ class DenseEngine(wiring.Component):
     cycles : int
         ``passes * words``.
     latency : int
-        Cycles from the issue of the last column of a pass to its beat standing at the output.
+        Cycles from the arrival of an input's last beat to the first output, but for a pass's words.
 
     Members
     -------
     i : In(stream.Signature(Beat))
         The input vector, in order.
-    freed : Out(1)
-        The input buffer has a page free again.
+    freed : Out(streams)
+        A page of a stream in the input buffer is free again.
     o : Out(stream.Signature(Beat))
         Outputs, in order, ``rows`` in a beat. ``last`` marks the last beat of a sequence.
     saturated : Out(1)
@@ -55,14 +56,17 @@ class DenseEngine(wiring.Component):
 
     freed: Signal
 
-    def __init__(self, layer: QuantizedDense, *, folding: DenseFolding, counts: Sequence[int]):
+    def __init__(self, layer: QuantizedDense, *, folding: DenseFolding, counts: Sequence[int],
+                 pipeline: Pipeline = SHORT, streams: int = 1):
         self._layer = layer
         self._folding = folding
         self._counts = tuple(counts)
+        self._pipeline = pipeline
+        self._streams = streams
         super().__init__({
-            "i": In(stream.Signature(Beat(layer.formats.x.width, max(counts)))),
-            "freed": Out(1),
-            "o": Out(stream.Signature(Beat(layer.formats.y.width, folding.rows))),
+            "i": In(stream.Signature(Beat(layer.formats.x.width, max(counts), streams))),
+            "freed": Out(streams),
+            "o": Out(stream.Signature(Beat(layer.formats.y.width, folding.rows, streams))),
             "saturated": Out(1),
         })
 
@@ -88,19 +92,21 @@ class DenseEngine(wiring.Component):
 
     @property
     def latency(self) -> int:
-        return array_latency(self._folding.columns) + OUTPUT_LATENCY + 2
+        return self._folding.latency(self._pipeline)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         layer, f, formats = self._layer, self._folding, self._layer.formats
-        passes, words = self.passes, self.words
-        m.submodules.x_buffer = x = StepBuffer(width=formats.x.width, columns=f.columns,
-                                        counts=self._counts)
-        m.submodules.sequencer = sequencer = Sequencer(passes=passes, words=words)
+        output_latency = f.output_latency(self._pipeline)
+        passes, words, streams = self.passes, self.words, self._streams
+        m.submodules.x_buffer = x = StepBuffer(
+            width=formats.x.width, columns=f.columns, counts=self._counts, streams=streams)
+        m.submodules.sequencer = sequencer = Sequencer(passes=passes, words=words,
+                                                       streams=streams)
         m.submodules.array = array = MacArray(
             pack_weights(layer.w, rows=f.rows, columns=f.columns),
             weight_width=formats.w.width, operand_width=formats.x.width,
-            width=layer.array.width)
+            width=layer.array.width, pipeline=self._pipeline)
         wiring.connect(m, wiring.flipped(self.i), x.i)
 
         # Deep enough that a pass never waits for the one before to get through.
@@ -111,58 +117,78 @@ class DenseEngine(wiring.Component):
         takes = sequencer.issue & sequencer.last
         m.d.sync += room.eq(room + (queue.r_en & queue.r_rdy) - takes)
         m.d.comb += [
-            sequencer.go.eq(x.ready),
+            sequencer.ready.eq(x.ready),
             sequencer.stall.eq(sequencer.last & (room == 0)),
-            x.address.eq(sequencer.word),
-            x.release.eq(sequencer.issue & sequencer.end),
-            self.freed.eq(x.release),
-            array.issue.eq(sequencer.issue),
-            array.last.eq(sequencer.last),
+            x.release.eq(sequencer.ended),
+            self.freed.eq(sequencer.ended),
             array.address.eq(sequencer.address),
             array.operands.eq(x.data),
         ]
+        m.d.sync += [
+            x.address.eq(sequencer.word),
+            x.read_page.eq(page_of(sequencer.stream, of_stream(x.page, sequencer.stream))),
+            array.issue.eq(sequencer.issue),
+            array.last.eq(sequencer.last),
+        ]
 
-        # What travels with a pass: whether it ends a step, and a sequence.
-        end, last = sequencer.end, x.last & sequencer.end
-        for _ in range(array.latency + OUTPUT_LATENCY):
-            marks = Signal(2, reset_less=True)
-            m.d.sync += marks.eq(Cat(end, last))
-            end, last = marks
+        # What travels with a pass: whether it ends a step, and a sequence, and whose it is.
+        travelling: Value = Cat(sequencer.end, of_stream(x.last, sequencer.stream) & sequencer.end,
+                                sequencer.stream)
+        for _ in range(1 + array.latency + output_latency):
+            register = Signal.like(travelling, name="travelling", reset_less=True)
+            m.d.sync += register.eq(travelling)
+            travelling = register
+        end, last, whose = travelling[0], travelling[1], travelling[2:]
 
-        width = max(1, *(int(bias).bit_length() + 1 for bias in layer.bias))
-        biases = data.ArrayLayout(signed(width), f.rows)
-        codes = [int(bias) & (1 << width) - 1 for bias in layer.bias]
-        codes += [0] * (passes * f.rows - layer.outputs)
-        rom: memory.Memory = memory.Memory(
-            shape=biases, depth=passes,
-            init=[[code - (code >> width - 1 << width) for code in codes[n:n + f.rows]]
-                  for n in range(0, len(codes), f.rows)])
+        # Half a unit in the last place comes with the bias, as in the drain.
+        drop = formats.product_fraction - formats.y.f
+        biases = [int(bias) + half(drop) for bias in layer.bias]
+        biases += [0] * (passes * f.rows - layer.outputs)
+        rom, layout = bias_memory([biases[at:at + f.rows]
+                                   for at in range(0, len(biases), f.rows)])
         m.submodules.bias = rom
-        port = rom.read_port()
         a_pass = Signal(range(passes))
-        m.d.comb += port.addr.eq(a_pass)
-        with m.If(array.done):
+        m.d.comb += rom.addr[0].eq(a_pass)
+        # Read when the sums are about to be complete, and there when they are held.
+        asked = Signal()
+        marks = Signal(output_latency)
+        m.d.sync += [asked.eq(array.coming), marks.eq(Cat(array.done, marks))]
+        with m.If(asked):
             m.d.sync += a_pass.eq(Mux(a_pass == passes - 1, 0, a_pass + 1))
 
-        # Marks in the cycles in which the sums are held, biased and rounded.
-        marks = Signal(OUTPUT_LATENCY)
-        m.d.sync += marks.eq(Cat(array.done, marks))
-        _, summed, given = marks
+        def registered(value: Value, cycles: int) -> Value:
+            for _ in range(cycles):
+                register = Signal.like(value, name="registered", reset_less=True)
+                m.d.sync += register.eq(value)
+                value = register
+            return value
+
+        bias = registered(rom.data[0], self._pipeline.bias - 1)
+
+        def stage(value: Value) -> Value:
+            return registered(value, self._pipeline.preactivation - 1)
+
         outputs = Signal(self.o.payload.shape())
         rest = layer.outputs - (passes - 1) * f.rows
         for row in range(f.rows):
             held = Signal(signed(layer.array.width), name=f"held{row}", reset_less=True)
-            total = Signal(signed(layer.accumulator.width), name=f"total{row}", reset_less=True)
-            m.d.sync += [held.eq(array.sums[row]), total.eq(held + port.data[row])]
-            code, overflow = round_saturate(total, formats.product_fraction, formats.y)
+            before = Signal(signed(layer.array.width), name=f"before{row}")
+            with m.If(marks[0]):
+                m.d.sync += before.eq(held)
+            passed = registered((held - before)[:layer.array.width], self._pipeline.bias - 1)
+            biased = passed.as_signed() + layout(bias)[row]
+            total = Signal.like(biased, name=f"biased{row}", reset_less=True)
+            m.d.sync += [held.eq(array.totals[row]), total.eq(biased)]
+            code, overflow = saturated(floor_to_even(total, drop, stage), formats.y)
             m.d.sync += outputs.data[row].eq(code)
-            with m.If(summed & overflow):
+            with m.If(marks[-2] & overflow):
                 m.d.sync += self.saturated.eq(1)
         m.d.comb += [
             outputs.count.eq(f.rows),
             outputs.last.eq(last),
+            outputs.stream.eq(whose),
             queue.w_data.eq(outputs),
-            queue.w_en.eq(given),
+            queue.w_en.eq(marks[-1]),
             self.o.valid.eq(queue.r_rdy),
             self.o.payload.eq(queue.r_data),
             queue.r_en.eq(self.o.ready),

@@ -4,10 +4,12 @@ Sums are handed over to the *hold chain*, which shifts them out: unit by unit, g
 lane then adds the bias, rounds to the preactivation, looks up the gates, updates the cell state
 and gives the hidden state. Every operation of a unit happens at a fixed distance from the cycle
 in which its first sums leave the chain; :class:`hdl.cycles.DrainTiming` holds these distances,
-and a *token* that travels along them switches each register and multiplexer.
+and a *token* that travels along them switches each register and multiplexer. It sets out ``LEAD``
+cycles before the sums leave, so that memories are read ahead of need.
 
 The bias is added here rather than loaded into the accumulators: a lane needs one adder and one
 narrow memory for it, the array would need a word as wide as all its accumulators in every pass.
+Half a unit in the last place comes with it, and makes a truncation of what would be a rounding.
 """
 
 from collections.abc import Sequence
@@ -18,26 +20,58 @@ from typing import Any
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
+from golden.fixed import Format
 from golden.quantized import QuantizedLSTM
 from hdl.buffer import Beat
-from hdl.cycles import MULTIPLIER_LATENCY, LSTMCycles
+from hdl.cycles import LSTMCycles
+from hdl.mac import bias_memory
 from hdl.multiplier import Multiplier
-from hdl.rounding import round_saturate
+from hdl.rounding import floor_to_even, half, rounded, saturated
 from hdl.table import TableUnit
 
-__all__ = ["Drain"]
+__all__ = ["Drain", "Step"]
 
 GATES = 4
+
+LEAD = 2
+"""Cycles from a token setting out to the first sums of its unit leaving the hold chain."""
+
+CANDIDATE = 2
+
+
+class Step(data.StructLayout):
+    """What a step carries through array and drain.
+
+    Members
+    -------
+    fresh : 1
+        It is the first of its sequence.
+    emit : 1
+        Its h is to be emitted.
+    last : 1
+        It is the last of its sequence.
+    page : 1
+        The half of its stream's pages that its h goes to.
+    stream : range(streams)
+    """
+
+    def __init__(self, streams: int):
+        super().__init__({"fresh": 1, "emit": 1, "last": 1, "page": 1, "stream": range(streams)})
 
 
 class _Token:
     """Marks how far a unit has come: one bit for each cycle, and registers that travel with it."""
 
-    def __init__(self, m: Module, at: Sequence[Value], interval: int):
+    def __init__(self, m: Module, bits: Sequence[Value], interval: int):
         self._m = m
-        self.at = at
+        self._bits = bits
         self._interval = interval
+
+    def at(self, cycle: int) -> Value:
+        """Whether a unit is so many cycles behind its first sums' leaving the hold chain."""
+        return self._bits[LEAD + cycle]
 
     def carry(self, value: Value, present: int, wanted: int) -> Value:
         """Keep what is present in one cycle until another.
@@ -46,7 +80,7 @@ class _Token:
         """
         while present < wanted:
             register = Signal.like(value, name="carried", reset_less=True)
-            with self._m.If(self.at[present]):
+            with self._m.If(self.at(present)):
                 self._m.d.sync += register.eq(value)
             value = register
             present += self._interval
@@ -68,7 +102,7 @@ class _Shared:
             if n == 0:
                 m.d.comb += statements
             else:
-                with m.If(token.at[cycle]):
+                with m.If(token.at(cycle)):
                     m.d.comb += statements
 
 
@@ -77,12 +111,12 @@ class _Lane(wiring.Component):
 
     Members
     -------
-    sums : In(ArrayLayout(signed, gate_tables))
-        The head of the hold chain.
-    token : In(timing.hidden + 1)
-        Bit n: a unit's first sums left the chain n cycles ago.
-    fresh : In(1)
-        With bit 0: the step is the first of its sequence, so c is 0.
+    totals, before : In(ArrayLayout(signed, gate_tables))
+        The head of the hold chain, and what it was in the pass before.
+    token : In(LEAD + timing.hidden + 1)
+        Bit ``LEAD + n``: a unit's first sums left the chain n cycles ago.
+    fresh, stream : In(1), In(range(streams))
+        With bit 0: the step is the first of its sequence, so c is 0; whose it is.
     c, h : Out(signed)
         The new states.
     overflow : Out(4)
@@ -94,10 +128,13 @@ class _Lane(wiring.Component):
         self._cycles = cycles
         self._lane = lane
         formats = layer.formats
+        heads = data.ArrayLayout(signed(layer.array.width), cycles.timing.gate_tables)
         super().__init__({
-            "sums": In(data.ArrayLayout(signed(layer.array.width), cycles.timing.gate_tables)),
-            "token": In(cycles.timing.hidden + 1),
+            "totals": In(heads),
+            "before": In(heads),
+            "token": In(LEAD + cycles.timing.hidden + 1),
             "fresh": In(1),
+            "stream": In(range(cycles.streams)),
             "c": Out(signed(formats.c.width)),
             "h": Out(signed(formats.h.width)),
             "overflow": Out(4),
@@ -120,96 +157,124 @@ class _Lane(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         k, t, formats = self._cycles, self._cycles.timing, self._layer.formats
-        tables = [(TableUnit(self._layer.table), _Shared())
+        tables = [(TableUnit(self._layer.table, stages=k.pipeline.table), _Shared())
                   for _ in range(t.tables)]
         multipliers = [_Shared() for _ in range(t.state_multipliers)]
         token = _Token(m, list(self.token), t.interval)
 
+        def registered(value: Value, cycles: int = 1) -> Value:
+            for _ in range(cycles):
+                register = Signal.like(value, name="registered", reset_less=True)
+                m.d.sync += register.eq(value)
+                value = register
+            return value
+
+        def fitted(value: Value, f: int, to: Format) -> tuple[Value, Value]:
+            """Round and saturate, in the cycles that there are for it but the last."""
+            drop = f - to.f
+            if k.pipeline.rounding == 1:
+                return saturated(rounded(value, drop), to)
+            return saturated(floor_to_even(value + half(drop), drop, registered), to)
+
         def counter(cycle: int, last: int, slots: int = 1) -> Signal:
             """Counts the units that pass a distance, or each of their slots."""
             count = Signal(range(last + 1))
-            with m.If(Cat(token.at[cycle + slot] for slot in range(slots)).any()):
+            with m.If(Cat(token.at(cycle + slot) for slot in range(slots)).any()):
                 m.d.sync += count.eq(Mux(count == last, 0, count + 1))
             return count
 
-        # Preactivations.
-        bias_address = counter(0, k.passes * k.groups * t.slots - 1, t.slots)
+        # Preactivations. A tie is what leaves nothing below once half an ulp has been added.
+        drop = formats.product_fraction - formats.z.f
+        bias_address = counter(-LEAD, k.passes * k.groups * t.slots - 1, t.slots)
         z_overflow = []
-        z_active = Cat(token.at[2 + slot] for slot in range(t.slots)).any()
         for n, (table, biases) in enumerate(zip(tables[:t.gate_tables], self._biases(),
                                                 strict=True)):
-            width = max(1, *(bias.bit_length() + 1 for bias in biases))
-            rom: memory.Memory = memory.Memory(shape=signed(width), depth=len(biases), init=biases)
-            m.submodules[f"bias{n}"] = rom
-            port = rom.read_port()
-            m.d.comb += port.addr.eq(bias_address)
-            held = Signal.like(self.sums[n], reset_less=True)
-            total = Signal(signed(self._layer.accumulator.width), reset_less=True)
-            m.d.sync += [held.eq(self.sums[n]), total.eq(held + port.data)]
-
             # The candidate has a fraction bit more: the table takes half its argument.
-            uses_tanh = [slot for slot in range(t.slots) if slot * t.gate_tables + n == 2]
+            gates = [slot * t.gate_tables + n for slot in range(t.slots)]
+            halves = [half(drop) >> (gate == CANDIDATE) for gate in gates]
+            rom, layout = bias_memory([[bias + halves[slot % t.slots]]
+                                       for slot, bias in enumerate(biases)])
+            m.submodules[f"bias{n}"] = rom
+            m.d.comb += rom.addr[0].eq(bias_address)
+            # The totals run on: their difference is a pass's sum, modulo what they wrap around at.
+            passed = (self.totals[n] - self.before[n])[:self._layer.array.width]
+            bias = layout(registered(rom.data[0], k.pipeline.bias - 1))[0]
+            biased = registered(passed, k.pipeline.bias - 1).as_signed() + bias
+            total = Signal.like(biased, name=f"biased{n}", reset_less=True)
+            m.d.sync += total.eq(biased)
+
             doubled: Value = total
             is_tanh: Value = Const(0)
-            if uses_tanh:
-                is_tanh = token.at[t.preactivation[2]]
-                doubled = Mux(token.at[t.preactivation[2] - 1], total << 1, total)
-            code, overflow = round_saturate(doubled, formats.product_fraction, formats.z)
+            # Half of a single bit that is dropped could not be added before.
+            twice = Cat(Const(drop == 1, 1), total).as_signed()
+            if gates == [CANDIDATE]:
+                doubled, is_tanh = twice, Const(1)
+            elif CANDIDATE in gates:
+                doubled = Mux(token.at(k.pipeline.bias + t.slot(CANDIDATE)), twice, total)
+                is_tanh = token.at(t.preactivation[CANDIDATE])
+            whole = floor_to_even(doubled, drop,
+                                  lambda value: registered(value, k.pipeline.preactivation - 1))
+            code, overflow = saturated(whole, formats.z)
             z = Signal(signed(formats.z.width), name=f"z{n}", reset_less=True)
             m.d.sync += z.eq(code)
-            z_overflow.append(overflow & z_active)
+            z_overflow.append(overflow)
             table[1].use(t.preactivation[n], z, is_tanh)
-        gate = [tables[n % t.gate_tables][0].sigmoid for n in range(GATES)]
-        gate[2] = tables[2 % t.gate_tables][0].tanh
+        z_active = Cat(token.at(t.preactivation[0] - 1 + slot) for slot in range(t.slots)).any()
+        gate = [tables[n % t.gate_tables][0].sigmoid[:formats.gate.width] for n in range(GATES)]
+        gate[CANDIDATE] = tables[CANDIDATE % t.gate_tables][0].tanh
 
-        # The cell state.
+        # The cell state, read into a register that is 0 at the start of a sequence.
+        units = k.passes * k.groups
         store: memory.Memory = memory.Memory(
-            shape=signed(formats.c.width), depth=k.passes * k.groups, init=[])
+            shape=signed(formats.c.width), depth=k.streams << ceil_log2(units), init=[])
         m.submodules.c_memory = store
         read, write = store.read_port(), store.write_port()
-        fresh = token.carry(self.fresh, 0, t.forget_product)
-        m.d.comb += read.addr.eq(counter(t.forget_product - 1, k.passes * k.groups - 1))
-        c_before = Mux(fresh, 0, read.data)
+        read_at = t.forget_product - 2
+        stream = token.carry(self.stream, -LEAD, read_at)
+        fresh = token.carry(self.fresh, -LEAD, t.forget_product - 1)
+        c_before = Signal(signed(formats.c.width), reset_less=True)
+        m.d.comb += read.addr.eq(Cat(counter(read_at, units - 1), stream))
+        m.d.sync += c_before.eq(Mux(fresh, 0, read.data))
         forget = multipliers[0]
         forget.use(t.forget_product, gate[1], c_before)
         enter = multipliers[0 if t.shared_product else 1]
         enter.use(t.input_product, token.carry(gate[0], t.gate[0], t.input_product),
-                  token.carry(gate[2], t.gate[2], t.input_product))
-
-        hold = Signal(signed(formats.h.width), name="h_now", reset_less=True)
+                  token.carry(gate[CANDIDATE], t.gate[CANDIDATE], t.input_product))
         squash = tables[0 if t.shared_table else -1]
         show = multipliers[0 if t.shared_multiplier else -1]
 
-        shape = signed(max(len(gate[0]), len(gate[2]), formats.c.width))
-        products = [Multiplier(signed(len(gate[0])), shape) for _ in multipliers]
+        shape = signed(max(formats.tanh.width, formats.c.width))
+        products = [Multiplier(unsigned(formats.gate.width), shape, stages=k.pipeline.multiplier)
+                    for _ in multipliers]
 
-        def product_of(shared: _Shared) -> Signal:
+        def product_of(shared: _Shared) -> Value:
             return products[multipliers.index(shared)].p
 
         # Both products are aligned to the finer binary point before they are added.
-        present = t.input_product + MULTIPLIER_LATENCY
-        f_c = token.carry(product_of(forget), t.forget_product + MULTIPLIER_LATENCY, present)
+        present = t.input_product + k.pipeline.multiplier
+        f_c = token.carry(product_of(forget), t.forget_product + k.pipeline.multiplier, present)
         i_g = product_of(enter)
         fraction = formats.state_fraction
         exact = (f_c << fraction - formats.gate.f - formats.c.f) + (
             i_g << fraction - formats.gate.f - formats.tanh.f)
         total = Signal(signed(len(exact)), name="c_exact", reset_less=True)
         m.d.sync += total.eq(exact)
-        c_code, c_overflow = round_saturate(total, fraction, formats.c)
-        u_code, u_overflow = round_saturate(total, fraction, self._layer.candidate)
+        c_code, c_overflow = fitted(total, fraction, formats.c)
+        u_code, u_overflow = fitted(total, fraction, self._layer.candidate)
         u = Signal(signed(formats.z.width), reset_less=True)
         m.d.sync += [self.c.eq(c_code), u.eq(u_code)]
         m.d.comb += [
-            write.addr.eq(counter(t.state, k.passes * k.groups - 1)),
+            write.addr.eq(Cat(counter(t.state, units - 1),
+                              token.carry(stream, read_at, t.state))),
             write.data.eq(self.c),
-            write.en.eq(token.at[t.state]),
+            write.en.eq(token.at(t.state)),
         ]
 
         # The hidden state.
         squash[1].use(t.state, u, 1)
         show.use(t.squashed, token.carry(gate[3], t.gate[3], t.squashed), squash[0].tanh)
-        h_code, h_overflow = round_saturate(product_of(show),
-                                            formats.gate.f + formats.tanh.f, formats.h)
+        h_code, h_overflow = fitted(product_of(show), formats.gate.f + formats.tanh.f, formats.h)
+        hold = Signal(signed(formats.h.width), name="h_now", reset_less=True)
         m.d.sync += hold.eq(h_code)
         m.d.comb += self.h.eq(hold)
 
@@ -220,8 +285,8 @@ class _Lane(wiring.Component):
             m.submodules[f"product{n}"] = product
             shared.connect(m, token, (product.a, product.b))
         m.d.sync += self.overflow.eq(Cat(
-            Cat(z_overflow).any(), u_overflow & token.at[t.state - 1],
-            c_overflow & token.at[t.state - 1], h_overflow & token.at[t.hidden - 1]))
+            Cat(z_overflow).any() & z_active, u_overflow & token.at(t.state - 1),
+            c_overflow & token.at(t.state - 1), h_overflow & token.at(t.hidden - 1)))
         return m
 
 
@@ -235,16 +300,19 @@ class Drain(wiring.Component):
 
     Members
     -------
-    load : In(1)
-        The sums of a pass are there. Not again before ``groups * interval`` cycles.
-    sums : In(ArrayLayout(signed, 4 * units))
-        The gates i, f, g, o of the first unit, then of the next.
-    fresh, emit, last : In(1)
-        With ``load``: the step is the first of its sequence; is to be emitted; is the last.
+    coming : In(1)
+        The sums of a pass are there in two cycles. Not again before ``groups * interval`` cycles.
+    totals : In(ArrayLayout(signed, 4 * units))
+        Then, and for that one cycle. The gates i, f, g, o of the first unit, then of the next:
+        running totals (:class:`hdl.mac.MacArray`).
+    step : In(Step)
+        With ``coming``: the step they belong to.
     valid : Out(1)
         New hidden states come out.
     emitted : Out(1)
         They are to be emitted.
+    page : Out(1)
+        The half of the stream's pages in which they belong.
     h : Out(Beat)
         The hidden states of the next units, in order.
     saturated : Out(4)
@@ -253,26 +321,29 @@ class Drain(wiring.Component):
         Which lanes have a new state of a unit in this cycle, for a test bench.
     probe_c_data, probe_h_data : Out
         The states, the first lane's lowest.
+    probe_c_stream, probe_h_stream : Out(range(streams))
+        Whose they are.
     """
 
     def __init__(self, layer: QuantizedLSTM, cycles: LSTMCycles):
         self._layer = layer
         self._cycles = cycles
-        formats, lanes = layer.formats, cycles.folding.lanes
+        formats, lanes, streams = layer.formats, cycles.folding.lanes, cycles.streams
         super().__init__({
-            "load": In(1),
-            "sums": In(data.ArrayLayout(signed(layer.array.width), GATES * cycles.folding.units)),
-            "fresh": In(1),
-            "emit": In(1),
-            "last": In(1),
+            "coming": In(1),
+            "totals": In(data.ArrayLayout(signed(layer.array.width), GATES * cycles.folding.units)),
+            "step": In(Step(streams)),
             "valid": Out(1),
             "emitted": Out(1),
-            "h": Out(Beat(formats.h.width, lanes)),
+            "page": Out(1),
+            "h": Out(Beat(formats.h.width, lanes, streams)),
             "saturated": Out(4),
             "probe_c_valid": Out(lanes),
             "probe_c_data": Out(unsigned(lanes * formats.c.width)),
+            "probe_c_stream": Out(range(streams)),
             "probe_h_valid": Out(lanes),
             "probe_h_data": Out(unsigned(lanes * formats.h.width)),
+            "probe_h_stream": Out(range(streams)),
         })
 
     def elaborate(self, platform: Any) -> Module:
@@ -280,64 +351,83 @@ class Drain(wiring.Component):
         k, t = self._cycles, self._cycles.timing
         lanes, units, groups = k.folding.lanes, k.folding.units, k.groups
 
-        # A unit leaves every ``interval`` cycles, its gates in the first of them.
-        left = Signal(range(groups + 1))
+        # A unit sets out every ``interval`` cycles.
+        left = Signal(range(groups))
         phase = Signal(range(t.interval))
         start = Signal()
-        m.d.comb += start.eq((left != 0) & (phase == 0))
-        with m.If(left != 0):
-            m.d.sync += phase.eq(phase + 1)
-            with m.If(phase == t.interval - 1):
-                m.d.sync += [phase.eq(0), left.eq(left - 1)]
-        flags = Signal(3)
-        with m.If(self.load):
-            m.d.sync += [left.eq(groups), phase.eq(0),
-                         flags.eq(Cat(self.fresh, self.emit, self.last))]
-        fresh, emit, last = flags
+        m.d.sync += [start.eq(0), phase.eq(phase + 1)]
+        with m.If((left != 0) & (phase == t.interval - 1)):
+            m.d.sync += [start.eq(1), phase.eq(0), left.eq(left - 1)]
+        with m.If(self.coming):
+            m.d.sync += [start.eq(1), phase.eq(0), left.eq(groups - 1)]
+        step = Signal(self.step.shape(), reset_less=True)
+        with m.If(self.coming):
+            m.d.sync += step.eq(self.step)
 
-        marks = Signal(t.hidden)
+        marks = Signal(LEAD + t.hidden)
         m.d.sync += marks.eq(Cat(start, marks))
         token = _Token(m, [start, *marks], t.interval)
-        shift = (left != 0) & (phase < t.slots)
+        # These go to every bit of the hold chain, so they come straight out of registers.
+        load, shift, move = Signal(), Signal(), Signal()
+        loads, shifts = Signal(), Cat(token.at(slot - 1) for slot in range(t.slots)).any()
+        m.d.sync += [loads.eq(self.coming), load.eq(loads), shift.eq(shifts),
+                     move.eq(loads | shifts)]
 
         parts = []
         for lane in range(lanes):
             part = _Lane(self._layer, k, lane)
             m.submodules[f"lane{lane}"] = part
             parts.append(part)
-            chain = [Signal(signed(self._layer.array.width), name=f"hold{lane}_{n}",
-                            reset_less=True) for n in range(GATES * groups)]
+            shape = signed(self._layer.array.width)
+            chain = [Signal(shape, name=f"hold{lane}_{n}", reset_less=True)
+                     for n in range(GATES * groups)]
+            # What has left goes round to wait for the next pass.
+            before = [Signal(shape, name=f"before{lane}_{n}") for n in range(GATES * groups)]
             for n, register in enumerate(chain):
                 within = n // GATES * lanes + lane
-                loaded = self.sums[within * GATES + n % GATES] if within < units else 0
+                loaded = self.totals[within * GATES + n % GATES] if within < units else 0
                 behind = n + t.gate_tables
-                with m.If(self.load):
-                    m.d.sync += register.eq(loaded)
-                if behind < len(chain):
-                    with m.Elif(shift):
-                        m.d.sync += register.eq(chain[behind])
-            m.d.comb += [part.token.eq(Cat(token.at)), part.fresh.eq(fresh)]
-            m.d.comb += [part.sums[n].eq(chain[n]) for n in range(t.gate_tables)]
+                follows = chain[behind] if behind < len(chain) else loaded
+                with m.If(move):
+                    m.d.sync += register.eq(Mux(load, loaded, follows))
+                with m.If(shift):
+                    m.d.sync += before[n].eq([*before, *chain][behind])
+            m.d.comb += [part.token.eq(Cat(start, marks)), part.fresh.eq(step.fresh),
+                         part.stream.eq(step.stream)]
+            for n in range(t.gate_tables):
+                m.d.comb += [part.totals[n].eq(chain[n]), part.before[n].eq(before[n])]
 
-        counts = k.counts
-
-        def count_at(cycle: int) -> Value:
-            """Units in the beat that passes a distance."""
-            if len(set(counts)) == 1:
-                return Value.cast(Mux(token.at[cycle], lanes, 0))
-            beat = Signal(range(len(counts)))
-            with m.If(token.at[cycle]):
-                m.d.sync += beat.eq(Mux(beat == len(counts) - 1, 0, beat + 1))
-            return Mux(token.at[cycle], Array(counts)[beat], 0)
+        def count_at(cycle: int) -> Signal:
+            """Units in the beat that passes a distance: 0 where none does."""
+            # All passes but the last are alike. Looked up a cycle ahead, into a register.
+            inner, final = ([k.count(a_pass, group) for group in range(groups)]
+                            for a_pass in (0, k.passes - 1))
+            group, a_pass = Signal(range(groups)), Signal(range(k.passes))
+            before = token.at(cycle - 1)
+            with m.If(before):
+                m.d.sync += group.eq(group + 1)
+                with m.If(group == groups - 1):
+                    m.d.sync += [group.eq(0), a_pass.eq(Mux(a_pass == k.passes - 1, 0,
+                                                            a_pass + 1))]
+            units: Value = Array(inner)[group]
+            if inner != final:
+                units = Mux(a_pass == k.passes - 1, Array(final)[group], units)
+            count = Signal(range(lanes + 1), name=f"count_at_{cycle}")
+            m.d.sync += count.eq(Mux(before, units, 0))
+            return count
 
         c_count, h_count = count_at(t.state), count_at(t.hidden)
         m.d.comb += [
             self.h.count.eq(h_count),
-            self.h.last.eq(token.carry(last, 0, t.hidden)),
+            self.h.last.eq(token.carry(step.last, -LEAD, t.hidden)),
+            self.h.stream.eq(token.carry(step.stream, -LEAD, t.hidden)),
             self.valid.eq(h_count != 0),
-            self.emitted.eq(token.carry(emit, 0, t.hidden)),
+            self.emitted.eq(token.carry(step.emit, -LEAD, t.hidden)),
+            self.page.eq(token.carry(step.page, -LEAD, t.hidden)),
             self.probe_c_data.eq(Cat(part.c for part in parts)),
+            self.probe_c_stream.eq(token.carry(step.stream, -LEAD, t.state)),
             self.probe_h_data.eq(Cat(part.h for part in parts)),
+            self.probe_h_stream.eq(self.h.stream),
         ]
         for lane, part in enumerate(parts):
             m.d.comb += [

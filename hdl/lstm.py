@@ -4,19 +4,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.quantized import QuantizedLSTM
-from hdl.buffer import Beat, ColumnBuffer, StepBuffer
-from hdl.cycles import Folding, LSTMCycles
-from hdl.drain import Drain
+from hdl.buffer import Beat, ColumnBuffer, StepBuffer, of_stream, page_of
+from hdl.cycles import SHORT, Folding, LSTMCycles, Pipeline
+from hdl.drain import Drain, Step
 from hdl.mac import MacArray, Sequencer, pack_weights
 
 __all__ = ["LSTMEngine"]
 
-# Steps that a buffer downstream holds.
+PROBES = ("probe_c_valid", "probe_c_data", "probe_c_stream",
+          "probe_h_valid", "probe_h_data", "probe_h_stream")
+
+# Steps of a stream that a buffer downstream holds.
 PAGES = 2
 
 
@@ -25,7 +28,8 @@ class LSTMEngine(wiring.Component):
 
     The columns of a step are x, then h in the order in which it was produced, V to a word. While
     the array sums up a pass, the one before drains; while the last pass drains, the array is at
-    the x of the next step. Hidden states are written to the page that the next step reads.
+    the x of the next step, or at the step of another stream. Hidden states are written to the page
+    that the stream's next step reads.
 
     Parameters
     ----------
@@ -35,6 +39,9 @@ class LSTMEngine(wiring.Component):
         Columns in each input beat of a step.
     every_step : bool
         Whether every step's h is emitted, or that of each sequence's last step only.
+    pipeline : Pipeline
+    streams : int
+        S, independent sequences that take turns.
 
     Attributes
     ----------
@@ -47,14 +54,14 @@ class LSTMEngine(wiring.Component):
         x, in order.
     o : Out(stream.Signature(Beat))
         h, in order. Never waits for ``ready``: a step that emits takes a page of the buffer
-        behind beforehand, and there are ``PAGES``.
-    freed : Out(1)
-        A page of the input buffer is free again.
-    freed_behind : In(1)
+        behind beforehand, and there are ``PAGES`` for each stream.
+    freed : Out(streams)
+        A page of a stream in the input buffer is free again.
+    freed_behind : In(streams)
         The same, of the buffer behind.
     saturated : Out(4)
         Sticky, of z, u, c and h (see :mod:`golden.quantized`).
-    probe_c_valid, probe_c_data, probe_h_valid, probe_h_data : Out
+    probe_c_valid, probe_c_data, probe_c_stream, probe_h_valid, probe_h_data, probe_h_stream : Out
         As of :class:`hdl.drain.Drain`.
     """
 
@@ -62,23 +69,21 @@ class LSTMEngine(wiring.Component):
     freed_behind: Signal
 
     def __init__(self, layer: QuantizedLSTM, *, folding: Folding, counts: Sequence[int],
-                 every_step: bool):
+                 every_step: bool, pipeline: Pipeline = SHORT, streams: int = 1):
         self._layer = layer
         self._every_step = every_step
         self._counts = tuple(counts)
-        self.cycles = LSTMCycles(inputs=layer.inputs, hidden=layer.hidden, folding=folding)
+        self.cycles = LSTMCycles(inputs=layer.inputs, hidden=layer.hidden, folding=folding,
+                                 pipeline=pipeline, streams=streams)
         self._drain = Drain(layer, self.cycles)
         formats = layer.formats
         super().__init__({
-            "i": In(stream.Signature(Beat(formats.x.width, max(counts)))),
-            "o": Out(stream.Signature(Beat(formats.h.width, folding.lanes))),
-            "freed": Out(1),
-            "freed_behind": In(1),
+            "i": In(stream.Signature(Beat(formats.x.width, max(counts), streams))),
+            "o": Out(stream.Signature(Beat(formats.h.width, folding.lanes, streams))),
+            "freed": Out(streams),
+            "freed_behind": In(streams),
             "saturated": Out(4),
-            "probe_c_valid": Out(folding.lanes),
-            "probe_c_data": Out(unsigned(folding.lanes * formats.c.width)),
-            "probe_h_valid": Out(folding.lanes),
-            "probe_h_data": Out(unsigned(folding.lanes * formats.h.width)),
+            **{name: Out(getattr(self._drain, name).shape()) for name in PROBES},
         })
 
     @property
@@ -87,83 +92,109 @@ class LSTMEngine(wiring.Component):
 
     def _array(self) -> MacArray:
         layer, f = self._layer, self.cycles.folding
-        # Rows by unit and within it by gate, so that a unit's four sums stand together.
+        # Rows unit by unit, so that a unit's four sums stand together.
         w = np.concatenate([layer.w_x, layer.w_h], axis=1)
         w = w.reshape(4, layer.hidden, -1).transpose(1, 0, 2).reshape(4 * layer.hidden, -1)
         formats = layer.formats
         return MacArray(
             pack_weights(w, rows=4 * f.units, columns=f.columns),
             weight_width=max(formats.w_x.width, formats.w_h.width),
-            operand_width=max(formats.x.width, formats.h.width), width=layer.array.width)
+            operand_width=max(formats.x.width, formats.h.width), width=layer.array.width,
+            pipeline=self.cycles.pipeline)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         layer, k, columns = self._layer, self.cycles, self.cycles.folding.columns
-        formats = layer.formats
+        formats, streams = layer.formats, k.streams
         # The word in which h begins, and its place there.
         h_word, h_place = divmod(layer.inputs, columns)
 
         m.submodules.x_buffer = x = StepBuffer(
-            width=formats.x.width, columns=columns, counts=self._counts)
+            width=formats.x.width, columns=columns, counts=self._counts, streams=streams,
+            prompt=len(self._counts) + 1 > k.work)
         m.submodules.h_buffer = h = ColumnBuffer(
-            width=formats.h.width, columns=columns, offset=h_place, counts=k.counts, write_page=1)
-        m.submodules.sequencer = sequencer = Sequencer(passes=k.passes, words=k.words,
-                                                       bubble=k.bubble)
+            width=formats.h.width, columns=columns, offset=h_place, counts=k.counts,
+            streams=streams)
+        m.submodules.sequencer = sequencer = Sequencer(
+            passes=k.passes, words=k.words, bubble=k.bubble, streams=streams)
         m.submodules.array = array = self._array()
         m.submodules.drain = drain = self._drain
         wiring.connect(m, wiring.flipped(self.i), x.i)
 
-        # A sequence begins after reset and after the last step of another.
-        fresh = Signal(init=1)
-        end = sequencer.issue & sequencer.end
-        with m.If(end):
-            m.d.sync += fresh.eq(x.last)
-
-        # A page behind is taken with the pass whose units are the first to go there.
-        emit = Const(1) if self._every_step else x.last
-        room = Signal(range(PAGES + 1), init=PAGES)
-        takes = sequencer.first_pass & sequencer.last & emit
-        m.d.sync += room.eq(room + self.freed_behind - (sequencer.issue & takes))
+        # The decision on a word. A sequence begins after reset and after the last step of another;
+        # a stream's steps write to its two pages of h in turn.
+        fresh, half = Signal(streams, init=-1), Signal(streams)
+        last = of_stream(x.last, sequencer.stream)
+        emit = Const(1) if self._every_step else last
+        step = Signal(Step(streams))
         m.d.comb += [
-            sequencer.go.eq(x.ready),
-            sequencer.stall.eq(takes & (room == 0)),
-            x.address.eq(sequencer.word),
-            h.address.eq(sequencer.word - h_word),
-            x.release.eq(end),
-            h.release.eq(end),
-            self.freed.eq(end),
+            step.fresh.eq(of_stream(fresh, sequencer.stream)),
+            step.emit.eq(emit),
+            step.last.eq(last),
+            step.page.eq(~of_stream(half, sequencer.stream)),
+            step.stream.eq(sequencer.stream),
         ]
 
-        # Words hold x, then one of both kinds where V does not divide N, then h.
-        only_x, mixed, masked = Signal(), Signal(), Signal()
-        m.d.sync += [only_x.eq(sequencer.word < h_word), mixed.eq(sequencer.word == h_word),
-                     masked.eq(fresh)]
-        for v in range(columns):
-            is_x = only_x | (mixed if v < h_place else 0)
-            m.d.comb += array.operands[v].eq(Mux(is_x, x.data[v], Mux(masked, 0, h.data[v])))
+        # A page behind is taken with the pass whose units are the first to go there.
+        takes = Signal()
+        m.d.comb += takes.eq(sequencer.first_pass & sequencer.last & emit)
+        no_room = Signal(streams)
+        for n in range(streams):
+            ended, taken = sequencer.ended[n], Signal(name=f"taken{n}")
+            room = Signal(range(PAGES + 1), init=PAGES, name=f"room{n}")
+            m.d.comb += [
+                taken.eq(sequencer.issue & takes & (sequencer.stream == n)),
+                no_room[n].eq(room == 0),
+            ]
+            m.d.sync += room.eq(room + self.freed_behind[n] - taken)
+            with m.If(ended):
+                m.d.sync += [fresh[n].eq(x.last[n]), half[n].eq(~half[n])]
         m.d.comb += [
-            array.issue.eq(sequencer.issue),
-            array.last.eq(sequencer.last),
+            sequencer.ready.eq(x.ready),
+            sequencer.stall.eq(takes & of_stream(no_room, sequencer.stream)),
+            sequencer.free.eq(last),
+            x.release.eq(sequencer.ended),
+            self.freed.eq(sequencer.ended),
             array.address.eq(sequencer.address),
         ]
 
-        flags: Value = Cat(fresh, emit, x.last)
-        for _ in range(array.latency):
-            delayed = Signal.like(flags, reset_less=True)
-            m.d.sync += delayed.eq(flags)
-            flags = delayed
+        # The word enters: its memories' addresses. Words hold x, then one of both kinds where V
+        # does not divide N, then h.
+        only_x, mixed, masked = Signal(), Signal(), Signal()
+        entering = Signal(step.shape(), reset_less=True)
+        word_is_x, word_is_mixed = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [
+            array.issue.eq(sequencer.issue),
+            array.last.eq(sequencer.last),
+            x.address.eq(sequencer.word),
+            x.read_page.eq(page_of(sequencer.stream, of_stream(x.page, sequencer.stream))),
+            h.address.eq(sequencer.word - h_word),
+            h.read_page.eq(page_of(sequencer.stream, of_stream(half, sequencer.stream))),
+            word_is_x.eq(sequencer.word < h_word),
+            word_is_mixed.eq(sequencer.word == h_word),
+            entering.eq(step),
+            only_x.eq(word_is_x), mixed.eq(word_is_mixed), masked.eq(entering.fresh),
+        ]
+
+        # A cycle later: the word.
+        for v in range(columns):
+            is_x = only_x | (mixed if v < h_place else 0)
+            m.d.comb += array.operands[v].eq(Mux(is_x, x.data[v], Mux(masked, 0, h.data[v])))
+
+        travelling: Value = entering
+        for _ in range(array.latency - 2):
+            delayed = Signal.like(step, reset_less=True)
+            m.d.sync += delayed.eq(travelling)
+            travelling = delayed
         m.d.comb += [
-            drain.load.eq(array.done),
-            drain.sums.eq(array.sums),
-            Cat(drain.fresh, drain.emit, drain.last).eq(flags),
+            drain.coming.eq(array.coming),
+            drain.totals.eq(array.totals),
+            drain.step.eq(travelling),
             h.valid.eq(drain.valid),
             h.beat.eq(drain.h),
-            self.o.valid.eq(drain.valid & drain.emitted),
-            self.o.payload.eq(drain.h),
+            h.write_page.eq(page_of(drain.h.stream, drain.page)),
             self.saturated.eq(drain.saturated),
-            self.probe_c_valid.eq(drain.probe_c_valid),
-            self.probe_c_data.eq(drain.probe_c_data),
-            self.probe_h_valid.eq(drain.probe_h_valid),
-            self.probe_h_data.eq(drain.probe_h_data),
+            *(getattr(self, name).eq(getattr(drain, name)) for name in PROBES),
         ]
+        m.d.sync += [self.o.valid.eq(drain.valid & drain.emitted), self.o.payload.eq(drain.h)]
         return m

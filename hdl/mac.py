@@ -1,16 +1,23 @@
-"""The MAC array and the sequencer that walks it over a weight matrix."""
+"""The MAC array and the sequencer that walks it over a weight matrix, for one stream or several.
 
+The sequencer *decides* on a word from registers alone, and its outputs are registered before they
+reach the memories: a cycle that lies before the columns and costs nothing between steps.
+"""
+
+from collections.abc import Sequence
 from math import ceil, log2
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Module, Signal, Value, signed, unsigned
-from amaranth.lib import data, memory, wiring
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.cycles import array_latency
+from hdl.cycles import BLOCK_WORDS, Pipeline
+from hdl.multiplier import ACCUMULATOR_BITS, ICE40_BITS, Accumulator, Multiplier
+from hdl.rom import ROM
 
-__all__ = ["MacArray", "Sequencer", "pack_weights"]
+__all__ = ["MacArray", "Sequencer", "bias_memory", "pack_weights"]
 
 
 def pack_weights(w: np.ndarray, *, rows: int, columns: int) -> np.ndarray:
@@ -32,75 +39,150 @@ def pack_weights(w: np.ndarray, *, rows: int, columns: int) -> np.ndarray:
         passes * words, rows, columns)
 
 
+def bias_memory(words: Sequence[Sequence[int]]) -> tuple[ROM, data.ArrayLayout]:
+    """A memory of a few biases to a word, as narrow as they allow, and what its words look like."""
+    width = max(1, *(bias.bit_length() + 1 for word in words for bias in word))
+    mask = (1 << width) - 1
+    codes = [sum((bias & mask) << width * n for n, bias in enumerate(word)) for word in words]
+    layout = data.ArrayLayout(signed(width), len(words[0]))
+    return ROM(codes, width=layout.size, ports=1,
+               style="block" if len(words) >= BLOCK_WORDS else "logic"), layout
+
+
 class Sequencer(wiring.Component):
     """Issues the words of a step, pass by pass, with no cycle between steps but the bubble.
+
+    Streams take turns: the next one is the first after the present one that is ready, so that one
+    without a step to make is passed over and costs nothing.
 
     Parameters
     ----------
     passes, words, bubble : int
         P, C and B.
+    streams : int
 
     Members
     -------
-    go : In(1)
-        A step may begin. Looked at only before its first word.
+    ready : In(streams)
+        For each stream: a step may begin. Looked at only before the first word of a step.
     stall : In(1)
         Hold the word back. Not looked at before a step has begun, other than in its first word.
+    free : In(1)
+        With the last word of a step: the next one of this stream does not depend on it.
     issue : Out(1)
-        A word enters the array in this cycle.
+        A word is issued in this cycle.
+    stream : Out(range(streams))
+        Whose it is.
     word : Out(range(words))
         Which one of the pass.
     address : Out(range(passes * words))
-        Which one of the step.
+        Which one of the step. Steps without a break from word to word.
     first_pass, last, end : Out(1)
         The word belongs to the first pass; is the last of its pass; the last of the step.
+    ended : Out(streams)
+        The stream whose step ends with the word issued in this cycle.
     """
 
-    def __init__(self, *, passes: int, words: int, bubble: int = 0):
+    def __init__(self, *, passes: int, words: int, bubble: int = 0, streams: int = 1):
         self._passes = passes
         self._words = words
         self._bubble = bubble
+        self._streams = streams
         super().__init__({
-            "go": In(1),
+            "ready": In(streams),
             "stall": In(1),
+            "free": In(1),
             "issue": Out(1),
+            "stream": Out(range(streams)),
             "word": Out(range(words)),
             "address": Out(range(passes * words)),
             "first_pass": Out(1),
             "last": Out(1),
             "end": Out(1),
+            "ended": Out(streams),
         })
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        a_pass = Signal(range(self._passes))
-        rest = Signal(range(self._bubble + 1))
         begin = Signal(init=1)
+        rested = Signal(self._streams, init=-1)
+        may = self.ready & rested
+        present = Signal(range(self._streams))
         m.d.comb += [
-            self.first_pass.eq(a_pass == 0),
-            self.last.eq(self.word == self._words - 1),
-            self.end.eq(self.last & (a_pass == self._passes - 1)),
-            self.issue.eq((~begin | self.go & (rest == 0)) & ~self.stall),
+            self.issue.eq((~begin | may.any()) & ~self.stall),
+            self.stream.eq(present),
         ]
-        with m.If(rest != 0):
-            m.d.sync += rest.eq(rest - 1)
+        if self._streams > 1:
+            # The first after the present one, or else the first of all.
+            after = Signal(self._streams)
+            behind = may & after
+            m.d.sync += after.eq(~((2 << self.stream) - 1))
+            with m.If(begin):
+                for some in (may, behind):
+                    with m.If(some.any()):
+                        m.d.comb += self.stream.eq(_lowest(some))
+            m.d.sync += present.eq(self.stream)
+
+        # Which pass and word it is, with marks registered ahead of the comparisons.
+        a_pass = Signal(range(self._passes))
+        first_pass, last = Signal(init=1), Signal(init=self._words == 1)
+        in_last = Signal(init=self._passes == 1)
+        end = Signal(init=self._passes * self._words == 1)
+        next_last = self.word == self._words - 2 if self._words > 1 else Const(1)
+        next_in_last = Signal()
+        m.d.comb += [
+            next_in_last.eq(in_last),
+            self.first_pass.eq(first_pass),
+            self.last.eq(last),
+            self.end.eq(end),
+        ]
         with m.If(self.issue):
             m.d.sync += [self.word.eq(self.word + 1), self.address.eq(self.address + 1),
-                         begin.eq(self.end)]
-            with m.If(self.last):
-                m.d.sync += [self.word.eq(0), a_pass.eq(a_pass + 1)]
-            with m.If(self.end):
-                m.d.sync += [a_pass.eq(0), self.address.eq(0), rest.eq(self._bubble)]
+                         begin.eq(end), last.eq(next_last), in_last.eq(next_in_last),
+                         end.eq(next_last & next_in_last)]
+            with m.If(last):
+                m.d.sync += [self.word.eq(0), a_pass.eq(a_pass + 1), first_pass.eq(end)]
+                if self._passes > 1:
+                    m.d.comb += next_in_last.eq(a_pass == self._passes - 2)
+            with m.If(end):
+                m.d.sync += [a_pass.eq(0), self.address.eq(0)]
+
+        for n in range(self._streams):
+            ended = self.ended[n]
+            m.d.comb += ended.eq(self.issue & self.end & (self.stream == n))
+            if self._bubble:
+                # Counted from a cycle later, so that little follows from what ends a step.
+                left = Signal(range(self._bubble + 1), name=f"left{n}")
+                rests = Signal(name=f"rests{n}")
+                m.d.sync += rests.eq(ended & ~self.free)
+                with m.If(left != 0):
+                    m.d.sync += left.eq(left - 1)
+                with m.If(rests):
+                    m.d.sync += left.eq(self._bubble - 1)
+                with m.If((left == 1) | (rests if self._bubble == 1 else 0)):
+                    m.d.sync += rested[n].eq(1)
+                with m.If(ended & ~self.free):
+                    m.d.sync += rested[n].eq(0)
         return m
+
+
+def _lowest(bits: Value) -> Value:
+    """The number of the lowest bit that is set, if there is any."""
+    number: Value = Value.cast(0)
+    for n in reversed(range(len(bits))):
+        number = Mux(bits[n], n, number)
+    return number
 
 
 class MacArray(wiring.Component):
     """Rows by columns of multipliers, a weight memory, and an accumulator for each row.
 
-    Accumulates exactly: the width is a bound over all inputs. Takes a word each cycle; the sums
-    of a pass are there ``latency`` cycles after the issue of its last word, for that one cycle.
-    They leave through the adders' outputs while the accumulators go back to 0, so that neither a
-    load nor a multiplexer stands before an accumulator.
+    Takes a word each cycle. The accumulators run on from pass to pass, modulo ``2**width``, so
+    that neither a load nor a multiplexer nor a reset stands before them, and a device's own
+    accumulator serves as well. What comes out is therefore a *running total*: the sum of a pass is
+    the difference of two of them, modulo ``2**width``, and exact where the width is a bound over
+    all inputs. A total is there ``latency`` cycles after the last word of its pass entered, for
+    that one cycle.
 
     Parameters
     ----------
@@ -108,59 +190,71 @@ class MacArray(wiring.Component):
         As :func:`pack_weights` gives it.
     weight_width, operand_width, width : int
         Bits of a weight, of an operand and of an accumulator, all signed.
+    pipeline : Pipeline
 
     Attributes
     ----------
     latency : int
+        Cycles from a word entering to its part of the sums.
 
     Members
     -------
+    address : In(range(words))
+        A word's weights, one cycle before it enters.
     issue, last : In(1)
         A word enters; it is the last of a pass.
-    address : In(range(words))
-        Its weights, in the cycle of ``issue``.
     operands : In(ArrayLayout(signed(operand_width), columns))
         Its columns, one cycle later.
+    coming : Out(1)
+        The totals of a pass are complete in two cycles.
     done : Out(1)
-        The sums of a pass are complete.
-    sums : Out(ArrayLayout(signed(width), rows))
+        They are.
+    totals : Out(ArrayLayout(signed(width), rows))
+        0 before the first word after a reset.
     """
 
-    def __init__(self, weights: np.ndarray, *, weight_width: int, operand_width: int, width: int):
+    def __init__(self, weights: np.ndarray, *, weight_width: int, operand_width: int, width: int,
+                 pipeline: Pipeline):
         self._weights = weights
         self._words, self._rows, self._columns = weights.shape
         self._weight_width = weight_width
         self._width = width
+        self._pipeline = pipeline
         super().__init__({
+            "address": In(range(self._words)),
             "issue": In(1),
             "last": In(1),
-            "address": In(range(self._words)),
             "operands": In(data.ArrayLayout(signed(operand_width), self._columns)),
+            "coming": Out(1),
             "done": Out(1),
-            "sums": Out(data.ArrayLayout(signed(width), self._rows)),
+            "totals": Out(data.ArrayLayout(signed(width), self._rows)),
         })
 
     @property
     def latency(self) -> int:
-        return array_latency(self._columns)
+        return self._pipeline.array_latency(self._columns)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+
+        def delayed(value: Any, cycles: int) -> Any:
+            for _ in range(cycles):
+                register = Signal.like(value, reset_less=True)
+                m.d.sync += register.eq(value)
+                value = register
+            return value
+
         lanes = data.ArrayLayout(signed(self._weight_width), self._rows * self._columns)
         mask = (1 << self._weight_width) - 1
-        rom: memory.Memory = memory.Memory(
-            shape=unsigned(lanes.size), depth=self._words,
-            init=[sum((int(w) & mask) << self._weight_width * n
-                      for n, w in enumerate(word.reshape(-1))) for word in self._weights])
-        m.submodules.rom = rom
-        port = rom.read_port()
-        m.d.comb += port.addr.eq(self.address)
+        m.submodules.weights = rom = ROM(
+            [sum((int(w) & mask) << self._weight_width * n
+                 for n, w in enumerate(word.reshape(-1))) for word in self._weights],
+            width=lanes.size, ports=1)
+        m.d.comb += rom.addr[0].eq(delayed(self.address, self._pipeline.operand))
+        weights = lanes(rom.data[0])
+        operands = delayed(self.operands, self._pipeline.operand)
 
-        weights = Signal(lanes, reset_less=True)
-        operands = Signal.like(self.operands, reset_less=True)
-        m.d.sync += [weights.eq(port.data), operands.eq(self.operands)]
-
-        # One flag each for the cycles in which a word is there, from its issue on.
+        # One flag each for the cycles in which a word is there, from its entry on.
         def marks(flag: Value) -> list[Value]:
             chain = [flag]
             for _ in range(self.latency):
@@ -168,18 +262,36 @@ class MacArray(wiring.Component):
                 m.d.sync += chain[-1].eq(chain[-2])
             return chain
 
-        valid = marks(self.issue)[-1]
-        m.d.comb += self.done.eq(marks(self.issue & self.last)[-1])
+        valid, ends = marks(self.issue), marks(self.issue & self.last)
+        m.d.comb += [self.coming.eq(ends[-3]), self.done.eq(ends[-1])]
+        stages = 2 + self._pipeline.product
+        ready = self.latency - self._pipeline.sums
+
+        if (getattr(platform, "family", None) == "ice40" and self._columns == 1
+                and max(self._weight_width, len(operands[0])) <= ICE40_BITS
+                and self._width <= ACCUMULATOR_BITS):
+            for row in range(self._rows):
+                block = Accumulator(signed(self._weight_width), operands[0].shape(), stages=stages)
+                m.submodules[f"accumulator{row}"] = block
+                m.d.comb += [
+                    block.a.eq(weights[row]),
+                    block.b.eq(operands[0]),
+                    block.valid.eq(valid[ready - stages]),
+                    self.totals[row].eq(delayed(block.total, self._pipeline.sums)),
+                ]
+            return m
 
         for row in range(self._rows):
-            terms = []
+            terms: list[Value] = []
             for column in range(self._columns):
-                weight, operand = weights[row * self._columns + column], operands[column]
-                product = Signal(signed(len(weight) + len(operand)), reset_less=True)
-                m.d.sync += product.eq(weight * operand)
-                terms.append(product)
+                product = Multiplier(signed(self._weight_width), operands[column].shape(),
+                                     stages=stages)
+                m.submodules[f"product{row}_{column}"] = product
+                m.d.comb += [product.a.eq(weights[row * self._columns + column]),
+                             product.b.eq(operands[column])]
+                terms.append(product.p)
             for _ in range(ceil(log2(self._columns))):
-                level = []
+                level: list[Value] = []
                 for a, b in zip(terms[::2], [*terms[1::2], None], strict=False):
                     total = a if b is None else a + b
                     register = Signal(signed(min(len(total), self._width)), reset_less=True)
@@ -187,9 +299,11 @@ class MacArray(wiring.Component):
                     level.append(register)
                 terms = level
             accumulator = Signal(signed(self._width), name=f"accumulator{row}")
-            m.d.comb += self.sums[row].eq(accumulator + terms[0])
-            with m.If(self.done):
-                m.d.sync += accumulator.eq(0)
-            with m.Elif(valid):
-                m.d.sync += accumulator.eq(self.sums[row])
+            total = Signal(signed(self._width), name=f"total{row}")
+            m.d.comb += [
+                total.eq(accumulator + terms[0]),
+                self.totals[row].eq(accumulator if self._pipeline.sums else total),
+            ]
+            with m.If(valid[ready]):
+                m.d.sync += accumulator.eq(total)
         return m

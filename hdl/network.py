@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.quantized_network import QuantizedNetwork
 from hdl.buffer import Beat, beat_counts
-from hdl.cycles import DenseFolding, Folding, choose_dense_folding
+from hdl.cycles import SHORT, DenseFolding, Folding, Pipeline, choose_dense_folding
 from hdl.dense import DenseEngine
 from hdl.lstm import LSTMEngine
 
@@ -26,19 +26,23 @@ class _Entrance(wiring.Component):
 
     A sequence ends with TLAST on the last beat of a step. Where TLAST comes on an earlier beat,
     the missing elements count as 0, the step is the last of its sequence, and ``malformed`` is
-    set: the next sequence starts clean.
+    set: the next sequence starts clean. The first beat of a step tells its stream. Where a later
+    one tells another, ``malformed`` is set and the first holds; a step for a stream that there
+    is not is taken, dropped, and sets ``malformed`` too.
     """
 
-    def __init__(self, *, width: int, counts: Sequence[int]):
+    def __init__(self, *, width: int, counts: Sequence[int], streams: int):
         self._width = width
         self._counts = tuple(counts)
+        self._streams = streams
         lanes = max(counts)
         super().__init__({
             "tdata": In(8 * _bus_bytes(width) * lanes),
             "tvalid": In(1),
             "tready": Out(1),
             "tlast": In(1),
-            "o": Out(stream.Signature(Beat(width, lanes))),
+            "tid": In(range(streams)),
+            "o": Out(stream.Signature(Beat(width, lanes, streams))),
             "malformed": Out(1),
         })
 
@@ -48,22 +52,34 @@ class _Entrance(wiring.Component):
         size = 8 * _bus_bytes(self._width)
         beat = Signal(range(beats))
         filling = Signal()
-        final = beat == beats - 1
+        # Registered ahead of the comparison.
+        final = Signal(init=beats == 1)
+        whose, stranger, wrong = Signal.like(self.tid), Signal(), Signal()
+        first_whose = Signal.like(self.tid, reset_less=True)
         m.d.comb += [
-            self.o.valid.eq(self.tvalid | filling),
-            self.tready.eq(self.o.ready & ~filling),
+            whose.eq(Mux(beat == 0, self.tid, first_whose)),
+            stranger.eq(whose >= self._streams),
+            wrong.eq(stranger | (whose != self.tid)),
+            self.o.valid.eq((self.tvalid | filling) & ~stranger),
+            self.tready.eq((self.o.ready | stranger) & ~filling),
             self.o.payload.count.eq(Mux(final, self._counts[-1], lanes)),
             self.o.payload.last.eq(self.tlast | filling),
+            self.o.payload.stream.eq(whose),
         ]
         m.d.comb += [self.o.payload.data[n].eq(Mux(
             filling, 0, self.tdata[n * size:n * size + self._width].as_signed()))
             for n in range(lanes)]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += beat.eq(Mux(final, 0, beat + 1))
-            with m.If(final):
-                m.d.sync += filling.eq(0)
-            with m.Elif(self.tlast & ~filling):
-                m.d.sync += [filling.eq(1), self.malformed.eq(1)]
+        with m.If((self.tvalid | filling) & (self.o.ready | stranger)):
+            m.d.sync += [beat.eq(Mux(final, 0, beat + 1)), first_whose.eq(whose)]
+            if beats > 1:
+                m.d.sync += final.eq(beat == beats - 2)
+            with m.If(~filling & wrong):
+                m.d.sync += self.malformed.eq(1)
+            if beats > 1:
+                with m.If(final):
+                    m.d.sync += filling.eq(0)
+                with m.Elif(self.tlast & ~filling):
+                    m.d.sync += [filling.eq(1), self.malformed.eq(1)]
         return m
 
 
@@ -77,6 +93,10 @@ class Network(wiring.Component):
         One for each LSTM layer.
     head_folding : DenseFolding or None
         By default the smallest head that the last LSTM layer never waits for.
+    pipeline : Pipeline
+        Of all layers.
+    streams : int
+        S, independent sequences that take turns.
 
     Attributes
     ----------
@@ -89,8 +109,14 @@ class Network(wiring.Component):
     saturation : list of str
         The tensors of the bits of ``saturated``.
     step : int
-        Cycles of a time step in steady state, in sequences of some length: a head that is slower
-        than a step sets the pace where each step has an output, or each sequence one step.
+        Cycles in which each stream makes a time step in steady state, in sequences of some length:
+        a head that is slower sets the pace where each step has an output, or each sequence one
+        step.
+    alone : int
+        The same where one stream is busy and the others are not.
+    work : int
+        The least that it can be: where every sequence has one step, which waits for none before
+        it, as far as the pages of the buffers allow.
     latency : int
         Cycles from the last input beat of a step, on an idle network, to its first output beat.
 
@@ -100,10 +126,13 @@ class Network(wiring.Component):
         Input: a step is ``ceil(N / in_lanes)`` beats, and TLAST ends a sequence.
     m_axis_tdata, m_axis_tvalid, m_axis_tready, m_axis_tlast
         Output, likewise.
+    s_axis_tid, m_axis_tid
+        The stream of a beat, where there are several. The beats of a step come together. A beat
+        whose stream has no room holds up those behind it.
     saturated : Out
         Sticky flags, one for each tensor that is rounded.
     malformed : Out(1)
-        Sticky: TLAST came within a step.
+        Sticky: TLAST came within a step, or TID changed within one or named no stream.
 
     Raises
     ------
@@ -112,42 +141,50 @@ class Network(wiring.Component):
     """
 
     def __init__(self, network: QuantizedNetwork, *, foldings: Sequence[Folding],
-                 head_folding: DenseFolding | None = None):
+                 head_folding: DenseFolding | None = None, pipeline: Pipeline = SHORT,
+                 streams: int = 1):
         if len(foldings) != len(network.layers):
             raise ValueError(f"foldings must be as many as LSTM layers, {len(network.layers)}, "
                              f"not {len(foldings)}")
         if network.head is None:
             raise ValueError("network head must be a dense layer, not None")
         self._network = network
+        self._streams = streams
         self.in_lanes = min(foldings[0].columns, network.inputs)
         counts = beat_counts(network.inputs, self.in_lanes)
         self._counts = counts
         self.engines = []
         for n, (layer, folding) in enumerate(zip(network.layers, foldings, strict=True)):
             engine = LSTMEngine(layer, folding=folding, counts=counts,
-                                every_step=network.every_step or n < len(foldings) - 1)
+                                every_step=network.every_step or n < len(foldings) - 1,
+                                pipeline=pipeline, streams=streams)
             self.engines.append(engine)
             counts = engine.cycles.counts
         if head_folding is None:
-            # A step, at most. Then its page is free again before the step after next has its
-            # first h, one pass into that step, and the head takes no cycle of its own.
+            # A step of a stream, at most. Then its page is free again before the step after next
+            # has its first h, one pass into that step, and the head takes no cycle of its own.
             head_folding = choose_dense_folding(
-                network.head.inputs, network.head.outputs, self.engines[-1].cycles.step)
-        self.head = DenseEngine(network.head, folding=head_folding, counts=counts)
+                network.head.inputs, network.head.outputs,
+                max(engine.cycles.round for engine in self.engines) // streams)
+        self.head = DenseEngine(network.head, folding=head_folding, counts=counts,
+                                pipeline=pipeline, streams=streams)
         self.out_lanes = head_folding.rows
         self.in_bytes = _bus_bytes(network.x.width)
         self.out_bytes = _bus_bytes(network.y.width)
         self.saturation = [f"lstm{n}.{tensor}" for n in range(len(self.engines))
                            for tensor in ("z", "u", "c", "h")] + ["dense.y"]
+        several = streams > 1
         super().__init__({
             "s_axis_tdata": In(8 * self.in_bytes * self.in_lanes),
             "s_axis_tvalid": In(1),
             "s_axis_tready": Out(1),
             "s_axis_tlast": In(1),
+            **({"s_axis_tid": In(range(streams))} if several else {}),
             "m_axis_tdata": Out(8 * self.out_bytes * self.out_lanes),
             "m_axis_tvalid": Out(1),
             "m_axis_tready": In(1),
             "m_axis_tlast": Out(1),
+            **({"m_axis_tid": Out(range(streams))} if several else {}),
             "saturated": Out(len(self.saturation)),
             "malformed": Out(1),
         })
@@ -157,20 +194,37 @@ class Network(wiring.Component):
         return self._network
 
     @property
+    def streams(self) -> int:
+        return self._streams
+
+    @property
+    def _head_cycles(self) -> int:
+        return self.head.cycles if self._network.every_step else 0
+
+    @property
     def step(self) -> int:
-        head = self.head.cycles if self._network.every_step else 0
-        return max(head, *(engine.cycles.step for engine in self.engines))
+        return max(self._streams * self._head_cycles,
+                   *(engine.cycles.round for engine in self.engines))
+
+    @property
+    def alone(self) -> int:
+        return max(self._head_cycles, *(engine.cycles.step for engine in self.engines))
+
+    @property
+    def work(self) -> int:
+        return self._streams * max(self.head.cycles,
+                                   *(engine.cycles.work for engine in self.engines))
 
     @property
     def latency(self) -> int:
-        # A step is read one cycle after it is complete. A first output beat needs one pass.
-        return (sum(engine.cycles.emitted + 1 for engine in self.engines)
+        # A first output beat needs one pass.
+        return (sum(engine.cycles.latency for engine in self.engines)
                 + self.head.words + self.head.latency)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.entrance = entrance = _Entrance(width=self._network.x.width,
-                                                     counts=self._counts)
+        m.submodules.entrance = entrance = _Entrance(
+            width=self._network.x.width, counts=self._counts, streams=self._streams)
         m.d.comb += [
             entrance.tdata.eq(self.s_axis_tdata),
             entrance.tvalid.eq(self.s_axis_tvalid),
@@ -197,6 +251,8 @@ class Network(wiring.Component):
             self.head.o.ready.eq(self.m_axis_tready),
             self.m_axis_tlast.eq(beat.last),
         ]
+        if self._streams > 1:
+            m.d.comb += [entrance.tid.eq(self.s_axis_tid), self.m_axis_tid.eq(beat.stream)]
         for n in range(self.out_lanes):
             element = Signal(signed(size), name=f"element{n}")
             m.d.comb += [

@@ -18,31 +18,42 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.table import Table
-from hdl.cycles import TABLE_LATENCY
 from hdl.multiplier import Multiplier
 from hdl.rom import ROM, STYLES
 
-__all__ = ["TableUnit"]
+__all__ = ["STAGES", "TableUnit"]
+
+STAGES = (5, 6, 7, 8)
+"""The depths that there are, in cycles."""
+
+
+def _mirrored(number: int, bits: int) -> int:
+    """The number with its bits in reverse order."""
+    return int(f"{number:0{bits}b}"[::-1], 2)
 
 
 class TableUnit(wiring.Component):
     """Evaluates a table.
 
     Fully pipelined: takes an argument each cycle and gives its result ``latency`` cycles later.
-    The stages: block; address of the knots; knots; difference and place; product. The sum behind
-    them has no register. A table of degree 2 has two stages more, the product of the curvature and
-    what that leaves of the difference.
+    The five stages: address of the knots; knots, two cycles; difference and place, which the
+    multiplier registers; product. The sum behind them has no register. A sixth stage puts one
+    between the difference and the multiplier, a seventh one behind the result, an
+    eighth one behind the product. A table of degree 2
+    has two stages more, the product of the curvature and what that leaves of the difference.
 
     Parameters
     ----------
     table : Table
     style : str
         Where the knots are kept, ``"block"`` or ``"logic"`` (see :class:`hdl.rom.ROM`).
+    stages : int
+        5, 6 or 7. The more, the higher the clock.
 
     Attributes
     ----------
     latency : int
-        Cycles from ``z`` to the result: 5, and 7 where the table is of degree 2.
+        Cycles from ``z`` to the result: ``stages``, and 2 more where the table is of degree 2.
 
     Members
     -------
@@ -57,18 +68,23 @@ class TableUnit(wiring.Component):
     Raises
     ------
     ValueError
-        If a reading has the name of another port or attribute, or ``style`` is none of the ROM's.
+        If a reading has the name of another port or attribute, ``style`` is none of the ROM's,
+        or there is no such number of stages.
     """
 
-    def __init__(self, table: Table, *, style: str = "block"):
+    def __init__(self, table: Table, *, style: str = "block", stages: int = 5):
         self._table = table
         self._style = style
+        self._stages = stages
         for one in table.readings:
             if one.name in ("z", "reading") or one.name[0] == "_" or hasattr(type(self), one.name):
                 raise ValueError(f"table reading must not be called {one.name!r}, "
                                  f"as another port or attribute of the unit may be")
         if style not in STYLES:
             raise ValueError(f"table style must be one of {', '.join(STYLES)}, not {style!r}")
+        if stages not in STAGES:
+            raise ValueError(f"table stages must be one of {', '.join(map(str, STAGES))}, "
+                             f"not {stages!r}")
         super().__init__({
             "z": In(signed(table.argument.width)),
             "reading": In(range(len(table.readings))),
@@ -85,12 +101,22 @@ class TableUnit(wiring.Component):
         return self._style
 
     @property
+    def stages(self) -> int:
+        return self._stages
+
+    @property
     def latency(self) -> int:
-        return TABLE_LATENCY + (2 if self._table.degree == 2 else 0)
+        return self._stages + (2 if self._table.degree == 2 else 0)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         t = self._table
+        # Registers behind the difference, the result and the product, beyond those that are always
+        # there.
+        behind_difference, behind_result, behind_product = (
+            int(self._stages >= stages) for stages in STAGES[1:])
+        # When the sum is complete.
+        last = self.latency - behind_result
 
         def delayed(value: Value, cycles: int) -> Value:
             for _ in range(0 if isinstance(value, Const) else cycles):
@@ -105,58 +131,67 @@ class TableUnit(wiring.Component):
                 return Const(values[0])
             return Array([Const(value, range(max(values) + 1)) for value in values])[block]
 
-        # Cycle 0: the block, where its segments begin, and into how many it is split.
+        # Cycle 0: the segment. Of its number within the block, the highest bit is the lowest of the
+        # address, so the bits that number a block's segments are let through, whatever the split,
+        # and nothing is shifted. No carry runs between them and the block's first address.
         negative = self.z[-1]
         folded = (self.z ^ negative.replicate(len(self.z)))[:-1]
         block = folded[t.block_bits:]
+        number = folded[t.block_bits - max(t.block_splits):t.block_bits][::-1]
+        numbered = of_block([(1 << split) - 1 for split in t.block_splits], block)
+        segment = of_block(t.bases, block) | (number & numbered)
+
+        # The place within the segment, shifted to the top: by the lowest bit of the split in
+        # cycle 0, by the others in cycle 1.
         split = of_block(t.block_splits, block)
-        base = delayed(of_block(t.bases, block), 1)
-        number = delayed(Array([folded[t.block_bits - n:t.block_bits]
-                                for n in range(max(t.block_splits) + 1)])[split], 1)
-
-        # The place within the segment, shifted to the top by a bit of the split a cycle.
         place: Value = self.z[:t.block_bits]
-        for cycle, bits in enumerate((range(1), range(1, 2), range(2, len(split)))):
-            for n in bits:
-                if n < len(split):
-                    place = Mux(delayed(split, cycle)[n], place << (1 << n), place)[:t.block_bits]
-            place = delayed(place, 1)
-        place = place[t.block_bits - t.place_bits:]
+        for n, bit in enumerate(split):
+            place = Mux(delayed(bit, min(n, 1)), place << (1 << n), place)[:t.block_bits]
+            if n == 0:
+                place = delayed(place, 1)
+        place = delayed(place[t.block_bits - t.place_bits:], 1)
 
-        # Cycles 1 to 3: the knots of the segment, and with the left one its curvature. No carry
-        # runs between the segment's number within the block and the block's first one.
-        words = [int(knot) | int(curvature) >> t.curvature_shift << t.knot_bits
-                 for knot, curvature in zip(t.knots, [*t.curvatures, 0], strict=True)]
-        m.submodules.knots = knots = ROM(words, width=t.knot_bits + t.curvature_bits, ports=2,
+        # Cycles 1 to 3: the knots at both ends of the segment, and its curvature. They are one
+        # word, although each knot is then in two of them: a second address would be an adder
+        # before the memory, where there is no time for one.
+        words = [0] * (1 << (t.segments - 1).bit_length())
+        for base, bits in dict(zip(t.bases, t.block_splits, strict=True)).items():
+            for n in range(1 << bits):
+                here, there, curvature = map(int, (t.knots[base + n], t.knots[base + n + 1],
+                                                   t.curvatures[base + n]))
+                words[base + _mirrored(n, bits)] = (
+                    here | there << t.knot_bits
+                    | curvature >> t.curvature_shift << 2 * t.knot_bits)
+        m.submodules.knots = knots = ROM(words, width=2 * t.knot_bits + t.curvature_bits, ports=1,
                                          style=self._style)
-        m.d.comb += [
-            knots.addr[0].eq(base | number),
-            knots.addr[1].eq((Cat(Const(1, 1), base) + Cat(Const(1, 1), number))[1:]),
-        ]
-        left, right = (word[:t.knot_bits] for word in knots.data)
+        m.d.comb += knots.addr[0].eq(delayed(segment[:(t.segments - 1).bit_length()], 1))
+        word = knots.data[0]
+        left, right = word[:t.knot_bits], word[t.knot_bits:2 * t.knot_bits]
         chord = (right - left)[:t.slope_bits]
 
         if t.degree == 1:
-            operands = chord, place
-            down: Value = Const(0)
+            operands = delayed(chord, behind_difference), delayed(place, 1 + behind_difference)
             start: Value = left
         else:
-            # Of the other end's place, which may be 1.0, no bit more than that takes.
+            # The place as seen from the other end may be 1.0.
             rest = ((1 << t.place_bits) - place)[:t.place_bits + 1]
-            flip = delayed(negative, 3)
+            flip = delayed(negative, 2)
             bend = Multiplier(unsigned(t.curvature_bits), unsigned(t.bend_bits + 1))
             m.submodules.bend = bend
             m.d.comb += [
-                bend.a.eq(knots.data[0][t.knot_bits:]),
-                bend.b.eq(Mux(flip, rest, place) << t.bend_bits >> t.place_bits),
+                bend.a.eq(word[2 * t.knot_bits:]),
+                bend.b.eq(delayed(Mux(flip, rest, place) << t.bend_bits >> t.place_bits, 1)),
             ]
-            slope = delayed(chord, 2) - (bend.p << t.curvature_shift >> t.bend_bits)
-            operands = slope[:t.slope_bits], delayed(Mux(flip, place, rest), 2)
-            down = delayed(~negative, 7)
+            slope = (delayed(chord, 2) - (bend.p << t.curvature_shift >> t.bend_bits)
+                     )[:t.slope_bits]
+            # For a positive argument, -D is the product with the place less 1.0.
+            factor = Cat(place, ~flip).as_signed()
+            operands = delayed(slope, behind_difference), delayed(factor, 3 + behind_difference)
             start = right
         step: Value = Const(0, 1)
         if t.place_bits:
-            product = Multiplier(*(unsigned(len(operand)) for operand in operands))
+            product = Multiplier(*(operand.shape() for operand in operands),
+                                 stages=2 + behind_product)
             m.submodules.product = product
             m.d.comb += [product.a.eq(operands[0]), product.b.eq(operands[1])]
             step = product.p
@@ -166,17 +201,12 @@ class TableUnit(wiring.Component):
         start = delayed(Mux(delayed(negative, 3), minus, start), 1)
         offset = Array([Const((2 * one.centre + 1) << t.fraction - one.fraction - 1)
                         for one in t.readings])[delayed(self.reading, 4)]
-        start = delayed(start + offset, self.latency - 4)
+        start = delayed(start + offset, last - 4)
 
         # For a negative argument the result is its opposite's mirror image, rounded up where that
-        # is rounded down: all that lies below the knots' last bit is filled with ones. Of the
-        # product's bits there it only counts whether any is set, so two become one.
-        parts = Cat(step[n:min(n + 2, t.place_bits)].any() for n in range(0, t.place_bits, 2))
-        whole = Cat(parts, step[t.place_bits:])
-        fill = delayed(negative, self.latency)
-        below = Cat(fill | down, fill.replicate(len(parts)))[:len(parts)]
-        total = (Cat(below, start).as_signed()
-                 + Cat(whole ^ down.replicate(len(whole)), down).as_signed())[len(parts):]
+        # is rounded down: all that lies below the knots' last bit is filled with ones.
+        below = delayed(negative, last).replicate(t.place_bits)
+        total = delayed((Cat(below, start).as_signed() + step)[t.place_bits:], behind_result)
         for one in t.readings:
             m.d.comb += getattr(self, one.name).eq(total.as_signed() >> t.fraction - one.fraction)
         return m

@@ -23,9 +23,9 @@ from cocotb.triggers import First, RisingEdge, Timer, ValueChange
 from sim.checker import Checker, Difference
 from sim.driver import PERIOD, AxiDriver, Driver, PortDriver, Stalls
 from sim.manifest import Manifest
-from sim.model import Model, Rows
+from sim.model import Course, Expected, Model
 from sim.monitor import Beats, Recording, Values
-from sim.timing import Timing, save_timing
+from sim.timing import Timing, check_alone, check_together, save_timing
 from sim.vectors import VECTORS, Vectors
 
 __all__: list[str] = []
@@ -104,7 +104,10 @@ class _Session:
         dut, source, sink = self.dut, self.manifest.input.prefix, self.manifest.output.prefix
         dut.rst.value = 1
         dut.flush.value = 0
-        for name in (f"{source}_tdata", f"{source}_tvalid", f"{source}_tlast", f"{sink}_tready"):
+        names = [f"{source}_tdata", f"{source}_tvalid", f"{source}_tlast", f"{sink}_tready"]
+        if self.manifest.id_bits:
+            names.append(f"{source}_tid")
+        for name in names:
             getattr(dut, name).value = 0
         await self.cycles(int(self.rng.integers(2, 5, endpoint=True)))
         await self.recorded()
@@ -121,15 +124,20 @@ class _Session:
         steps = 0
         for sequence in self.rng.permutation(self.vectors.sequences).tolist():
             length = int(self.vectors.lengths[sequence])
-            if len(order) < least or (steps + length) * self.manifest.step <= budget:
+            if len(order) < least or (steps + length) * self.manifest.alone <= budget:
                 order.append(sequence)
                 steps += length
         return order
 
     def longer(self) -> list[int]:
-        """A sequence that has more than one step, where there is any."""
+        """For each stream a sequence that has more than one step, where there is any."""
         candidates = np.flatnonzero(self.vectors.lengths > 1)
-        return [int(self.rng.choice(candidates if len(candidates) else self.vectors.sequences))]
+        return self.rng.choice(candidates if len(candidates) else self.vectors.sequences,
+                               self.manifest.streams).tolist()
+
+    def longest(self) -> list[int]:
+        """The same sequence, none is longer, for each stream."""
+        return [int(np.argmax(self.vectors.lengths))] * self.manifest.streams
 
     def shortest(self, count: int) -> list[int]:
         """So many of the shortest sequences, repeated where there are not enough."""
@@ -137,11 +145,32 @@ class _Session:
         same = ranked[self.vectors.lengths[ranked] == self.vectors.lengths[ranked[0]]]
         return self.rng.permutation(np.resize(same, count)).tolist()
 
-    async def _send(self, driver: Driver, order: Sequence[int]) -> None:
-        for sequence in order:
-            await driver.send(*self.model.beats(sequence, self.rng))
+    def deal(self, order: Sequence[int], *, mixed: bool = False) -> Course:
+        """The sequences on all streams at the same time, step by step in turn or at random."""
+        streams = self.manifest.streams
+        return Course.deal(order, self.vectors.lengths, streams,
+                           rng=self.rng if mixed and streams > 1 else None)
 
-    async def play(self, driver: Driver, order: Sequence[int], *,
+    def whole(self, order: Sequence[int]) -> Course:
+        """The sequences one after the other, on all streams in turn."""
+        return Course.whole(order, self.vectors.lengths, self.manifest.streams)
+
+    def guests(self, visits: int) -> list[int]:
+        """Sequences of about so many steps in all, one at least."""
+        order = self.shortest(1)
+        steps = int(self.vectors.lengths[order].sum())
+        for sequence in self.rng.permutation(self.vectors.sequences).tolist():
+            length = int(self.vectors.lengths[sequence])
+            if steps + length <= visits:
+                order.append(sequence)
+                steps += length
+        return order
+
+    async def _send(self, driver: Driver, course: Course) -> None:
+        for part in self.model.beats(course, self.rng):
+            await driver.send(*part)
+
+    async def play(self, driver: Driver, course: Course, *,
                    timing: Timing | None = None,
                    held: Callable[[], Any] | None = None) -> None:
         """Put in sequences and compare all that comes out, until some time after the last word.
@@ -149,7 +178,7 @@ class _Session:
         Parameters
         ----------
         driver : Driver
-        order : sequence of int
+        course : Course
         timing : Timing or None
             Is given the cycles of everything that happened.
         held : function or None
@@ -160,8 +189,9 @@ class _Session:
         Difference
             If anything differs, is missing, or came without being asked for.
         """
-        expected = self.model.expected(order)
+        expected = [self.model.expected(queue) for queue in course.queues]
         checker = Checker(self.manifest, expected)
+        order = course.order
         collected: list[tuple[Beats, list[Values]]] = []
 
         async def compare() -> None:
@@ -177,7 +207,7 @@ class _Session:
 
         dut = self.dut
         goal = int(dut.frames_out.value) + len(order)
-        source = cocotb.start_soon(self._send(driver, order))
+        source = cocotb.start_soon(self._send(driver, course))
         if held is not None:
             await held()
         checked = time.monotonic()
@@ -197,26 +227,30 @@ class _Session:
         await compare()
         source.cancel()
         checker.finish()
-        self._check_frames(driver, expected.output)
+        self._check_received(driver, expected)
         self._check_rules()
         self.sequences += len(order)
-        self.steps += int(self.vectors.lengths[list(order)].sum())
+        self.steps += len(course.turns)
         if timing is not None:
-            timing.keep(order, self.vectors.lengths, self.recording.inputs(), collected)
+            timing.keep(course, self.vectors.lengths, self.recording.inputs(), collected)
 
-    def _check_frames(self, driver: Driver, expected: Rows) -> None:
+    def _check_received(self, driver: Driver, expected: Sequence[Expected]) -> None:
         """What the driver itself received, independently of the monitor, is right too."""
-        frames = driver.received()
-        if frames is None:
+        received = driver.received()
+        if received is None:
             return
-        ends = np.flatnonzero(expected.last) + 1
-        if len(frames) != len(ends):
-            raise Difference(f"the sink received {len(frames)} sequences, not {len(ends)}")
-        stream = self.manifest.output
-        for frame, values in zip(frames, np.split(expected.values, ends[:-1]), strict=True):
-            beats = np.frombuffer(frame, dtype=np.uint8).reshape(-1, stream.width // 8)
-            got = stream.unpack(beats).reshape(-1, stream.beats * stream.lanes)
-            if not np.array_equal(got[:, :stream.elements], values):
+        bus = self.manifest.output
+        for stream, part in enumerate(expected):
+            rows, own = part.output, received.stream == stream
+            ends = int(rows.last.sum())
+            if int(received.last[own].sum()) != ends or own.sum() != bus.beats * len(rows.last):
+                raise Difference(f"the sink received {own.sum()} words and "
+                                 f"{received.last[own].sum()} TLAST of stream {stream}, not "
+                                 f"{bus.beats * len(rows.last)} and {ends}")
+            got = bus.unpack(received.data[own]).reshape(-1, bus.beats * bus.lanes)
+            last = received.last[own].reshape(-1, bus.beats)[:, -1]
+            if not (np.array_equal(got[:, :bus.elements], rows.values)
+                    and np.array_equal(last, rows.last)):
                 raise Difference("the sink received words that the monitor did not see")
 
     def _check_rules(self) -> None:
@@ -241,11 +275,11 @@ class _Session:
                 raise Difference(f"{name} saturated {count} times in golden, but the design does "
                                  f"not report it")
 
-    async def interrupt(self, order: Sequence[int], after: int) -> None:
+    async def interrupt(self, course: Course, after: int) -> None:
         """Reset after so many cycles; what came out until then must have been right."""
-        checker = Checker(self.manifest, self.model.expected(order))
+        checker = Checker(self.manifest, [self.model.expected(queue) for queue in course.queues])
         driver = PortDriver(self.dut, self.manifest)
-        source = cocotb.start_soon(self._send(driver, order))
+        source = cocotb.start_soon(self._send(driver, course))
         await self.cycles(after)
         last = int(self.dut.cycle.value)
         source.cancel()
@@ -290,29 +324,39 @@ async def _session(dut: Any, name: str) -> AsyncIterator[_Session]:
 
 @cocotb.test()
 async def full_speed(dut: Any) -> None:
-    """All sequences, back to back; the cycles of everything are kept."""
+    """All sequences, back to back, on all streams; their cycles are kept and checked."""
     async with _session(dut, "full_speed") as session:
+        manifest = session.manifest
         timing, alone = Timing(), Timing()
-        driver = PortDriver(dut, session.manifest)
-        await session.play(driver, range(session.vectors.sequences), timing=timing)
+        driver = PortDriver(dut, manifest)
+        await session.play(driver, session.deal(range(session.vectors.sequences)), timing=timing)
         session.check_saturation()
-        await session.play(driver, session.shortest(1), timing=alone)
-        save_timing(_setup().folder, session.manifest, steady=timing, alone=alone)
+        await session.play(driver, session.deal(session.shortest(1)), timing=alone)
+        steady = timing.record(manifest)
+        save_timing(_setup().folder, steady=steady, alone=alone.record(manifest))
+        if manifest.streams == 1:
+            check_alone(steady, manifest)
+        else:
+            together = Timing()
+            await session.play(driver, session.deal(session.longest()), timing=together)
+            check_together(together.record(manifest), manifest)
 
 
 @cocotb.test()
 async def random_stalls(dut: Any) -> None:
-    """Random pauses on both sides, with our own driver."""
+    """Random pauses on both sides, with our own driver, and the streams mixed at random."""
     async with _session(dut, "random_stalls") as session:
         driver = PortDriver(dut, session.manifest, stalls=session.stalls())
-        await session.play(driver, session.choose(session.effort, least=2))
+        order = session.choose(session.effort, least=2 * session.manifest.streams)
+        await session.play(driver, session.deal(order, mixed=True))
 
 
 @cocotb.test()
 async def axi_full_speed(dut: Any) -> None:
     """cocotbext-axi at both ends, without pauses."""
     async with _session(dut, "axi_full_speed") as session:
-        await session.play(AxiDriver(dut, session.manifest), session.choose(session.effort // 4))
+        order = session.choose(session.effort // 4, least=session.manifest.streams)
+        await session.play(AxiDriver(dut, session.manifest), session.whole(order))
 
 
 @cocotb.test()
@@ -320,7 +364,8 @@ async def axi_random_stalls(dut: Any) -> None:
     """cocotbext-axi at both ends, with its random pauses."""
     async with _session(dut, "axi_random_stalls") as session:
         driver = AxiDriver(dut, session.manifest, stalls=session.stalls())
-        await session.play(driver, session.choose(session.effort // 4))
+        order = session.choose(session.effort // 4, least=session.manifest.streams)
+        await session.play(driver, session.whole(order))
 
 
 @cocotb.test()
@@ -328,24 +373,26 @@ async def single_steps(dut: Any) -> None:
     """Sequences of length 1: each begins with no state and ends at once."""
     async with _session(dut, "single_steps") as session:
         order = session.shortest(max(8, min(64, session.effort // session.manifest.step // 2)))
-        await session.play(PortDriver(dut, session.manifest), order)
-        await session.play(PortDriver(dut, session.manifest, stalls=session.stalls()), order)
+        await session.play(PortDriver(dut, session.manifest), session.deal(order))
+        await session.play(PortDriver(dut, session.manifest, stalls=session.stalls()),
+                           session.deal(order, mixed=True))
 
 
 @cocotb.test()
 async def reset_midway(dut: Any) -> None:
     """Resets at random moments; nothing from before may show in what follows."""
     async with _session(dut, "reset_midway") as session:
-        rounds, step = 8, session.manifest.step
+        rounds, step, streams = 8, session.manifest.step, session.manifest.streams
         for number in range(rounds):
             interrupted = session.longer()
-            length = int(session.vectors.lengths[interrupted[0]]) * step
+            length = int(session.vectors.lengths[interrupted].max()) * step
             # Every other time early, where the first words are still on their way.
             limit = min(length, 3 * step if number % 2 else max(step, session.effort // rounds))
-            await session.interrupt(interrupted, int(session.rng.integers(1, limit,
-                                                                          endpoint=True)))
-            await session.play(PortDriver(dut, session.manifest), session.shortest(2))
-        await session.play(PortDriver(dut, session.manifest), session.longer())
+            after = int(session.rng.integers(1, limit, endpoint=True))
+            await session.interrupt(session.deal(interrupted, mixed=number % 4 > 1), after)
+            await session.play(PortDriver(dut, session.manifest),
+                               session.deal(session.shortest(2 * streams)))
+        await session.play(PortDriver(dut, session.manifest), session.deal(session.longer()))
 
 
 @cocotb.test()
@@ -363,4 +410,25 @@ async def ready_held_low(dut: Any) -> None:
                                  "before it raises TVALID")
             driver.take()
 
-        await session.play(driver, session.shortest(16), held=hold)
+        await session.play(driver, session.deal(session.shortest(16 * session.manifest.streams)),
+                           held=hold)
+
+
+@cocotb.test()
+async def idle_streams(dut: Any) -> None:
+    """One stream is busy, the others are idle, or have a step now and then: it need not wait."""
+    async with _session(dut, "idle_streams") as session:
+        manifest, lengths = session.manifest, session.vectors.lengths
+        driver = PortDriver(dut, manifest)
+        # Visits so far apart that the pace settles in between.
+        gap = 3 * manifest.settling
+        for visited in (False, True):
+            busy = int(session.rng.integers(manifest.streams))
+            order = session.choose(session.effort // 2)
+            guests = session.guests(int(lengths[order].sum()) // (2 * gap)) if visited else []
+            course = Course.visited(order, guests, lengths, manifest.streams, busy=busy, gap=gap,
+                                    rng=session.rng)
+            timing = Timing()
+            await session.play(driver, course, timing=timing)
+            check_alone(timing.record(manifest), manifest, busy,
+                        calm=course.undisturbed(busy, manifest.settling))

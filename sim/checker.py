@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -24,22 +25,30 @@ class _Place:
     step: int
     tensor: int
     unit: int
+    stream: int
 
 
 class Difference(AssertionError):
     """The design differs from golden; the message names the first place."""
 
 
-class _Track:
-    """A tensor's rows, and how far they have been seen."""
+def _of(streams: np.ndarray, stream: int) -> np.ndarray | slice:
+    """Which items belong to a stream."""
+    return np.flatnonzero(streams == stream) if streams.any() or stream else slice(None)
 
-    def __init__(self, number: int, rows: Rows, row_units: int) -> None:
+
+class _Track:
+    """A tensor's rows in one stream, and how far they have been seen."""
+
+    def __init__(self, number: int, rows: Rows, row_units: int, stream: int, prefix: str) -> None:
         self.number = number
+        self.stream = stream
+        self.prefix = prefix
         self.rows = rows
         self.row_units = row_units
         self.total = len(rows.values) * row_units
         # Sequences may be repeated, so the order of appearance counts, not the number.
-        starts = np.flatnonzero(np.r_[True, rows.last[:-1]])
+        starts = np.flatnonzero(np.r_[True, rows.last[:-1]][:len(rows.last)])
         self.position = np.searchsorted(starts, np.arange(len(rows.values)), side="right")
         self.seen = 0
         self.found: tuple[_Place, str] | None = None
@@ -54,28 +63,32 @@ class _Track:
     def report(self, row: int, unit: int, text: str) -> None:
         """Keep a difference, if it is the first of this tensor."""
         if self.found is None:
-            place = _Place(int(self.position[row]), int(self.rows.step[row]), self.number, unit)
+            place = _Place(int(self.position[row]), int(self.rows.step[row]), self.number, unit,
+                           self.stream)
             self.found = place, f"{self.where(row)}, {text}"
 
     def where(self, row: int) -> str:
-        return (f"sequence {self.rows.sequence[row]}, step {self.rows.step[row]}, "
+        return (f"{self.prefix}sequence {self.rows.sequence[row]}, step {self.rows.step[row]}, "
                 f"tensor {self.rows.name}")
 
     def extra(self, items: int, text: str) -> None:
         """Keep that something came after everything that was expected."""
         if items and self.found is None:
-            self.found = (_Place(1 << 62, 0, self.number, 0),
-                          f"tensor {self.rows.name}: {items} more {text} than expected, after "
-                          f"the end of the last sequence")
+            self.found = (_Place(1 << 62, 0, self.number, 0, self.stream),
+                          f"{self.prefix}tensor {self.rows.name}: {items} more {text} than "
+                          f"expected, after the end of the last sequence")
 
 
 class Checker:
     """Compares a recording with what is expected, as it grows.
 
+    Each stream is compared for itself: what happens in the others must not show in it.
+
     Parameters
     ----------
     manifest : Manifest
-    expected : Expected
+    expected : sequence of Expected
+        One for each stream.
 
     Attributes
     ----------
@@ -85,20 +98,30 @@ class Checker:
         Values of c and h compared so far.
     """
 
-    def __init__(self, manifest: Manifest, expected: Expected) -> None:
-        self._stream = manifest.output
-        self._probes = [_Track(number, rows, probe.units)
-                        for number, (rows, probe)
-                        in enumerate(zip(expected.probes, manifest.probes, strict=True))]
-        self._output = _Track(len(self._probes), expected.output, manifest.output.beats)
+    def __init__(self, manifest: Manifest, expected: Sequence[Expected]) -> None:
+        self._bus = manifest.output
+        # For each stream a track of each probe, and one of the output.
+        self._probes: list[list[_Track]] = []
+        self._outputs: list[_Track] = []
+        for stream, part in enumerate(expected):
+            prefix = f"stream {stream}, " if len(expected) > 1 else ""
+            tracks = [_Track(number, rows, units, stream, prefix) for number, (rows, units)
+                      in enumerate(zip((*part.probes, part.output),
+                                       (*(probe.units for probe in manifest.probes),
+                                        self._bus.beats), strict=True))]
+            self._probes.append(tracks[:-1])
+            self._outputs.append(tracks[-1])
+        # Of the output as a whole: beats so far, the stream of the last, and the first wrong one.
+        self._beats, self._owner = 0, 0
+        self._mixed: str | None = None
 
     @property
     def words(self) -> int:
-        return self._output.seen
+        return sum(track.seen for track in self._outputs)
 
     @property
     def states(self) -> int:
-        return sum(track.seen for track in self._probes)
+        return sum(track.seen for track in chain(*self._probes))
 
     def feed(self, outputs: Beats, probes: Sequence[Values]) -> None:
         """Compare what is new.
@@ -108,9 +131,18 @@ class Checker:
         Difference
             Naming the first sequence, step, tensor and unit, what was expected and what came.
         """
-        for track, values in zip(self._probes, probes, strict=True):
-            self._feed_probe(track, values)
-        self._feed_output(outputs)
+        for number, values in enumerate(probes):
+            self._check_streams(f"tensor {self._probes[0][number].rows.name}", values.stream,
+                                values.cycles)
+            for stream, tracks in enumerate(self._probes):
+                own = _of(values.stream, stream)
+                self._feed_probe(tracks[number], values.values[own], values.cycles[own])
+        self._check_streams("the output", outputs.stream, outputs.cycles)
+        for stream, track in enumerate(self._outputs):
+            own = _of(outputs.stream, stream)
+            self._feed_output(track, Beats(cycles=outputs.cycles[own], last=outputs.last[own],
+                                           stream=outputs.stream[own], data=outputs.data[own]))
+        self._feed_owners(outputs)
         self._raise_first()
 
     def finish(self) -> None:
@@ -121,34 +153,57 @@ class Checker:
         Difference
             If something is missing.
         """
-        for track in (*self._probes, self._output):
+        for track in (*chain(*self._probes), *self._outputs):
             if track.seen < track.total:
                 row, item = divmod(track.seen, track.row_units)
-                what = "unit" if track is not self._output else "word"
+                what = "word" if track in self._outputs else "unit"
                 track.report(row, item, f"{what} {item}: missing ({track.total - track.seen} of "
                                         f"{track.total} did not come)")
         self._raise_first()
 
     def _raise_first(self) -> None:
-        found = [track.found for track in (*self._probes, self._output) if track.found]
+        found = [track.found for track in (*chain(*self._probes), *self._outputs) if track.found]
         if found:
             raise Difference(min(found)[1])
+        # A word that went to the wrong stream is better named by what is wrong with it there.
+        if self._mixed:
+            raise Difference(self._mixed)
+
+    def _check_streams(self, what: str, stream: np.ndarray, cycles: np.ndarray) -> None:
+        """Only streams that exist."""
+        wrong = np.flatnonzero(stream >= len(self._outputs))
+        if len(wrong):
+            raise Difference(f"{what} belongs to stream {stream[wrong[0]]} of "
+                             f"{len(self._outputs)}, in cycle {cycles[wrong[0]]}")
+
+    def _feed_owners(self, beats: Beats) -> None:
+        """The beats of a vector come together."""
+        if len(self._outputs) == 1 or not len(beats.stream):
+            return
+        inside = (self._beats + np.arange(len(beats.stream))) % self._bus.beats > 0
+        changed = beats.stream != np.r_[self._owner, beats.stream[:-1]]
+        wrong = np.flatnonzero(inside & changed)
+        if len(wrong) and self._mixed is None:
+            self._mixed = (f"the output goes over to stream {beats.stream[wrong[0]]} amid a "
+                           f"vector, in cycle {beats.cycles[wrong[0]]}")
+        self._beats += len(beats.stream)
+        self._owner = int(beats.stream[-1])
 
     @staticmethod
-    def _feed_probe(track: _Track, values: Values) -> None:
-        fit, items = track.take(len(values.values))
+    def _feed_probe(track: _Track, values: np.ndarray, cycles: np.ndarray) -> None:
+        fit, items = track.take(len(values))
         rows, units = np.divmod(items, track.row_units)
         wanted = track.rows.values[rows, units]
-        wrong = np.flatnonzero(values.values[:fit] != wanted)
+        wrong = np.flatnonzero(values[:fit] != wanted)
         if len(wrong):
             n = wrong[0]
             track.report(rows[n], units[n],
-                         f"unit {units[n]}: expected {wanted[n]}, got {values.values[n]}, "
-                         f"in cycle {values.cycles[n]}")
-        track.extra(len(values.values) - fit, "values")
+                         f"unit {units[n]}: expected {wanted[n]}, got {values[n]}, "
+                         f"in cycle {cycles[n]}")
+        track.extra(len(values) - fit, "values")
 
-    def _feed_output(self, beats: Beats) -> None:
-        track, stream = self._output, self._stream
+    def _feed_output(self, track: _Track, beats: Beats) -> None:
+        stream = self._bus
         fit, items = track.take(len(beats.cycles))
         rows, words = np.divmod(items, track.row_units)
         # Lanes beyond the vector's end hold anything, so they are given what came.

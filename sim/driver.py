@@ -8,18 +8,19 @@ The clock's period is two simulator steps, rising edges at odd times.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import cocotb
 import numpy as np
 from cocotb.task import Task
 from cocotb.triggers import RisingEdge, Timer
-from cocotbext.axi import AxiStreamBus, AxiStreamSink, AxiStreamSource
+from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
 
 from sim.manifest import Manifest
 
-__all__ = ["PERIOD", "AxiDriver", "Driver", "PortDriver", "Stalls"]
+__all__ = ["PERIOD", "AxiDriver", "Driver", "PortDriver", "Received", "Stalls"]
 
 PERIOD = 2
 """Simulator steps of a clock cycle."""
@@ -59,14 +60,30 @@ class Stalls:
                     yield pause
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Received:
+    """Output beats that a driver has seen itself.
+
+    Parameters
+    ----------
+    data : uint8 array [B, lanes * bytes]
+    last : bool array [B]
+    stream : int64 array [B]
+    """
+
+    data: np.ndarray
+    last: np.ndarray
+    stream: np.ndarray
+
+
 class Driver(Protocol):
     """Both ends of a design."""
 
-    async def send(self, data: np.ndarray, last: np.ndarray) -> None:
-        """Put in a sequence of beats: uint8 [B, lanes * bytes], and TLAST, bool [B]."""
+    async def send(self, data: np.ndarray, last: np.ndarray, stream: np.ndarray) -> None:
+        """Put in beats: uint8 [B, lanes * bytes], TLAST, bool [B], and TID, int64 [B]."""
 
-    def received(self) -> Sequence[bytes] | None:
-        """The sequences of output beats seen by the driver itself, where it looks at them."""
+    def received(self) -> Received | None:
+        """The output beats seen by the driver itself, where it looks at them."""
 
     def stop(self) -> None:
         """Offer and take nothing more."""
@@ -92,6 +109,7 @@ class PortDriver:
         self._data = getattr(dut, f"{source}_tdata")
         self._valid = getattr(dut, f"{source}_tvalid")
         self._last = getattr(dut, f"{source}_tlast")
+        self._id = getattr(dut, f"{source}_tid") if manifest.id_bits else None
         self._ready = getattr(dut, f"{source}_tready")
         self._take = getattr(dut, f"{sink}_tready")
         self._clock = RisingEdge(dut.clk)
@@ -111,10 +129,10 @@ class PortDriver:
                 self._take.value = level
                 await Timer(PERIOD * stalls.length(), unit="step")
 
-    async def send(self, data: np.ndarray, last: np.ndarray) -> None:
+    async def send(self, data: np.ndarray, last: np.ndarray, stream: np.ndarray) -> None:
         # A write costs as much as a wake-up, so nothing is written twice.
-        offering, shown = False, None
-        for beat, final in zip(data, last.tolist(), strict=True):
+        offering, shown, named = False, None, None
+        for beat, final, owner in zip(data, last.tolist(), stream.tolist(), strict=True):
             pause = self._stalls.before_beat() if self._stalls else 0
             if pause:
                 self._valid.value = 0
@@ -124,6 +142,9 @@ class PortDriver:
             if final != shown:
                 self._last.value = int(final)
                 shown = final
+            if owner != named and self._id is not None:
+                self._id.value = owner
+                named = owner
             if not offering:
                 self._valid.value = 1
                 offering = True
@@ -160,6 +181,8 @@ class AxiDriver:
     """
 
     def __init__(self, dut: Any, manifest: Manifest, *, stalls: Stalls | None = None) -> None:
+        self._ids = bool(manifest.id_bits)
+        self._width = manifest.output.width // 8
         # It reports every frame, byte by byte.
         logging.getLogger("cocotb.gatefold_bench").setLevel(logging.WARNING)
         self._source = AxiStreamSource(AxiStreamBus.from_prefix(dut, manifest.input.prefix),
@@ -170,15 +193,23 @@ class AxiDriver:
             self._source.set_pause_generator(stalls.levels())
             self._sink.set_pause_generator(stalls.levels())
 
-    async def send(self, data: np.ndarray, last: np.ndarray) -> None:
-        # A frame ends with TLAST, so a sequence is one.
-        await self._source.send(data.tobytes())
+    async def send(self, data: np.ndarray, last: np.ndarray, stream: np.ndarray) -> None:
+        # A frame ends with TLAST and has one TID, so a sequence is one.
+        await self._source.send(AxiStreamFrame(data.tobytes(),
+                                               tid=int(stream[0]) if self._ids else None))
 
-    def received(self) -> list[bytes]:
-        frames = []
+    def received(self) -> Received:
+        # What it takes for a frame, up to the next TLAST, may be beats of several streams.
+        data, last, stream = [bytearray()], [np.empty(0, dtype=bool)], [np.empty(0, dtype=np.int64)]
         while not self._sink.empty():
-            frames.append(bytes(self._sink.recv_nowait().tdata))
-        return frames
+            frame = self._sink.recv_nowait(compact=False)
+            beats = len(frame.tdata) // self._width
+            data.append(frame.tdata)
+            last.append(np.arange(beats) == beats - 1)
+            stream.append(np.array(frame.tid[::self._width] if self._ids else [0] * beats,
+                                   dtype=np.int64))
+        return Received(data=np.frombuffer(b"".join(data), np.uint8).reshape(-1, self._width),
+                        last=np.concatenate(last), stream=np.concatenate(stream))
 
     def stop(self) -> None:
         self._source.clear_pause_generator()

@@ -92,19 +92,23 @@ module MULT18X18D #(
     } = p;
 endmodule
 
-// Block RAM as a memory that is only read: 1024 words of 18 bits, two ports, output registers.
+// Block RAM as a memory that is only read, with two ports and output registers: 1024 words of 18
+// bits, 2048 of 9, 4096 of 4, 8192 of 2 or 16384 of 1.
 //
-// - DATA_WIDTH_* = 18: AD*13 to AD*4 are the word's address; AD*1 and AD*0 enable the bytes of a
-//   write, AD*3 and AD*2 are void. [EBR: true dual port RAM; also lattice/brams_map_16kd.v]
+// - DATA_WIDTH_* = 18, 9, 4, 2 or 1: AD*13 and down to AD*4, 3, 2, 1 or 0 are the word's address.
+//   AD*1 and AD*0 enable the bytes of a write where they are not part of it; the others below are
+//   void. [EBR: true dual port RAM; also lattice/brams_map_16kd.v]
 // - The memory is read on the rising edge of CLK* where CE* is high. REGMODE_* = OUTREG puts one
 //   register more behind it, which takes the word where OCE* is high. [EBR: true dual port RAM,
 //   output register]
 // - WE* = 0 reads. CS*2 to CS*0 equal to CSDECODE_* select the block. RST*, active high, clears
 //   the registers. WRITEMODE_* is of no effect without a write. [EBR: true dual port RAM,
 //   attributes]
-// - INITVAL_00 to INITVAL_3F are the contents: sixteen words each, the first in the lowest bits,
-//   each in 20 bits of which the upper two are void. [EBR: initialization; the layout is the one
-//   that lattice/brams_map_16kd.v of Yosys writes and nextpnr-ecp5 reads]
+// - INITVAL_00 to INITVAL_3F are the contents: sixteen rows each, the first in the lowest bits,
+//   each in 20 bits of which the upper two are void. A row is a word of 18 bits or two of 9; of
+//   these, words of 4, 2 and 1 bits fill the lower eight, the first in the lowest bits. [EBR:
+//   initialization; the layout is the one that lattice/brams_16kd.txt and brams_map_16kd.v of Yosys
+//   describe and nextpnr-ecp5 reads]
 // - Output and registers are 0 at power-up. GSR = DISABLED keeps the global reset away from them.
 //   [EBR: attributes]
 module DP16KD #(
@@ -119,70 +123,23 @@ module DP16KD #(
     parameter RESETMODE = "SYNC",
     parameter ASYNC_RESET_RELEASE = "SYNC",
     parameter GSR = "ENABLED",
-    parameter [319:0] INITVAL_00 = 320'd0,
-    parameter [319:0] INITVAL_01 = 320'd0,
-    parameter [319:0] INITVAL_02 = 320'd0,
-    parameter [319:0] INITVAL_03 = 320'd0,
-    parameter [319:0] INITVAL_04 = 320'd0,
-    parameter [319:0] INITVAL_05 = 320'd0,
-    parameter [319:0] INITVAL_06 = 320'd0,
-    parameter [319:0] INITVAL_07 = 320'd0,
-    parameter [319:0] INITVAL_08 = 320'd0,
-    parameter [319:0] INITVAL_09 = 320'd0,
-    parameter [319:0] INITVAL_0A = 320'd0,
-    parameter [319:0] INITVAL_0B = 320'd0,
-    parameter [319:0] INITVAL_0C = 320'd0,
-    parameter [319:0] INITVAL_0D = 320'd0,
-    parameter [319:0] INITVAL_0E = 320'd0,
-    parameter [319:0] INITVAL_0F = 320'd0,
-    parameter [319:0] INITVAL_10 = 320'd0,
-    parameter [319:0] INITVAL_11 = 320'd0,
-    parameter [319:0] INITVAL_12 = 320'd0,
-    parameter [319:0] INITVAL_13 = 320'd0,
-    parameter [319:0] INITVAL_14 = 320'd0,
-    parameter [319:0] INITVAL_15 = 320'd0,
-    parameter [319:0] INITVAL_16 = 320'd0,
-    parameter [319:0] INITVAL_17 = 320'd0,
-    parameter [319:0] INITVAL_18 = 320'd0,
-    parameter [319:0] INITVAL_19 = 320'd0,
-    parameter [319:0] INITVAL_1A = 320'd0,
-    parameter [319:0] INITVAL_1B = 320'd0,
-    parameter [319:0] INITVAL_1C = 320'd0,
-    parameter [319:0] INITVAL_1D = 320'd0,
-    parameter [319:0] INITVAL_1E = 320'd0,
-    parameter [319:0] INITVAL_1F = 320'd0,
-    parameter [319:0] INITVAL_20 = 320'd0,
-    parameter [319:0] INITVAL_21 = 320'd0,
-    parameter [319:0] INITVAL_22 = 320'd0,
-    parameter [319:0] INITVAL_23 = 320'd0,
-    parameter [319:0] INITVAL_24 = 320'd0,
-    parameter [319:0] INITVAL_25 = 320'd0,
-    parameter [319:0] INITVAL_26 = 320'd0,
-    parameter [319:0] INITVAL_27 = 320'd0,
-    parameter [319:0] INITVAL_28 = 320'd0,
-    parameter [319:0] INITVAL_29 = 320'd0,
-    parameter [319:0] INITVAL_2A = 320'd0,
-    parameter [319:0] INITVAL_2B = 320'd0,
-    parameter [319:0] INITVAL_2C = 320'd0,
-    parameter [319:0] INITVAL_2D = 320'd0,
-    parameter [319:0] INITVAL_2E = 320'd0,
-    parameter [319:0] INITVAL_2F = 320'd0,
-    parameter [319:0] INITVAL_30 = 320'd0,
-    parameter [319:0] INITVAL_31 = 320'd0,
-    parameter [319:0] INITVAL_32 = 320'd0,
-    parameter [319:0] INITVAL_33 = 320'd0,
-    parameter [319:0] INITVAL_34 = 320'd0,
-    parameter [319:0] INITVAL_35 = 320'd0,
-    parameter [319:0] INITVAL_36 = 320'd0,
-    parameter [319:0] INITVAL_37 = 320'd0,
-    parameter [319:0] INITVAL_38 = 320'd0,
-    parameter [319:0] INITVAL_39 = 320'd0,
-    parameter [319:0] INITVAL_3A = 320'd0,
-    parameter [319:0] INITVAL_3B = 320'd0,
-    parameter [319:0] INITVAL_3C = 320'd0,
-    parameter [319:0] INITVAL_3D = 320'd0,
-    parameter [319:0] INITVAL_3E = 320'd0,
-    parameter [319:0] INITVAL_3F = 320'd0
+    parameter [319:0]
+        INITVAL_00 = 0, INITVAL_01 = 0, INITVAL_02 = 0, INITVAL_03 = 0,
+        INITVAL_04 = 0, INITVAL_05 = 0, INITVAL_06 = 0, INITVAL_07 = 0,
+        INITVAL_08 = 0, INITVAL_09 = 0, INITVAL_0A = 0, INITVAL_0B = 0,
+        INITVAL_0C = 0, INITVAL_0D = 0, INITVAL_0E = 0, INITVAL_0F = 0,
+        INITVAL_10 = 0, INITVAL_11 = 0, INITVAL_12 = 0, INITVAL_13 = 0,
+        INITVAL_14 = 0, INITVAL_15 = 0, INITVAL_16 = 0, INITVAL_17 = 0,
+        INITVAL_18 = 0, INITVAL_19 = 0, INITVAL_1A = 0, INITVAL_1B = 0,
+        INITVAL_1C = 0, INITVAL_1D = 0, INITVAL_1E = 0, INITVAL_1F = 0,
+        INITVAL_20 = 0, INITVAL_21 = 0, INITVAL_22 = 0, INITVAL_23 = 0,
+        INITVAL_24 = 0, INITVAL_25 = 0, INITVAL_26 = 0, INITVAL_27 = 0,
+        INITVAL_28 = 0, INITVAL_29 = 0, INITVAL_2A = 0, INITVAL_2B = 0,
+        INITVAL_2C = 0, INITVAL_2D = 0, INITVAL_2E = 0, INITVAL_2F = 0,
+        INITVAL_30 = 0, INITVAL_31 = 0, INITVAL_32 = 0, INITVAL_33 = 0,
+        INITVAL_34 = 0, INITVAL_35 = 0, INITVAL_36 = 0, INITVAL_37 = 0,
+        INITVAL_38 = 0, INITVAL_39 = 0, INITVAL_3A = 0, INITVAL_3B = 0,
+        INITVAL_3C = 0, INITVAL_3D = 0, INITVAL_3E = 0, INITVAL_3F = 0
 ) (
     input wire ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3, ADA2,
         ADA1, ADA0,
@@ -200,92 +157,58 @@ module DP16KD #(
         DOB5, DOB4, DOB3, DOB2, DOB1, DOB0
 );
     generate
-        if (DATA_WIDTH_A != 18 || DATA_WIDTH_B != 18 ||
+        if ((DATA_WIDTH_A != 18 && DATA_WIDTH_A != 9 && DATA_WIDTH_A != 4 && DATA_WIDTH_A != 2 &&
+             DATA_WIDTH_A != 1) || DATA_WIDTH_A != DATA_WIDTH_B ||
             REGMODE_A != "OUTREG" || REGMODE_B != "OUTREG" ||
             CSDECODE_A != "0b000" || CSDECODE_B != "0b000" ||
             WRITEMODE_A != "NORMAL" || WRITEMODE_B != "NORMAL" ||
             RESETMODE != "SYNC" || ASYNC_RESET_RELEASE != "SYNC" || GSR != "DISABLED") begin
-            $error("DP16KD is modelled with two ports of 18 bits and output registers alone");
+            $error("DP16KD is modelled with two ports of 18, 9, 4, 2 or 1 bits and output ",
+                   "registers alone");
             DP16KD_mode_without_model stop ();
         end
     endgenerate
 
-    reg [17:0] words [0:1023];
+    localparam [64 * 320 - 1:0] INITVAL = {
+        INITVAL_3F, INITVAL_3E, INITVAL_3D, INITVAL_3C, INITVAL_3B, INITVAL_3A,
+        INITVAL_39, INITVAL_38, INITVAL_37, INITVAL_36, INITVAL_35, INITVAL_34,
+        INITVAL_33, INITVAL_32, INITVAL_31, INITVAL_30, INITVAL_2F, INITVAL_2E,
+        INITVAL_2D, INITVAL_2C, INITVAL_2B, INITVAL_2A, INITVAL_29, INITVAL_28,
+        INITVAL_27, INITVAL_26, INITVAL_25, INITVAL_24, INITVAL_23, INITVAL_22,
+        INITVAL_21, INITVAL_20, INITVAL_1F, INITVAL_1E, INITVAL_1D, INITVAL_1C,
+        INITVAL_1B, INITVAL_1A, INITVAL_19, INITVAL_18, INITVAL_17, INITVAL_16,
+        INITVAL_15, INITVAL_14, INITVAL_13, INITVAL_12, INITVAL_11, INITVAL_10,
+        INITVAL_0F, INITVAL_0E, INITVAL_0D, INITVAL_0C, INITVAL_0B, INITVAL_0A,
+        INITVAL_09, INITVAL_08, INITVAL_07, INITVAL_06, INITVAL_05, INITVAL_04,
+        INITVAL_03, INITVAL_02, INITVAL_01, INITVAL_00
+    };
+    reg [17:0] rows [0:1023];
     integer n;
     initial
-        for (n = 0; n < 16; n = n + 1) begin
-            words[0 + n] = INITVAL_00[20 * n +: 18];
-            words[16 + n] = INITVAL_01[20 * n +: 18];
-            words[32 + n] = INITVAL_02[20 * n +: 18];
-            words[48 + n] = INITVAL_03[20 * n +: 18];
-            words[64 + n] = INITVAL_04[20 * n +: 18];
-            words[80 + n] = INITVAL_05[20 * n +: 18];
-            words[96 + n] = INITVAL_06[20 * n +: 18];
-            words[112 + n] = INITVAL_07[20 * n +: 18];
-            words[128 + n] = INITVAL_08[20 * n +: 18];
-            words[144 + n] = INITVAL_09[20 * n +: 18];
-            words[160 + n] = INITVAL_0A[20 * n +: 18];
-            words[176 + n] = INITVAL_0B[20 * n +: 18];
-            words[192 + n] = INITVAL_0C[20 * n +: 18];
-            words[208 + n] = INITVAL_0D[20 * n +: 18];
-            words[224 + n] = INITVAL_0E[20 * n +: 18];
-            words[240 + n] = INITVAL_0F[20 * n +: 18];
-            words[256 + n] = INITVAL_10[20 * n +: 18];
-            words[272 + n] = INITVAL_11[20 * n +: 18];
-            words[288 + n] = INITVAL_12[20 * n +: 18];
-            words[304 + n] = INITVAL_13[20 * n +: 18];
-            words[320 + n] = INITVAL_14[20 * n +: 18];
-            words[336 + n] = INITVAL_15[20 * n +: 18];
-            words[352 + n] = INITVAL_16[20 * n +: 18];
-            words[368 + n] = INITVAL_17[20 * n +: 18];
-            words[384 + n] = INITVAL_18[20 * n +: 18];
-            words[400 + n] = INITVAL_19[20 * n +: 18];
-            words[416 + n] = INITVAL_1A[20 * n +: 18];
-            words[432 + n] = INITVAL_1B[20 * n +: 18];
-            words[448 + n] = INITVAL_1C[20 * n +: 18];
-            words[464 + n] = INITVAL_1D[20 * n +: 18];
-            words[480 + n] = INITVAL_1E[20 * n +: 18];
-            words[496 + n] = INITVAL_1F[20 * n +: 18];
-            words[512 + n] = INITVAL_20[20 * n +: 18];
-            words[528 + n] = INITVAL_21[20 * n +: 18];
-            words[544 + n] = INITVAL_22[20 * n +: 18];
-            words[560 + n] = INITVAL_23[20 * n +: 18];
-            words[576 + n] = INITVAL_24[20 * n +: 18];
-            words[592 + n] = INITVAL_25[20 * n +: 18];
-            words[608 + n] = INITVAL_26[20 * n +: 18];
-            words[624 + n] = INITVAL_27[20 * n +: 18];
-            words[640 + n] = INITVAL_28[20 * n +: 18];
-            words[656 + n] = INITVAL_29[20 * n +: 18];
-            words[672 + n] = INITVAL_2A[20 * n +: 18];
-            words[688 + n] = INITVAL_2B[20 * n +: 18];
-            words[704 + n] = INITVAL_2C[20 * n +: 18];
-            words[720 + n] = INITVAL_2D[20 * n +: 18];
-            words[736 + n] = INITVAL_2E[20 * n +: 18];
-            words[752 + n] = INITVAL_2F[20 * n +: 18];
-            words[768 + n] = INITVAL_30[20 * n +: 18];
-            words[784 + n] = INITVAL_31[20 * n +: 18];
-            words[800 + n] = INITVAL_32[20 * n +: 18];
-            words[816 + n] = INITVAL_33[20 * n +: 18];
-            words[832 + n] = INITVAL_34[20 * n +: 18];
-            words[848 + n] = INITVAL_35[20 * n +: 18];
-            words[864 + n] = INITVAL_36[20 * n +: 18];
-            words[880 + n] = INITVAL_37[20 * n +: 18];
-            words[896 + n] = INITVAL_38[20 * n +: 18];
-            words[912 + n] = INITVAL_39[20 * n +: 18];
-            words[928 + n] = INITVAL_3A[20 * n +: 18];
-            words[944 + n] = INITVAL_3B[20 * n +: 18];
-            words[960 + n] = INITVAL_3C[20 * n +: 18];
-            words[976 + n] = INITVAL_3D[20 * n +: 18];
-            words[992 + n] = INITVAL_3E[20 * n +: 18];
-            words[1008 + n] = INITVAL_3F[20 * n +: 18];
+        for (n = 0; n < 1024; n = n + 1)
+            rows[n] = INITVAL[20 * n +: 18];
+
+    // The word within a row, by the four address bits below the row's.
+    function [17:0] word (input [17:0] row, input [3:0] place);
+        reg [8:0] part;
+        begin
+            part = place[3] ? row[17:9] : row[8:0];
+            case (DATA_WIDTH_A)
+                18: word = row;
+                9: word = {9'd0, part};
+                4: word = {14'd0, part[4 * place[2] +: 4]};
+                2: word = {16'd0, part[2 * place[2:1] +: 2]};
+                default: word = {17'd0, part[place[2:0]]};
+            endcase
         end
+    endfunction
 
     reg [17:0] read_a = 18'd0;
     reg [17:0] out_a = 18'd0;
-    wire [9:0] word_a = {ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4};
+    wire [9:0] row_a = {ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4};
     always @(posedge CLKA) begin
         if (CEA)
-            read_a <= words[word_a];
+            read_a <= word(rows[row_a], {ADA3, ADA2, ADA1, ADA0});
         if (OCEA)
             out_a <= read_a;
         if (WEA || RSTA || CSA2 || CSA1 || CSA0) begin
@@ -300,10 +223,10 @@ module DP16KD #(
 
     reg [17:0] read_b = 18'd0;
     reg [17:0] out_b = 18'd0;
-    wire [9:0] word_b = {ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4};
+    wire [9:0] row_b = {ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4};
     always @(posedge CLKB) begin
         if (CEB)
-            read_b <= words[word_b];
+            read_b <= word(rows[row_b], {ADB3, ADB2, ADB1, ADB0});
         if (OCEB)
             out_b <= read_b;
         if (WEB || RSTB || CSB2 || CSB1 || CSB0) begin

@@ -7,10 +7,13 @@ from typing import Any
 
 from hdl.bus import Bus
 
-__all__ = ["MANIFEST", "Manifest", "ManifestError", "Probe", "Stream"]
+__all__ = ["FAMILIES", "MANIFEST", "Manifest", "ManifestError", "Probe", "Stream"]
 
 MANIFEST = "manifest.json"
 """The manifest's name in the folder of a design."""
+
+FAMILIES = ("ecp5", "ice40")
+"""The device families whose blocks a design may instantiate: each has its models beside this."""
 
 
 class ManifestError(ValueError):
@@ -24,7 +27,8 @@ class Stream(Bus):
     Parameters
     ----------
     prefix : str
-        The ports are ``prefix`` and ``_tdata``, ``_tvalid``, ``_tready``, ``_tlast``.
+        The ports are ``prefix`` and ``_tdata``, ``_tvalid``, ``_tready``, ``_tlast``, and ``_tid``
+        where there are several streams to tell apart.
     elements, lanes, bytes : int
         As in :class:`Bus`.
     """
@@ -50,6 +54,9 @@ class Probe:
     valid, data : str
         Hierarchical names, the top module first. Bit n of ``valid`` says that lane n of ``data``
         holds the next unit.
+    stream : str or None
+        Hierarchical name of the signal that says to which stream the units of this cycle belong;
+        None where there is one stream only.
     """
 
     name: str
@@ -60,6 +67,7 @@ class Probe:
     width: int
     valid: str
     data: str
+    stream: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +80,12 @@ class Manifest:
         The top module.
     verilog : Path
         The file with the top module and all below it.
+    family : str or None
+        One of `FAMILIES`, if the Verilog instantiates that device's blocks.
     clock, reset : str
         Ports; the reset is synchronous and active high.
+    streams : int
+        Independent sequences that the design takes in turn. TID tells them apart.
     input, output : Stream
     every_step : bool
         Whether there is an output for every step, or one for each sequence.
@@ -81,19 +93,50 @@ class Manifest:
         The tensors behind the bits of the port ``saturated``.
     probes : tuple of Probe
     step : int
-        Cycles of a step in steady state, by the cycle model.
+        Cycles between successive steps of a stream in steady state, by the cycle model, while all
+        streams are busy.
+    alone : int
+        The same of a stream while the others are idle.
+    work : int
+        The fewest cycles between successive steps of a stream, while all are busy, where none has
+        to wait for the state of the step before: in sequences of one step.
+
+    Attributes
+    ----------
+    model : Path or None
+        The behavioural models of the family's blocks.
+    id_bits : int
+        Width of TID; 0 where there is one stream only, and no such port.
+    settling : int
+        Steps after which the layers have filled up: the buffers between them hold two each.
     """
 
     name: str
     verilog: Path
+    family: str | None
     clock: str
     reset: str
+    streams: int
     input: Stream
     output: Stream
     every_step: bool
     saturation: tuple[str, ...]
     probes: tuple[Probe, ...]
     step: int
+    alone: int
+    work: int
+
+    @property
+    def model(self) -> Path | None:
+        return Path(__file__).with_name(f"{self.family}.v") if self.family else None
+
+    @property
+    def id_bits(self) -> int:
+        return (self.streams - 1).bit_length()
+
+    @property
+    def settling(self) -> int:
+        return 3 * len({probe.layer for probe in self.probes}) + 2
 
     @classmethod
     def load(cls, directory: Path) -> "Manifest":
@@ -102,7 +145,7 @@ class Manifest:
         Raises
         ------
         ManifestError
-            If there is none, or it lacks something.
+            If there is none, it lacks something, or what it says cannot be.
         """
         path = directory / MANIFEST
         try:
@@ -143,6 +186,24 @@ class Manifest:
             return Stream(prefix=text(part, "prefix"), elements=count(part, "elements"),
                           lanes=count(part, "lanes"), bytes=count(part, "bytes"))
 
+        def follows(probe: dict[str, Any]) -> str | None:
+            if streams > 1:
+                return text(probe, "stream")
+            if probe["stream"] is not None:
+                raise ManifestError(f"{directory / MANIFEST}: stream of a probe must be null in a "
+                                    f"design of one stream, not {probe['stream']!r}")
+            return None
+
+        family = data["family"]
+        if family is not None and family not in FAMILIES:
+            raise ManifestError(f"{directory / MANIFEST}: family must be {', '.join(FAMILIES)} or "
+                                f"null, not {family!r}")
+        streams = count(data, "streams")
+        step, alone, work = (count(data["cycles"], key) for key in ("step", "alone", "work"))
+        if alone > step or (streams == 1 and alone != step):
+            raise ManifestError(f"{directory / MANIFEST}: cycles alone must be "
+                                f"{'at most ' if streams > 1 else ''}those of a step, {step}, not "
+                                f"{alone}")
         every_step = data["output"]["every_step"]
         if not isinstance(every_step, bool):
             raise ManifestError(f"{directory / MANIFEST}: every_step must be true or false, not "
@@ -150,8 +211,10 @@ class Manifest:
         return cls(
             name=text(data, "name"),
             verilog=directory / text(data, "verilog"),
+            family=family,
             clock=text(data, "clock"),
             reset=text(data, "reset"),
+            streams=streams,
             input=stream("input"),
             output=stream("output"),
             every_step=every_step,
@@ -160,7 +223,10 @@ class Manifest:
                 Probe(name=f"lstm{count(part, 'layer', 0)}.{text(part, 'tensor')}",
                       layer=part["layer"], tensor=part["tensor"], units=count(part, "units"),
                       lanes=count(part, "lanes"), width=count(part, "width"),
-                      valid=text(part, "valid"), data=text(part, "data"))
+                      valid=text(part, "valid"), data=text(part, "data"),
+                      stream=follows(part))
                 for part in data["probes"]),
-            step=count(data["cycles"], "step"),
+            step=step,
+            alone=alone,
+            work=work,
         )

@@ -1,6 +1,6 @@
 """The model: what must come out of a design, word by word, for sequences that go in."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,101 @@ import numpy as np
 from sim.manifest import Manifest
 from sim.vectors import Vectors, VectorsError
 
-__all__ = ["Expected", "Model", "Rows"]
+__all__ = ["Course", "Expected", "Model", "Rows"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Course:
+    """What goes into a design: sequences dealt out to its streams, and the order of their steps.
+
+    Parameters
+    ----------
+    queues : tuple of sequence of int
+        For each stream, its sequences one after the other. A stream may have none.
+    turns : int64 array [L]
+        The stream whose next step goes in.
+    """
+
+    queues: tuple[Sequence[int], ...]
+    turns: np.ndarray
+
+    @property
+    def order(self) -> list[int]:
+        """All sequences, stream by stream."""
+        return [sequence for queue in self.queues for sequence in queue]
+
+    @classmethod
+    def deal(cls, order: Sequence[int], lengths: np.ndarray, streams: int, *,
+             rng: np.random.Generator | None = None) -> "Course":
+        """The streams in parallel: a sequence for each in turn, and then a step of each in turn.
+
+        Parameters
+        ----------
+        order : sequence of int
+        lengths : int64 array
+            Of all sequences.
+        streams : int
+        rng : Generator or None
+            Mixes the streams at random, so that some are idle for long.
+        """
+        queues = tuple(list(order[stream::streams]) for stream in range(streams))
+        steps = [int(lengths[queue].sum()) for queue in queues]
+        if rng is None:
+            # Streams that run dry drop out of the rounds.
+            rounds = np.concatenate([np.arange(count) for count in steps])
+            owners = np.repeat(np.arange(streams), steps)
+            return cls(queues=queues, turns=owners[np.argsort(rounds, kind="stable")])
+        turns: list[int] = []
+        while busy := [stream for stream in range(streams) if steps[stream]]:
+            stream = int(rng.choice(busy))
+            # Every other time more than one step, up to as many as leave the others idle.
+            most = 1 if rng.random() < 0.5 else 3 * streams + 6
+            count = min(int(rng.integers(1, most, endpoint=True)), steps[stream])
+            turns += [stream] * count
+            steps[stream] -= count
+        return cls(queues=queues, turns=np.array(turns, dtype=np.int64))
+
+    @classmethod
+    def whole(cls, order: Sequence[int], lengths: np.ndarray, streams: int) -> "Course":
+        """One whole sequence after the other, each for the next stream."""
+        stream = np.arange(len(order)) % streams
+        return cls(queues=tuple(list(order[stream::streams]) for stream in range(streams)),
+                   turns=np.repeat(stream, lengths[list(order)]))
+
+    @classmethod
+    def visited(cls, order: Sequence[int], guests: Sequence[int], lengths: np.ndarray,
+                streams: int, *, busy: int, gap: int, rng: np.random.Generator) -> "Course":
+        """One stream is busy; now and then another one has a step.
+
+        Parameters
+        ----------
+        order : sequence of int
+            For the busy stream.
+        guests : sequence of int
+            For the others in turn. What is left of them when the busy stream is through comes then.
+        lengths : int64 array
+            Of all sequences.
+        streams, busy : int
+        gap : int
+            Steps of the busy stream between two of others: from ``gap`` to twice as many.
+        rng : Generator
+        """
+        others = [stream for stream in range(streams) if stream != busy]
+        queues = tuple(list(order) if stream == busy else
+                       list(guests[others.index(stream)::len(others)]) for stream in range(streams))
+        visitors = rng.permutation(np.concatenate([
+            np.repeat(stream, lengths[queues[stream]].sum()) for stream in others]))
+        steps = int(lengths[list(order)].sum())
+        visits = np.cumsum(rng.integers(gap, 2 * gap, endpoint=True, size=len(visitors)))
+        return cls(queues=queues, turns=np.insert(np.full(steps, busy), np.minimum(visits, steps),
+                                                  visitors))
+
+    def undisturbed(self, stream: int, steps: int) -> np.ndarray:
+        """Whether no step of another stream goes in within so many steps of each: bool [L]."""
+        own, others = (np.flatnonzero((self.turns == stream) == which) for which in (True, False))
+        fences = np.r_[-len(self.turns) - steps, others, 2 * len(self.turns) + steps]
+        after = np.searchsorted(fences, own)
+        return np.minimum(own - fences[after - 1], fences[after] - own) > steps
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,33 +163,48 @@ class Model:
                 raise VectorsError(f"{name} must have {units} columns, as the manifest says, "
                                    f"not {array.shape[1]}")
 
-    def beats(self, sequence: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """A sequence as it goes in.
+    def beats(self, course: Course, rng: np.random.Generator
+              ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """What goes in, in parts that end with a sequence.
 
-        Returns
-        -------
+        Yields
+        ------
         data : uint8 array [B, lanes * bytes]
         last : bool array [B]
+        stream : int64 array [B]
         """
-        data = self.manifest.input.pack(self.vectors.x[self.vectors.steps(sequence)], rng)
-        last = np.zeros(len(data), dtype=bool)
-        last[-1] = True
-        return data, last
+        # Sorted by stream and back again.
+        turns = np.empty_like(course.turns)
+        turns[np.argsort(course.turns, kind="stable")] = np.arange(len(turns))
+        queued = [self._rows(queue) for queue in course.queues]
+        rows = np.concatenate([rows for rows, _, _ in queued])[turns]
+        last = np.concatenate([last for _, _, last in queued])[turns]
+        beats, start = self.manifest.input.beats, 0
+        for end in (np.flatnonzero(last) + 1).tolist():
+            final = np.zeros(((end - start), beats), dtype=bool)
+            final[-1, -1] = True
+            yield (self.manifest.input.pack(self.vectors.x[rows[start:end]], rng), final.ravel(),
+                   np.repeat(course.turns[start:end], beats))
+            start = end
+
+    def _rows(self, order: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The rows, the steps' numbers, and which is the last, of sequences one after the other."""
+        lengths = self.vectors.lengths[list(order)]
+        starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+        step = np.arange(len(starts)) - starts
+        return (np.repeat(self.vectors.starts[list(order)], lengths) + step, step,
+                step == np.repeat(lengths, lengths) - 1)
 
     def expected(self, order: Sequence[int]) -> Expected:
-        """What comes out for sequences, one after the other."""
-        lengths = self.vectors.lengths[list(order)]
-        sequence = np.repeat(np.asarray(order), lengths)
-        step = np.concatenate([np.arange(length) for length in lengths])
-        last = step == np.repeat(lengths, lengths) - 1
-        rows = np.concatenate([np.arange(part.start, part.stop)
-                               for part in map(self.vectors.steps, order)])
+        """What comes out for sequences of one stream, one after the other."""
+        order = list(order)
+        sequence = np.repeat(np.array(order, dtype=np.int64), self.vectors.lengths[order])
+        rows, step, last = self._rows(order)
         probes = tuple(Rows(name=probe.name, values=self.vectors.states[probe.name][rows],
                             sequence=sequence, step=step, last=last)
                        for probe in self.manifest.probes)
         given = np.ones_like(last) if self.vectors.every_step else last
-        outputs = np.concatenate([np.arange(part.start, part.stop)
-                                  for part in map(self.vectors.outputs, order)])
+        outputs = rows if self.vectors.every_step else np.array(order, dtype=np.int64)
         output = Rows(name="y", values=self.vectors.y[outputs], sequence=sequence[given],
                       step=step[given], last=last[given])
         return Expected(probes=probes, output=output)

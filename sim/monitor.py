@@ -2,7 +2,8 @@
 
 It is a Verilog module around the design, so that it sees every clock edge at no cost in Python: a
 Python coroutine that wakes at every edge is slower than the whole simulation of a small network.
-Each stream has a file of fixed-size records, which `Recording` reads while the simulation runs.
+Each port and probe has a file of fixed-size records, which `Recording` reads while the simulation
+runs.
 The module also counts beats and sequences, so that Python can wait for one of them, and watches
 over the rule that a word, once offered, stays until it is taken.
 """
@@ -72,13 +73,21 @@ def bench_verilog(manifest: Manifest) -> str:
         ("output reg", 32, "beats_out"), ("output reg", 32, "frames_out"),
         ("output reg", 1, "unstable"), ("output reg", 64, "cycle"),
     ]
+    ids = manifest.id_bits
+    # What goes with a beat's data: a word with TLAST, and TID above it.
+    s_tags, m_tags = f"{s.prefix}_tlast", f"{m.prefix}_tlast"
+    if ids:
+        ports[11:11] = [("input", ids, f"{s.prefix}_tid"), ("output", ids, f"{m.prefix}_tid")]
+        s_tags, m_tags = f"{s.prefix}_tid, {s_tags}", f"{m.prefix}_tid, {m_tags}"
+    s_word, m_word = (f"{31 - ids}'d0, {tags}" for tags in (s_tags, m_tags))
     lines = [f"module {BENCH} ("]
     lines += [f"  {direction} [{width - 1}:0] {name} {_PUBLIC}{',' if n < len(ports) else ''}"
               for n, (direction, width, name) in enumerate(ports, start=1)]
     lines += [");", f"  {_escaped(manifest.name)} dut ("]
     # The design keeps its own names for clock and reset; the bench's main program knows `clk`.
     pins = [(manifest.clock, "clk"), (manifest.reset, "rst"),
-            *((name, name) for _, _, name in ports[3:11]), ("malformed", "malformed")]
+            *((name, name) for _, _, name in ports[3:13 if ids else 11]),
+            ("malformed", "malformed")]
     if manifest.saturation:
         pins.append(("saturated", "saturated"))
     lines += [f"    .{_escaped(pin)}({net}){',' if n < len(pins) else ''}"
@@ -96,8 +105,8 @@ def bench_verilog(manifest: Manifest) -> str:
     lines += [f"    {name} = 0;" for direction, _, name in ports if direction == "output reg"]
     lines += ["    held = 0;", "  end",
               "  reg held;",
-              f"  reg [{m.width}:0] offered;",
-              f"  wire [{m.width}:0] offer = {{{m.prefix}_tlast, {m.prefix}_tdata}};",
+              f"  reg [{m.width + ids}:0] offered;",
+              f"  wire [{m.width + ids}:0] offer = {{{m_tags}, {m.prefix}_tdata}};",
               "  always @(posedge clk) begin",
               "    cycle <= cycle + 1;",
               f"    held <= !rst && {m.prefix}_tvalid && !{m.prefix}_tready;",
@@ -106,19 +115,20 @@ def bench_verilog(manifest: Manifest) -> str:
               f"    if (!rst && {s.prefix}_tvalid && {s.prefix}_tready) begin",
               "      beats_in <= beats_in + 1;",
               f"      frames_in <= frames_in + {{31'd0, {s.prefix}_tlast}};",
-              f"      $fwrite(input_file, \"%u\", {{31'd0, {s.prefix}_tlast, cycle}});",
+              f"      $fwrite(input_file, \"%u\", {{{s_word}, cycle}});",
               "    end",
               f"    if (!rst && {m.prefix}_tvalid && {m.prefix}_tready) begin",
               "      beats_out <= beats_out + 1;",
               f"      frames_out <= frames_out + {{31'd0, {m.prefix}_tlast}};",
               f"      $fwrite(output_file, \"%u\", {{{_slices(f'{m.prefix}_tdata', m.width)}, "
-              f"31'd0, {m.prefix}_tlast, cycle}});",
+              f"{m_word}, cycle}});",
               "    end"]
     for n, probe in enumerate(manifest.probes):
         valid, data = _below_top(probe.valid), _below_top(probe.data)
+        stream = f"{_slices(_below_top(probe.stream), ids)}, " if probe.stream else ""
         lines += [f"    if (!rst && |{valid}) $fwrite(probe{n}_file, \"%u\", "
                   f"{{{_slices(data, probe.lanes * probe.width)}, {_slices(valid, probe.lanes)}, "
-                  f"cycle}});"]
+                  f"{stream}cycle}});"]
     lines += ["    if (flush) begin",
               *(f"      $fflush({name}_file);" for name in files),
               "    end", "  end", "endmodule"]
@@ -134,11 +144,14 @@ class Beats:
     cycles : int64 array [B]
     last : bool array [B]
         TLAST.
+    stream : int64 array [B]
+        TID; 0 where there is one stream only.
     data : uint8 array [B, lanes * bytes], or [B, 0] at the input, whose data the bench knows
     """
 
     cycles: np.ndarray
     last: np.ndarray
+    stream: np.ndarray
     data: np.ndarray
 
 
@@ -149,10 +162,13 @@ class Values:
     Parameters
     ----------
     cycles, values : int64 array [K]
+    stream : int64 array [K]
+        What each value's step belongs to; 0 where there is one stream only.
     """
 
     cycles: np.ndarray
     values: np.ndarray
+    stream: np.ndarray
 
 
 class _RecordFile:
@@ -187,7 +203,7 @@ class Recording:
         self._output_file = _RecordFile(folder / "output.bin",
                                         1 + recorded_words(self._output.width))
         self._probe_files = [
-            _RecordFile(folder / f"probe{n}.bin", recorded_words(probe.lanes)
+            _RecordFile(folder / f"probe{n}.bin", _stream_words(probe) + recorded_words(probe.lanes)
                         + recorded_words(probe.lanes * probe.width))
             for n, probe in enumerate(manifest.probes)]
 
@@ -205,10 +221,14 @@ class Recording:
                 for file, probe in zip(self._probe_files, self._probes, strict=True)]
 
 
+def _stream_words(probe: Probe) -> int:
+    return 1 if probe.stream else 0
+
+
 def _beats(records: np.ndarray, stream: Stream | None) -> Beats:
-    octets = _octets(records["words"])[:, 4:]
-    return Beats(cycles=records["cycle"].astype(np.int64),
-                 last=records["words"][:, 0].astype(bool),
+    octets, tags = _octets(records["words"])[:, 4:], records["words"][:, 0].astype(np.int64)
+    return Beats(cycles=records["cycle"].astype(np.int64), last=(tags & 1).astype(bool),
+                 stream=tags >> 1,
                  data=octets[:, :stream.width // 8 if stream else 0])
 
 
@@ -218,16 +238,21 @@ def _octets(words: np.ndarray) -> np.ndarray:
 
 
 def _values(records: np.ndarray, probe: Probe) -> Values:
-    mask_words = recorded_words(probe.lanes)
+    words, mask_words = records["words"], recorded_words(probe.lanes)
+    stream = np.zeros(len(words), dtype=np.int64)
+    if probe.stream:
+        stream, words = words[:, 0].astype(np.int64), words[:, _stream_words(probe):]
 
     def bits(words: np.ndarray, count: int) -> np.ndarray:
         return np.unpackbits(_octets(words), axis=1, count=count, bitorder="little")
 
-    shown = bits(records["words"][:, :mask_words], probe.lanes).astype(bool)
-    data = bits(records["words"][:, mask_words:], probe.lanes * probe.width)
+    shown = bits(words[:, :mask_words], probe.lanes).astype(bool)
+    data = bits(words[:, mask_words:], probe.lanes * probe.width)
     octets = np.packbits(data.reshape(len(records), probe.lanes, probe.width), axis=2,
                          bitorder="little")
     spare = 8 * octets.shape[2] - probe.width
     values = signed(octets) << 64 - probe.width >> 64 - probe.width if spare else signed(octets)
-    cycles = np.repeat(records["cycle"].astype(np.int64)[:, np.newaxis], probe.lanes, axis=1)
-    return Values(cycles=cycles[shown], values=values[shown])
+    # Every lane's value has the record's cycle and stream.
+    row = np.nonzero(shown)[0]
+    return Values(cycles=records["cycle"].astype(np.int64)[row], values=values[shown],
+                  stream=stream[row])

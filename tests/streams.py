@@ -1,15 +1,16 @@
 """Driving a network's AXI4-Stream ports in Amaranth's simulator."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 
 import numpy as np
-from amaranth.hdl import ResetInserter, Signal
+from amaranth.hdl import Const, ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from hdl.network import Network
 
-__all__ = ["Exchange", "run_network"]
+__all__ = ["Exchange", "interleaved", "pack", "run_network"]
 
 
 @dataclass
@@ -20,19 +21,46 @@ class Exchange:
     ----------
     words : list of (list of int, bool)
         Output vectors with their TLAST.
+    streams : list of int
+        TID of each of them, 0 where there is none.
     taken : list of int
         Cycle in which the last input beat of each step was taken.
     given : list of int
         Cycle in which the first beat of each output vector was taken.
+    states : dict of list of (int, int, list of int)
+        New states of each layer as the probes show them, keys like ``lstm0.c``: the cycle, the
+        stream, and the codes of the units.
     saturated, malformed : int
         The flags at the end.
     """
 
     words: list[tuple[list[int], bool]] = field(default_factory=list)
+    streams: list[int] = field(default_factory=list)
     taken: list[int] = field(default_factory=list)
     given: list[int] = field(default_factory=list)
+    states: dict[str, list[tuple[int, int, list[int]]]] = field(default_factory=dict)
     saturated: int = 0
     malformed: int = 0
+
+    def of(self, stream: int) -> list[tuple[list[int], bool]]:
+        """The words of one stream."""
+        return [word for word, one in zip(self.words, self.streams, strict=True) if one == stream]
+
+    def states_of(self, tensor: str, stream: int, units: int) -> list[list[int]]:
+        """The states of one stream, a list for each step."""
+        codes = [code for _, whose, some in self.states[tensor] if whose == stream
+                 for code in some]
+        return [codes[n:n + units] for n in range(0, len(codes), units)]
+
+    def steps_of(self, tensor: str, stream: int, units: int) -> list[tuple[int, int]]:
+        """When the first and the last state of each step of one stream came out."""
+        cycles = [now for now, whose, some in self.states[tensor] if whose == stream
+                  for _ in some]
+        return list(zip(cycles[::units], cycles[units - 1::units], strict=True))
+
+    def clear(self) -> None:
+        for before in (self.words, self.streams, self.taken, self.given, *self.states.values()):
+            before.clear()
 
 
 def pack(codes: Iterable[int], lanes: int, size: int) -> list[int]:
@@ -43,32 +71,64 @@ def pack(codes: Iterable[int], lanes: int, size: int) -> list[int]:
             for n in range(0, len(codes), lanes)]
 
 
-def run_network(dut: Network, sequences: list[np.ndarray], *, outputs: int, stall: float = 0.0,
-                seed: int = 0, reset_after: int | None = None, limit: int = 100_000,
-                beats: list[tuple[int, bool]] | None = None) -> Exchange:
+def interleaved(dut: Network, sequences: Sequence[Sequence[np.ndarray]],
+                order: Iterable[int] | None = None) -> list[tuple[int, bool, int]]:
+    """The bus beats of several streams' sequences, step by step.
+
+    Parameters
+    ----------
+    sequences : sequence of sequence of int arrays, T x N
+        Those of each stream.
+    order : iterable of int, optional
+        Whose turn it is, for each step; by default in turn. Who has no more steps is passed over.
+    """
+    waiting = [[(step, t == len(x) - 1) for x in some for t, step in enumerate(x)]
+               for some in sequences]
+    beats = []
+    turns = iter(order) if order is not None else cycle(range(len(sequences)))
+    while any(waiting):
+        stream = next(turns)
+        if waiting[stream]:
+            step, last = waiting[stream].pop(0)
+            words = pack(step, dut.in_lanes, 8 * dut.in_bytes)
+            beats += [(word, last and n == len(words) - 1, stream) for n, word in enumerate(words)]
+    return beats
+
+
+def _signed(code: int, width: int) -> int:
+    return code - (code >> width - 1 << width)
+
+
+def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
+                stall: float = 0.0, seed: int = 0, reset_after: int | None = None,
+                limit: int = 100_000, quiet: int = 300,
+                beats: Sequence[tuple[int, bool, int] | int] | None = None) -> Exchange:
     """Feed sequences back to back and collect output vectors.
 
     Parameters
     ----------
-    sequences : list of int arrays, T x N
+    sequences : sequence of int arrays, T x N
     outputs : int
-        Vectors to wait for. A few hundred cycles more show that no other follows.
+        Vectors to wait for.
     stall : float
         Probability that a side is not ready in a cycle.
     reset_after : int, optional
         Reset in the cycle after so many beats have been taken, and feed all from the start.
-    beats : list of (int, bool), optional
-        Bus beats with their TLAST in place of ``sequences``.
+    quiet : int
+        Cycles more, which show that no other vector follows.
+    beats : sequence of (int, bool, int) or int, optional
+        Bus beats with their TLAST and TID in place of ``sequences``; a number is a pause of so
+        many cycles.
     """
     seen = Exchange()
     rng = np.random.default_rng(seed)
-    size, lanes = 8 * dut.in_bytes, dut.in_lanes
-    per_step = -(-dut.network.inputs // lanes)
-    if beats is None:
-        beats = [(word, bool(last and n == per_step - 1))
-                 for x in sequences for t, step in enumerate(x) for last in [t == len(x) - 1]
-                 for n, word in enumerate(pack(step, lanes, size))]
-    cycle = 0
+    per_step = -(-dut.network.inputs // dut.in_lanes)
+    fed = beats if beats is not None else interleaved(dut, [sequences])
+    probes = [(f"lstm{n}.{tensor}", getattr(engine.layer.formats, tensor).width,
+               [getattr(engine, f"probe_{tensor}_{part}") for part in ("valid", "data", "stream")])
+              for n, engine in enumerate(dut.engines) for tensor in ("c", "h")]
+    seen.states = {name: [] for name, _, _ in probes}
+    now = 0
     vector: list[int] = []
 
     reset = Signal()
@@ -77,45 +137,62 @@ def run_network(dut: Network, sequences: list[np.ndarray], *, outputs: int, stal
 
     async def source(ctx):
         async def feed(some):
-            for n, (word, last) in enumerate(some):
+            count = 0
+            for beat in some:
+                if isinstance(beat, int):
+                    await ctx.tick().repeat(beat)
+                    continue
                 while stall and rng.random() < stall:
                     await ctx.tick()
+                word, last, tid = beat
                 ctx.set(dut.s_axis_tdata, word)
                 ctx.set(dut.s_axis_tlast, last)
+                if dut.streams > 1:
+                    ctx.set(dut.s_axis_tid, tid)
                 ctx.set(dut.s_axis_tvalid, 1)
                 await ctx.tick().until(dut.s_axis_tready)
-                if n % per_step == per_step - 1:
-                    seen.taken.append(cycle)
+                count += 1
+                if count % per_step == 0:
+                    seen.taken.append(now)
                 ctx.set(dut.s_axis_tvalid, 0)
 
         if reset_after is not None:
-            await feed(beats[:reset_after])
+            await feed(fed[:reset_after])
             ctx.set(reset, 1)
             await ctx.tick()
             ctx.set(reset, 0)
-            for before in (seen.words, seen.taken, seen.given, vector):
-                before.clear()
-        await feed(beats)
+            seen.clear()
+            vector.clear()
+        await feed(fed)
 
     async def sink(ctx):
-        nonlocal cycle
+        nonlocal now
         size, idle = 8 * dut.out_bytes, 0
-        while idle < 300:
+        whose = dut.m_axis_tid if dut.streams > 1 else Const(0)
+        shown = [signal for _, _, signals in probes for signal in signals]
+        while idle <= quiet:
             ctx.set(dut.m_axis_tready, rng.random() >= stall)
-            _, _, valid, ready, word, last = await ctx.tick().sample(
-                dut.m_axis_tvalid, dut.m_axis_tready, dut.m_axis_tdata, dut.m_axis_tlast)
-            cycle += 1
+            _, _, valid, ready, word, last, tid, *states = await ctx.tick().sample(
+                dut.m_axis_tvalid, dut.m_axis_tready, dut.m_axis_tdata, dut.m_axis_tlast, whose,
+                *shown)
+            now += 1
+            for n, (name, width, _) in enumerate(probes):
+                lanes, data, stream = states[3 * n:3 * n + 3]
+                if lanes:
+                    seen.states[name].append((now, stream, [
+                        _signed(data >> width * lane & (1 << width) - 1, width)
+                        for lane in range(lanes.bit_length()) if lanes >> lane & 1]))
             if valid and ready:
                 if not vector:
-                    seen.given.append(cycle)
+                    seen.given.append(now)
                 for lane in range(min(dut.out_lanes, dut.network.outputs - len(vector))):
-                    code = word >> lane * size & (1 << size) - 1
-                    vector.append(code - (code >> size - 1 << size))
+                    vector.append(_signed(word >> lane * size & (1 << size) - 1, size))
                 if len(vector) == dut.network.outputs:
                     seen.words.append((vector.copy(), bool(last)))
+                    seen.streams.append(tid)
                     vector.clear()
             idle = idle + 1 if len(seen.words) >= outputs else 0
-            assert cycle < limit, f"only {len(seen.words)} of {outputs} vectors came"
+            assert now < limit, f"only {len(seen.words)} of {outputs} vectors came"
         seen.saturated = ctx.get(dut.saturated)
         seen.malformed = ctx.get(dut.malformed)
 

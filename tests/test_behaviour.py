@@ -17,7 +17,8 @@ import pytest
 from golden.fixed import SQ, UQ
 from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import DrainTiming, Folding
+from hdl.cycles import DrainTiming
+from hdl.foldings import choose_drain
 from hdl.network import Network
 from hdl.verilog import generate
 from sim.manifest import MANIFEST
@@ -79,7 +80,7 @@ def design(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     # for the pass to be long enough, one table and one multiplier do all of the drain.
     inputs, units, columns = (4, HIDDEN, 4 + HIDDEN) if request.param == "parallel" else (13, 1, 1)
     network = obedient(inputs)
-    folding = Folding.choose(inputs, HIDDEN, units=units, columns=columns)
+    folding = choose_drain(inputs, HIDDEN, units=units, columns=columns)
     timing = DrainTiming(folding.interval)
     assert timing.shared_table == timing.shared_multiplier == (request.param == "serial")
     folder = tmp_path_factory.mktemp(request.param)

@@ -27,75 +27,83 @@ def test_beat_counts(columns: int, lanes: int, counts: tuple[int, ...]) -> None:
     assert beat_counts(columns, lanes) == counts
 
 
-@pytest.mark.parametrize("seed", [0])
+@pytest.mark.parametrize("streams", [1, 3])
 @pytest.mark.parametrize("name", SHAPES)
-def test_column_buffer(name: str, seed: int) -> None:
-    """Each page reads back in order while the other is being written."""
+def test_column_buffer(name: str, streams: int) -> None:
+    """Each page reads back in order while another is being written."""
     columns, offset, counts = SHAPES[name]
-    dut = ColumnBuffer(width=8, columns=columns, offset=offset, counts=counts)
-    rng = np.random.default_rng(seed)
-    pages = rng.integers(-128, 128, (5, sum(counts)))
-
-    async def write(ctx, page):
-        at = 0
-        for n, count in enumerate(counts):
-            assert not ctx.get(dut.filled)
-            ctx.set(dut.valid, 1)
-            ctx.set(dut.beat.count, count)
-            for lane in range(max(counts)):
-                value = page[at + lane] if lane < count else rng.integers(-128, 128)
-                ctx.set(dut.beat.data[lane], int(value))
-            at += count
-            filled = count and at == sum(counts)
-            assert ctx.get(dut.filled) == bool(filled) or not any(counts[n:])
-            await ctx.tick()
-            ctx.set(dut.valid, 0)
-            if filled:
-                break
+    dut = ColumnBuffer(width=8, columns=columns, offset=offset, counts=counts, streams=streams)
+    rng = np.random.default_rng(streams)
+    total, pages = sum(counts), 2 * streams
+    filled = [count for count in counts if count]
+    contents: dict[int, list[int]] = {}
 
     async def bench(ctx):
-        await write(ctx, pages[0])
-        for page, following in zip(pages, [*pages[1:], pages[0]], strict=True):
-            await write(ctx, following)
-            seen = []
-            for address in range(dut.words):
-                ctx.set(dut.address, address)
+        # Every page once, then any.
+        for page in [*range(pages), *rng.integers(0, pages, 4 * pages).tolist()]:
+            columns_in = rng.integers(-128, 128, total).tolist()
+            readable = [other for other in contents if other != page]
+            read = int(rng.choice(readable)) if readable else page
+            ctx.set(dut.write_page, page)
+            ctx.set(dut.read_page, read)
+            words, at = [], 0
+            for n in range(max(len(filled), dut.words)):
+                ctx.set(dut.valid, n < len(filled))
+                if n < len(filled):
+                    ctx.set(dut.beat.count, filled[n])
+                    for lane in range(max(counts)):
+                        value = (columns_in[at + lane] if lane < filled[n]
+                                 else int(rng.integers(-128, 128)))
+                        ctx.set(dut.beat.data[lane], value)
+                    at += filled[n]
+                assert ctx.get(dut.filled) == (n == len(filled) - 1)
+                ctx.set(dut.address, min(n, dut.words - 1))
                 await ctx.tick()
-                seen += [ctx.get(dut.data[lane]) for lane in range(columns)]
-            assert seen[offset:offset + sum(counts)] == page.tolist()
-            ctx.set(dut.release, 1)
-            await ctx.tick()
-            ctx.set(dut.release, 0)
+                if n < dut.words:
+                    words += [ctx.get(dut.data[lane]) for lane in range(columns)]
+            ctx.set(dut.valid, 0)
+            if readable:
+                assert words[offset:offset + total] == contents[read]
+            contents[page] = columns_in
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
+    assert len(contents) == pages
 
 
 def test_wrong_offset() -> None:
     with pytest.raises(ValueError, match="^" + re.escape(
             "column buffer offset must be at least 0 and below the 4 columns of a word, not 4")):
-        ColumnBuffer(width=8, columns=4, offset=4, counts=(1,))
+        ColumnBuffer(width=8, columns=4, offset=4, counts=(1,), streams=1)
 
 
+@pytest.mark.parametrize("streams", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(4))
-def test_step_buffer(seed: int) -> None:
-    """Steps come out whole, in order, with their flags, under stalls on both sides."""
+def test_step_buffer(seed: int, streams: int) -> None:
+    """Each stream's steps come out whole, in order, with their flags, under stalls on both sides.
+
+    The reader takes any stream that has a step, and two steps of each fit.
+    """
     counts = (2, 2, 1)
-    dut = StepBuffer(width=8, columns=2, counts=counts)
+    dut = StepBuffer(width=8, columns=2, counts=counts, streams=streams)
     rng = np.random.default_rng(seed)
-    steps, lasts = rng.integers(-128, 128, (40, 5)), rng.integers(0, 2, 40)
-    reader_stall, writer_stall = rng.choice([0, 0.7], 2)
-    seen = []
+    number = 40
+    steps, lasts = rng.integers(-128, 128, (number, 5)), rng.integers(0, 2, number)
+    whose = rng.integers(0, streams, number)
+    reader_stall, writer_stall = [(0, 0), (0.7, 0), (0, 0.7), (0.7, 0.7)][seed]
+    seen: list[list[tuple[list[int], int]]] = [[] for _ in range(streams)]
+    written, held = [0] * streams, []
 
     async def writer(ctx):
-        for step, last in zip(steps, lasts, strict=True):
+        for step, last, stream in zip(steps, lasts, whose.tolist(), strict=True):
             at = 0
             for count in counts:
                 while rng.random() < writer_stall:
                     await ctx.tick()
                 ctx.set(dut.i.valid, 1)
+                ctx.set(dut.i.payload.stream, stream)
                 ctx.set(dut.i.payload.count, count)
                 ctx.set(dut.i.payload.last, int(last))
                 for lane in range(count):
@@ -103,20 +111,25 @@ def test_step_buffer(seed: int) -> None:
                 at += count
                 await ctx.tick().until(dut.i.ready)
                 ctx.set(dut.i.valid, 0)
+            written[stream] += 1
 
     async def reader(ctx):
-        for _ in steps:
+        for _ in range(number):
             while rng.random() < reader_stall:
                 await ctx.tick()
             while not ctx.get(dut.ready):
                 await ctx.tick()
+            ready = ctx.get(dut.ready)
+            stream = int(rng.choice([n for n in range(streams) if ready >> n & 1]))
+            held.append(written[stream] - len(seen[stream]))
             row = []
             for address in range(3):
+                ctx.set(dut.read_page, 2 * stream + (ctx.get(dut.page) >> stream & 1))
                 ctx.set(dut.address, address)
                 await ctx.tick()
                 row += [ctx.get(dut.data[lane]) for lane in range(2)]
-            seen.append((row[:5], ctx.get(dut.last)))
-            ctx.set(dut.release, 1)
+            seen[stream].append((row[:5], ctx.get(dut.last) >> stream & 1))
+            ctx.set(dut.release, 1 << stream)
             await ctx.tick()
             ctx.set(dut.release, 0)
 
@@ -125,4 +138,9 @@ def test_step_buffer(seed: int) -> None:
     simulator.add_testbench(writer)
     simulator.add_testbench(reader)
     simulator.run()
-    assert seen == list(zip(steps.tolist(), lasts.tolist(), strict=True))
+    for stream in range(streams):
+        mine = whose == stream
+        assert seen[stream] == list(zip(steps[mine].tolist(), lasts[mine].tolist(), strict=True))
+    # Two pages of a stream, and both are used where the reader is the slower one.
+    assert max(held) <= 2
+    assert max(held) == 2 or reader_stall <= writer_stall

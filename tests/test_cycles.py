@@ -1,11 +1,40 @@
-import re
-from itertools import pairwise, product
+"""The cycle model against schedules that wait for each operand, and against the hardware."""
 
+import re
+from dataclasses import fields, replace
+from itertools import pairwise, product
+from math import ceil
+from typing import Any
+
+import numpy as np
 import pytest
 
-from hdl.cycles import DenseFolding, DrainTiming, Folding, LSTMCycles, choose_dense_folding
+from hdl.cycles import (
+    FAST,
+    PIPELINES,
+    SHORT,
+    DenseFolding,
+    DrainTiming,
+    Folding,
+    LSTMCycles,
+    Pipeline,
+    choose_dense_folding,
+)
+from hdl.foldings import choose_drain
+from hdl.network import Network
+from tests.networks import FORMATS, folded, random_network, random_sequences
+from tests.streams import interleaved, run_network
 
 INTERVALS = range(1, 41)
+# Each register that there can be, on its own and with others.
+TRIED = {
+    "short": SHORT, "fast": FAST,
+    "before the tables": Pipeline(operand=2, sums=1, bias=2),
+    "behind them": Pipeline(product=1, table=6, multiplier=3),
+    "roundings": Pipeline(operand=1, preactivation=2, table=8, rounding=2),
+    "all": Pipeline(operand=2, product=1, sums=1, bias=2, preactivation=2, table=8, multiplier=3,
+                    rounding=2),
+}
 
 
 def uses(timing: DrainTiming) -> list[tuple[str, int]]:
@@ -21,77 +50,215 @@ def uses(timing: DrainTiming) -> list[tuple[str, int]]:
     return shown
 
 
+@pytest.mark.parametrize("name", TRIED)
 @pytest.mark.parametrize("interval", INTERVALS)
-def test_units_never_meet(interval: int) -> None:
+def test_units_never_meet(interval: int, name: str) -> None:
     """Units at any distance from the interval on never use a table or multiplier together."""
-    timing = DrainTiming(interval)
+    timing = DrainTiming(interval, TRIED[name])
     mine = uses(timing)
     assert len(set(mine)) == len(mine)
     for distance in range(interval, interval + 100):
         assert not {(name, at + distance) for name, at in mine} & set(mine), distance
     assert timing.tables == len({name for name, _ in mine if name.startswith("table")})
+    assert timing.table_multipliers == timing.tables
     assert timing.state_multipliers == len({name for name, _ in mine if "multiplier" in name})
 
 
+@pytest.mark.parametrize("name", TRIED)
 @pytest.mark.parametrize("interval", INTERVALS)
-def test_order(interval: int) -> None:
+def test_order(interval: int, name: str) -> None:
     """Nothing is used before it is there."""
-    timing = DrainTiming(interval)
+    pipeline = TRIED[name]
+    timing = DrainTiming(interval, pipeline)
+    assert all(there == entered + pipeline.table
+               for entered, there in zip(timing.preactivation, timing.gate, strict=True))
     assert timing.forget_product >= timing.gate[1]
     assert timing.input_product >= max(timing.gate[0], timing.gate[2])
-    assert timing.input_product < timing.state < timing.squashed < timing.hidden
-    assert timing.squashed >= timing.gate[3]
+    # Both products, their sum, its rounding.
+    assert (timing.state >= max(timing.forget_product, timing.input_product)
+            + pipeline.multiplier + 1 + pipeline.rounding)
+    assert timing.squashed >= max(timing.gate[3], timing.state + pipeline.table)
+    assert timing.hidden >= timing.squashed + pipeline.multiplier + pipeline.rounding
 
 
-def brute_force(inputs: int, hidden: int, folding: Folding, drain: int) -> int:
-    """Cycles of a step, by waiting: step after step, each as early as its operands allow."""
-    passes = -(-hidden // folding.units)
-    words = -(-(inputs + hidden) // folding.columns)
-    start, usable = [0], {}
-    for _ in range(6):
-        begin = start[-1]
+@pytest.mark.parametrize(("pipeline", "interval", "cycles"), [
+    ("short", 1, (2, 7, 11, 16, 19)), ("short", 2, (2, 8, 12, 17, 20)),
+    ("short", 3, (2, 8, 12, 17, 20)), ("short", 4, (2, 9, 13, 18, 21)),
+    ("short", 11, (2, 9, 13, 18, 21)), ("short", 12, (2, 9, 13, 18, 21)),
+    ("fast", 1, (4, 12, 18, 26, 31)), ("fast", 2, (4, 13, 19, 27, 32)),
+    ("fast", 3, (4, 13, 19, 27, 32)), ("fast", 4, (4, 14, 20, 28, 33)),
+    ("fast", 16, (4, 14, 20, 28, 33)), ("fast", 17, (4, 14, 20, 28, 33))])
+def test_stages_as_documented(pipeline: str, interval: int, cycles: tuple[int, ...]) -> None:
+    """The table in docs/machine.md."""
+    timing = DrainTiming(interval, PIPELINES[pipeline])
+    assert (timing.preactivation[0], timing.input_product, timing.state, timing.squashed,
+            timing.hidden) == cycles
+    assert (timing.shared_table and timing.shared_multiplier) == (
+        interval >= {"short": 12, "fast": 17}[pipeline])
+
+
+def test_array_latency() -> None:
+    """The memories, two in the multipliers, the adder tree; three more registers in FAST."""
+    levels = {1: 0, 2: 1, 3: 2, 4: 2, 5: 3, 8: 3, 9: 4}
+    for columns, cycles in levels.items():
+        assert SHORT.array_latency(columns) == 3 + cycles
+        assert FAST.array_latency(columns) == 6 + cycles
+    assert Pipeline(operand=2).array_latency(2) == 6
+
+
+@pytest.mark.parametrize(("name", "low", "high"), [
+    ("operand", 0, 2), ("product", 0, 1), ("sums", 0, 1), ("bias", 1, 2),
+    ("preactivation", 1, 2), ("table", 5, 8), ("multiplier", 2, 3), ("rounding", 1, 2)])
+def test_wrong_pipeline(name: str, low: int, high: int) -> None:
+    assert getattr(SHORT, name) == low
+    assert getattr(TRIED["all"], name) == high
+    for value in range(low, high + 1):
+        assert getattr(Pipeline(**{name: value}), name) == value
+    wrongs: list[Any] = [low - 1, high + 1, float(low), str(low), None]
+    for wrong in wrongs:
+        text = f"pipeline {name} must be an integer from {low} to {high}, not {wrong!r}"
+        with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+            Pipeline(**{name: wrong})
+
+
+def test_every_register_costs_its_cycle() -> None:
+    """What lies between a column and its h makes D longer by one, whichever register it is."""
+    folding = Folding(units=2, columns=2, lanes=1, interval=2)
+
+    def drain(pipeline: Pipeline) -> int:
+        return LSTMCycles(inputs=2, hidden=7, folding=folding, pipeline=pipeline).drain
+
+    # A table and a multiplier are passed twice: gates and tanh(c'), the products and o tanh(c').
+    twice = {"table", "multiplier", "rounding"}
+    for field in fields(Pipeline):
+        least = getattr(SHORT, field.name)
+        longer = drain(replace(SHORT, **{field.name: least + 1}))
+        assert longer - drain(SHORT) == (2 if field.name in twice else 1), field.name
+
+
+def schedule(cycles: LSTMCycles, busy: tuple[int, ...], steps: int = 8
+             ) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+    """When each step of each busy stream begins, by waiting, and when its last h are usable.
+
+    A step begins when the array is free and each operand will be there when its column is; of
+    those that may, the next after the stream before.
+    """
+    f, streams = cycles.folding, cycles.streams
+    inputs, hidden = cycles.inputs, cycles.hidden
+    passes, words = ceil(hidden / f.units), ceil((inputs + hidden) / f.columns)
+    starts: dict[int, list[int]] = {stream: [] for stream in busy}
+    usable: dict[int, list[int]] = {stream: [0] * hidden for stream in busy}
+    now, before = 0, streams - 1
+    while any(len(some) < steps for some in starts.values()):
+        may = [stream for ahead in range(1, streams + 1)
+               if (stream := (before + ahead) % streams) in starts
+               and all(now + (inputs + unit) // f.columns >= usable[stream][unit]
+                       for unit in range(hidden))]
+        if not may:
+            now += 1
+            continue
+        before = may[0]
+        starts[before].append(now)
         for unit in range(hidden):
-            of_pass, within = divmod(unit, folding.units)
-            last_column = begin + (of_pass + 1) * words - 1
-            usable[unit] = last_column + drain + within // folding.lanes * folding.interval
-        follow = begin + passes * words
-        while any(follow + (inputs + unit) // folding.columns < usable[unit]
-                  for unit in range(hidden)):
-            follow += 1
-        start.append(follow)
-    distances = {b - a for a, b in pairwise(start)}
-    assert len(distances) == 1
-    return distances.pop()
+            of_pass, within = divmod(unit, f.units)
+            last_column = now + (of_pass + 1) * words - 1
+            usable[before][unit] = (last_column + cycles.drain
+                                    + within // f.lanes * f.interval)
+        now += passes * words
+    return starts, usable
 
 
+def distances(starts: list[int]) -> set[int]:
+    return {b - a for a, b in pairwise(starts)}
+
+
+@pytest.mark.parametrize("name", ["short", "fast", "before the tables"])
 @pytest.mark.parametrize(("inputs", "hidden"), [(1, 1), (1, 20), (6, 20), (3, 7), (40, 4), (2, 31)])
-def test_bubble(inputs: int, hidden: int) -> None:
-    """The formula equals a schedule that waits for each operand."""
+def test_bubble(inputs: int, hidden: int, name: str) -> None:
+    """The formulas equal a schedule that waits for each operand."""
     tried = 0
-    for units, columns in product(range(1, hidden + 1), range(1, inputs + hidden + 1, 3)):
-        folding = Folding.choose(inputs, hidden, units=units, columns=columns)
-        cycles = LSTMCycles(inputs=inputs, hidden=hidden, folding=folding)
-        assert cycles.step == brute_force(inputs, hidden, folding, cycles.drain)
+    for units, columns in product(range(1, hidden + 1, 1 + hidden // 20),
+                                  range(1, inputs + hidden + 1, 3)):
+        folding = choose_drain(inputs, hidden, units=units, columns=columns, pipeline=TRIED[name])
+        cycles = LSTMCycles(inputs=inputs, hidden=hidden, folding=folding, pipeline=TRIED[name])
+        starts, usable = schedule(cycles, (0,), steps=6)
+        assert distances(starts[0]) == {cycles.step}
+        assert cycles.step == cycles.work + cycles.bubble == cycles.round
+        # Written in the cycle before it can be read.
+        assert cycles.first == usable[0][0] - 1 - starts[0][-1]
+        assert cycles.emitted == usable[0][-1] - 1 - starts[0][-1]
         assert sum(cycles.counts) == hidden
         assert len(cycles.counts) == cycles.passes * cycles.groups
         tried += 1
     assert tried >= 1
 
 
+@pytest.mark.parametrize("name", ["short", "fast"])
+@pytest.mark.parametrize("streams", [2, 3, 5, 8])
+@pytest.mark.parametrize(("inputs", "hidden"), [(1, 1), (3, 7), (1, 11), (13, 2)])
+def test_round(inputs: int, hidden: int, streams: int, name: str) -> None:
+    """However many streams are busy: each makes a step when the array and its own h allow."""
+    filled = set()
+    for units, columns in product(range(1, hidden + 1), range(1, inputs + hidden + 1, 2)):
+        folding = choose_drain(inputs, hidden, units=units, columns=columns,
+                               pipeline=TRIED[name], streams=streams)
+        cycles = LSTMCycles(inputs=inputs, hidden=hidden, folding=folding, pipeline=TRIED[name],
+                            streams=streams)
+        filled.add(cycles.round > cycles.step)
+        for busy in {1, streams // 2, streams - 1, streams}:
+            # The last ones, so that idle ones have to be passed over.
+            starts, _ = schedule(cycles, tuple(range(streams - busy, streams)))
+            wanted = max(busy * cycles.work, cycles.step)
+            assert all(distances(some) == {wanted} for some in starts.values())
+            if busy in (1, streams):
+                assert wanted == {1: cycles.step, streams: cycles.round}[busy]
+    # Streams fill the bubble of some foldings, but not of a layer as small as can be.
+    assert (True in filled) == (hidden > 1)
+
+
 def test_four_multipliers() -> None:
     """The smallest engine: one row, everything in the drain shared."""
-    folding = Folding.choose(1, 20, units=1, columns=1)
+    folding = Folding(units=1, columns=1, lanes=1, interval=21)
     cycles = LSTMCycles(inputs=1, hidden=20, folding=folding)
     assert folding.multipliers == 4
-    assert cycles.passes * cycles.words == 420
+    assert cycles.work == cycles.passes * cycles.words == 420
     assert (cycles.timing.tables, cycles.timing.state_multipliers) == (1, 1)
+    assert cycles.tables == 1
+    assert cycles.multipliers == 4 + 1 + 1
 
 
-def test_a_fast_drain_where_passes_are_short() -> None:
-    folding = Folding.choose(1, 20, units=20, columns=4)
-    assert folding == Folding(units=20, columns=4, lanes=4, interval=1)
-    timing = DrainTiming(1)
-    assert (timing.tables, timing.state_multipliers) == (5, 3)
+def test_a_fast_drain() -> None:
+    """Everything in the drain for each gate, in each of four lanes."""
+    folding = Folding(units=20, columns=4, lanes=4, interval=1)
+    cycles = LSTMCycles(inputs=1, hidden=20, folding=folding)
+    assert (cycles.timing.tables, cycles.timing.state_multipliers) == (5, 3)
+    assert cycles.tables == 20
+    assert cycles.multipliers == 4 * 20 * 4 + 4 * (5 + 3)
+
+
+@pytest.mark.parametrize(("interval", "tables", "state"), [
+    (1, 5, 3), (2, 3, 2), (3, 3, 2), (4, 2, 2), (10, 2, 2), (11, 2, 1), (12, 1, 1), (40, 1, 1)])
+def test_units_of_a_lane(interval: int, tables: int, state: int) -> None:
+    timing = DrainTiming(interval)
+    assert (timing.tables, timing.state_multipliers) == (tables, state)
+
+
+def test_use() -> None:
+    """All of the array in all cycles, where it divides the layer and streams fill the bubble."""
+    folding = Folding(units=2, columns=3, lanes=1, interval=1)
+    streams = 1
+    while (k := LSTMCycles(inputs=2, hidden=4, folding=folding, streams=streams)).use < 1:
+        # 4 * 4 * 6 products a step.
+        assert k.use == pytest.approx(streams * 96 / (24 * k.round))
+        assert k.round == k.step
+        streams += 1
+    assert k.use == 1
+    assert k.round == streams * k.work
+    assert (streams - 1) * k.work < k.step <= streams * k.work
+    # What a last pass and a last column leave unused: 5 of 6 units, 7 of 8 columns.
+    k = LSTMCycles(inputs=2, hidden=5, streams=20,
+                   folding=Folding(units=2, columns=4, lanes=2, interval=1))
+    assert k.use == pytest.approx(5 / 6 * 7 / 8)
 
 
 @pytest.mark.parametrize(("values", "text"), [
@@ -116,8 +283,20 @@ def test_wrong_folding(values: dict, text: str) -> None:
      "the drain must take at most the 6 cycles of a pass, not 4 units a lane at 2 cycles each"),
 ])
 def test_folding_that_does_not_fit(folding: Folding, text: str) -> None:
+    rng = np.random.default_rng(0)
+    network = random_network(rng, FORMATS["8 bits"], 2, (4,), 1, every_step=True)
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         LSTMCycles(inputs=2, hidden=4, folding=folding)
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        Network(network, foldings=[folding])
+
+
+@pytest.mark.parametrize("streams", [0, -1, 1.0, "2"])
+def test_wrong_streams(streams: int) -> None:
+    text = f"LSTM streams must be a positive integer, not {streams!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        LSTMCycles(inputs=2, hidden=4, streams=streams,
+                   folding=Folding(units=1, columns=1, lanes=1, interval=1))
 
 
 @pytest.mark.parametrize(("outputs", "budget", "rows", "columns"), [
@@ -138,12 +317,108 @@ def test_dense_folding(outputs: int, budget: int, rows: int, columns: int) -> No
     assert isinstance(folding, DenseFolding)
 
 
-@pytest.mark.parametrize(("interval", "cycles"), [
-    (1, (3, 8, 12, 17, 20)), (2, (3, 9, 13, 18, 21)), (3, (3, 9, 13, 18, 21)),
-    (4, (3, 10, 14, 19, 22)), (11, (3, 10, 14, 19, 22)), (12, (3, 10, 14, 19, 22))])
-def test_stages_as_documented(interval: int, cycles: tuple[int, ...]) -> None:
-    """The table in docs/machine.md."""
-    timing = DrainTiming(interval)
-    assert (timing.preactivation[0], timing.input_product, timing.state, timing.squashed,
-            timing.hidden) == cycles
-    assert (timing.shared_table and timing.shared_multiplier) == (interval >= 12)
+ENTRY = 2
+"""Cycles from the last beat of a step to its first column: it is seen, decided on, and enters."""
+
+TURN = 1
+"""Cycles from a page being read to its next first beat, and from its last beat to being read."""
+
+# Inputs, hidden units of each layer, units and columns in parallel.
+SHAPES = [
+    (1, (1,), 1, 1), (1, (1,), 1, 2), (4, (1,), 1, 3), (1, (2,), 2, 3), (1, (5,), 1, 1),
+    (2, (3,), 3, 5), (3, (7,), 2, 3), (7, (3,), 1, 10), (5, (2,), 1, 4), (2, (7,), 5, 4),
+    (1, (11,), 4, 3), (13, (2,), 2, 5), (2, (5,), 5, 1), (2, (4,), 4, 1), (3, (4,), 1, 4),
+    (40, (1,), 1, 1),
+]
+STACKS = [(2, (5, 3), 2, 2), (1, (2, 5), 1, 3), (1, (3, 1, 2), 1, 1)]
+DESIGNS = [
+    (*shape, streams, pipeline)
+    for n, shape in enumerate(SHAPES)
+    for streams, pipeline in ((1, "short"), ((2, 3, 5)[n % 3], "fast"),
+                              ((5, 1, 3, 2)[n % 4], tuple(TRIED)[2 + n % 4]))
+] + [(*shape, streams, pipeline) for shape in STACKS
+     for streams, pipeline in ((1, "fast"), (2, "short"))]
+# Inputs, hidden units, and a drain that nobody would choose.
+DRAINS = [
+    (6, 6, Folding(units=3, columns=2, lanes=3, interval=2), 2, "short"),
+    (6, 6, Folding(units=6, columns=2, lanes=6, interval=5), 1, "fast"),
+    (9, 5, Folding(units=5, columns=1, lanes=2, interval=4), 3, "short"),
+    (13, 3, Folding(units=1, columns=1, lanes=1, interval=12), 2, "short"),
+    (14, 2, Folding(units=1, columns=1, lanes=1, interval=16), 2, "fast"),
+    (14, 2, Folding(units=1, columns=1, lanes=1, interval=11), 1, "short"),
+    (5, 5, Folding(units=5, columns=2, lanes=3, interval=1), 5, "behind them"),
+]
+
+
+def check_hardware(inputs: int, hidden: tuple[int, ...], foldings: list[Folding] | None, units: int,
+                   columns: int, streams: int, pipeline: str) -> None:
+    """Every figure of the model, from one run: a step alone, a stream alone, all streams."""
+    rng = np.random.default_rng(0)
+    network = random_network(rng, FORMATS["8 bits"], inputs, hidden, 1, every_step=False)
+    foldings = foldings or folded(network, units, columns, pipeline=TRIED[pipeline],
+                                  streams=streams)
+    dut = Network(network, foldings=foldings, pipeline=TRIED[pipeline], streams=streams)
+    layers, last = len(hidden), streams - 1
+    # A stack takes some steps to find its pace.
+    fill = ceil(inputs / dut.in_lanes) + TURN
+    steps, settled = (4, 0) if layers == 1 and fill <= dut.engines[0].cycles.step else (
+        3 + 3 * layers, 3 * layers)
+    pause = 3 * layers * dut.alone + dut.latency
+    idle: list[list[np.ndarray]] = [[] for _ in range(last)]
+    beats: list[tuple[int, bool, int] | int]
+    beats = [*interleaved(dut, [*idle, random_sequences(rng, network, 1)]), pause,
+             *interleaved(dut, [*idle, random_sequences(rng, network, steps, 1, 3)])]
+    outputs = 4
+    if streams > 1:
+        together = [random_sequences(rng, network, steps) for _ in range(streams)]
+        beats += [pause, *interleaved(dut, together)]
+        outputs += streams
+    seen = run_network(dut, [], beats=beats, outputs=outputs, quiet=0)
+
+    assert seen.given[0] - seen.taken[0] == dut.latency
+    taken = seen.taken[0]
+    for n, engine in enumerate(dut.engines):
+        k, t = engine.cycles, engine.cycles.timing
+        h, c = seen.states[f"lstm{n}.h"], seen.states[f"lstm{n}.c"]
+        of_layer = seen.steps_of(f"lstm{n}.h", last, k.hidden)
+        first, emitted = of_layer[0]
+        assert first - taken == ENTRY + k.first
+        assert emitted - taken == ENTRY + k.emitted == k.latency - 1
+        # A register lies between the layers.
+        taken = emitted + 1
+        # Where each beat of a step lies, from its first on.
+        places = [(a_pass * k.words + group * k.folding.interval, count)
+                  for (a_pass, group), count in zip(
+                      product(range(k.passes), range(k.groups)), k.counts, strict=True) if count]
+        for at in range(0, len(h), len(places)):
+            assert [(now - h[at][0], len(codes))
+                    for now, _, codes in h[at:at + len(places)]] == places
+        assert [(now + t.hidden - t.state, stream, len(codes)) for now, stream, codes in c] == [
+            (now, stream, len(codes)) for now, stream, codes in h]
+
+        ends = [end for _, end in of_layer]
+        long = np.diff(ends[1:1 + steps])[settled:].tolist()
+        assert set(long) == {dut.alone}, long
+        if layers == 1:
+            assert dut.alone == max(k.step, fill)
+            # Two sequences that begin, and a second step. x of the second of them goes where that
+            # of the step before the first was: a page to be emptied and filled.
+            assert np.diff(ends[steps:steps + 4]).tolist() == [
+                k.work, max(k.work, fill), dut.alone]
+    if streams > 1:
+        for stream in range(streams):
+            ends = [end for _, end in seen.steps_of(f"lstm{layers - 1}.h", stream, hidden[-1])]
+            assert set(np.diff(ends[-steps:])[settled:].tolist()) == {dut.step}
+    assert dut.step == max(fill, *(engine.cycles.round for engine in dut.engines))
+
+
+@pytest.mark.parametrize(("inputs", "hidden", "units", "columns", "streams", "pipeline"), DESIGNS)
+def test_model_equals_hardware(inputs: int, hidden: tuple[int, ...], units: int, columns: int,
+                               streams: int, pipeline: str) -> None:
+    check_hardware(inputs, hidden, None, units, columns, streams, pipeline)
+
+
+@pytest.mark.parametrize(("inputs", "hidden", "folding", "streams", "pipeline"), DRAINS)
+def test_model_equals_hardware_with_any_drain(inputs: int, hidden: int, folding: Folding,
+                                              streams: int, pipeline: str) -> None:
+    check_hardware(inputs, (hidden,), [folding], 0, 0, streams, pipeline)

@@ -1,7 +1,22 @@
+from typing import Any
+
 import pytest
 
-from hdl.cycles import Folding, LSTMCycles
-from hdl.foldings import MULTIPLIERS, choose_folding
+from hdl import foldings, mac
+from hdl.cycles import FAST, SHORT, DenseFolding, Folding, LSTMCycles, Pipeline
+from hdl.foldings import (
+    MULTIPLIERS,
+    Limits,
+    Shape,
+    choose_drain,
+    choose_folding,
+    dense_parts,
+    lstm_part,
+    lstm_parts,
+)
+
+LIMITS = Limits(multipliers=40, memories=100, blocks=lambda depth, width: -(-depth * width // 4096),
+                logic_words=0)
 
 
 def step(inputs: int, hidden: int, folding: Folding) -> int:
@@ -16,7 +31,7 @@ def test_best_of_all(inputs: int, hidden: int) -> None:
         (step(inputs, hidden, folding), folding.multipliers)
         for units in range(1, min(hidden, MULTIPLIERS // 4) + 1)
         for columns in range(1, min(inputs + hidden, MULTIPLIERS // 4 // units) + 1)
-        for folding in [Folding.choose(inputs, hidden, units=units, columns=columns)])
+        for folding in [choose_drain(inputs, hidden, units=units, columns=columns)])
     assert (step(inputs, hidden, chosen), chosen.multipliers) == least
 
 
@@ -36,6 +51,116 @@ def test_as_asked() -> None:
     ({"columns": 23}, "columns must be at most the 22 columns"),
     ({"units": -1}, "units must be a positive integer, not -1"),
 ])
-def test_impossible(asked: dict[str, int], text: str) -> None:
+def test_impossible(asked: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         choose_folding(2, 20, **asked)
+
+
+def every_folding(inputs: int, hidden: int, pipeline: Pipeline, streams: int) -> list[LSTMCycles]:
+    """All that the cycle model allows."""
+    models = []
+    for units in range(1, hidden + 1):
+        for columns in range(1, inputs + hidden + 1):
+            for lanes in range(1, units + 1):
+                for interval in range(1, inputs + hidden + 1):
+                    try:
+                        models.append(LSTMCycles(
+                            inputs=inputs, hidden=hidden, pipeline=pipeline, streams=streams,
+                            folding=Folding(units=units, columns=columns, lanes=lanes,
+                                            interval=interval)))
+                    except ValueError:
+                        continue
+    return models
+
+
+@pytest.mark.parametrize("pipeline", [SHORT, FAST], ids=["short", "fast"])
+@pytest.mark.parametrize(("inputs", "hidden", "streams"), [
+    (1, 1, 1), (2, 5, 1), (2, 5, 3), (12, 3, 2), (16, 6, 1),
+])
+def test_parts_leave_nothing_better_out(inputs: int, hidden: int, streams: int, pipeline: Pipeline
+                                        ) -> None:
+    """Each folding there is has one among the parts that is as good in everything."""
+    shape = Shape(inputs=inputs, outputs=hidden)
+    parts = lstm_parts(shape, pipeline=pipeline, streams=streams, limits=LIMITS)
+    costs = {(part.round, part.multipliers, part.latency) for part in parts}
+    models = every_folding(inputs, hidden, pipeline, streams)
+    for k in models:
+        part = lstm_part(shape, k.folding, pipeline=pipeline, streams=streams, limits=LIMITS)
+        assert (part.round, part.multipliers) == (k.round, k.multipliers)
+        if k.multipliers <= LIMITS.multipliers:
+            assert any(a <= part.round and b <= part.multipliers and c <= part.latency
+                       for a, b, c in costs), k.folding
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+def test_keeping_a_pace(streams: int) -> None:
+    for part in lstm_parts(Shape(inputs=3, outputs=6), pipeline=SHORT, streams=streams,
+                           limits=LIMITS):
+        for pace in range(part.round - 40, part.round + 2):
+            assert part.keeps(pace) == (part.round <= pace)
+
+
+def test_limit_of_the_array() -> None:
+    parts = lstm_parts(Shape(inputs=4, outputs=6), pipeline=SHORT, streams=1, limits=LIMITS,
+                       array=8)
+    assert {part.folding.multipliers for part in parts} == {4, 8}
+    # One multiplier for each gate, however few there may be.
+    parts = lstm_parts(Shape(inputs=4, outputs=6), pipeline=SHORT, streams=1, limits=LIMITS,
+                       array=1)
+    assert {part.folding.multipliers for part in parts} == {4}
+
+
+def test_memories() -> None:
+    shape = Shape(inputs=6, outputs=32, weight_bits=16, bias_bits=30, column_bits=12,
+                  state_bits=14)
+    asked: list[tuple[int, int]] = []
+
+    def blocks(depth: int, width: int) -> int:
+        asked.append((depth, width))
+        return 1
+
+    folding = Folding(units=4, columns=2, lanes=2, interval=2)
+    common: dict[str, Any] = {"pipeline": SHORT, "streams": 3}
+    part = lstm_part(shape, folding, limits=Limits(
+        multipliers=99, memories=99, blocks=blocks, logic_words=96), **common)
+    # 8 passes of 19 words of 32 weights; 2 groups of 2 slots in a pass.
+    assert asked == [(152, 512), (32, 30)]
+    # With two tables for the gates and one for the cell state in each of two lanes.
+    assert part.memories == 1 + 2 * 3 + 2 * 2
+
+    asked.clear()
+    part = lstm_part(shape, folding, limits=Limits(
+        multipliers=99, memories=99, blocks=blocks, logic_words=47), **common)
+    # h in two pages a stream and two banks; the cell states of 16 groups in each lane; x is small.
+    assert asked[2:] == [(96, 12), (48, 14)]
+    assert part.memories == 1 + 2 * 3 + 2 * 2 + 2 + 2
+
+
+def test_every_dense_folding() -> None:
+    parts = dense_parts(Shape(inputs=7, outputs=3), pipeline=SHORT, streams=2, limits=LIMITS)
+    costs = {(part.work, part.multipliers) for part in parts}
+    for rows in range(1, 4):
+        for columns in range(1, 8):
+            folding = DenseFolding(rows=rows, columns=columns)
+            cycles = 2 * -(-3 // rows) * -(-7 // columns)
+            assert any(a <= cycles and b <= folding.multipliers for a, b in costs)
+    assert all(part.multipliers == part.folding.multipliers for part in parts)
+
+
+def test_same_threshold_as_the_hardware() -> None:
+    assert foldings.BLOCK_WORDS == mac.BLOCK_WORDS
+
+
+@pytest.mark.parametrize(("make", "text"), [
+    (lambda: Shape(inputs=0, outputs=1), "shape inputs must be a positive integer, not 0"),
+    (lambda: Shape(inputs=1, outputs=1, bias_bits=-2),
+     "shape bias_bits must be a positive integer, not -2"),
+    (lambda: Limits(multipliers=0, memories=1, blocks=lambda d, w: 1, logic_words=0),
+     "multipliers must be a positive integer, not 0"),
+    (lambda: Limits(multipliers=1, memories=1.5,  # type: ignore[arg-type]
+                    blocks=lambda d, w: 1, logic_words=0),
+     "memories must be a positive integer, not 1.5"),
+])
+def test_wrong_arguments(make: Any, text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{text}$"):
+        make()

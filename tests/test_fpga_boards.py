@@ -6,7 +6,8 @@ from fpga.boards import BOARDS, BoardError, find
 
 
 def test_unknown_board_lists_the_known() -> None:
-    with pytest.raises(BoardError, match=r"^unknown board 'ulx4m'; known boards: ulx3s-85f$"):
+    with pytest.raises(BoardError, match=r"^unknown board 'ulx4m'; known boards: "
+                                         r"icebreaker, ulx3s-85f$"):
         find("ulx4m")
 
 
@@ -15,6 +16,23 @@ def test_ulx3s() -> None:
     assert board.device == "LFE5U-85F-6BG381"
     assert board.clock_hz == 25e6
     assert [resource.available for resource in board.resources] == [83640, 83640, 156, 208]
+    assert (board.family, board.bitstream) == ("ecp5", ".bit")
+
+
+def test_icebreaker() -> None:
+    board = find("icebreaker")
+    assert board.device == "iCE40UP5K-SG48"
+    assert board.clock_hz == 12e6
+    assert [resource.available for resource in board.resources] == [5280, 5280, 8, 30]
+    assert (board.family, board.bitstream) == ("ice40", ".bin")
+
+
+def test_every_flip_flop_of_an_ice40_is_counted() -> None:
+    """Yosys names them by edge, enable and reset."""
+    cells = {"SB_DFF": 1, "SB_DFFE": 2, "SB_DFFSR": 3, "SB_DFFESS": 4, "SB_DFFNER": 5,
+             "SB_LUT4": 100}
+    assert find("icebreaker").ff.needed(cells) == 15
+    assert len(find("icebreaker").ff.synthesized) == 20
 
 
 @pytest.mark.parametrize("name", BOARDS)
@@ -38,3 +56,9 @@ def test_clock_constraint_stays_with_its_platform() -> None:
 ])
 def test_memory_blocks(depth: int, width: int, blocks: int) -> None:
     assert find("ulx3s-85f").memory_blocks(depth=depth, width=width) == blocks
+
+
+@pytest.mark.parametrize(("depth", "width", "blocks"), [
+    (256, 16, 1), (256, 17, 2), (257, 8, 1), (2048, 2, 1), (2049, 2, 2)])
+def test_memory_blocks_of_an_ice40(depth: int, width: int, blocks: int) -> None:
+    assert find("icebreaker").memory_blocks(depth=depth, width=width) == blocks

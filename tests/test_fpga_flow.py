@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from amaranth.back import verilog
 
-from fpga.boards import find
+from fpga.boards import Board, find
 from fpga.flow import Implementation, implement
 from fpga.report import FitError
 from fpga.stored import Beat, Stored
@@ -20,12 +20,12 @@ from tests.test_fpga_standin import StandIn, packed
 BOARD = find("ulx3s-85f")
 
 
-def arguments(core: StandIn, lengths: tuple[int, ...]) -> dict[str, Any]:
+def arguments(core: StandIn, lengths: tuple[int, ...], *, board: Board = BOARD) -> dict[str, Any]:
     rng = np.random.default_rng(1)
     sequences = [rng.integers(-2**15, 2**15, (n, 2)) for n in lengths]
     return {
         "verilog": verilog.convert(core, name="standin", strip_internal_attrs=True),
-        "module": "standin", "board": BOARD,
+        "module": "standin", "board": board,
         "stored": Stored(stimulus=packed(sequences), timeout=1000,
                          expected=[Beat(core.compute(x), True) for x in sequences]),
     }
@@ -110,6 +110,33 @@ def test_progress(built: tuple[Implementation, Path, list[str]]) -> None:
     assert set(result.seconds) == steps
     ended = Counter(line.split(":")[0] for line in lines if not line.endswith("so far"))
     assert ended == Counter(steps)
+
+
+@pytest.mark.slow
+def test_ice40(tmp_path: Path) -> None:
+    """The other family's tools, to a bitstream; two products in lookup tables."""
+    board = find("icebreaker")
+    core = StandIn(np.random.default_rng(0).integers(-2**15, 2**15, (256, 2)))
+    result = implement(core.signature, **arguments(core, (100, 1), board=board), folder=tmp_path,
+                       seeds=(1, 2), progress=lambda line: None)
+    for figures in (result.harness, result.selftest):
+        assert figures.device == "iCE40UP5K-SG48"
+        assert figures.dsp.used == 0
+        assert 500 < figures.lut.used < 2500
+        # The flip-flops are Yosys' own count, and each takes a logic cell.
+        assert 100 < figures.ff.used < figures.lut.used
+    # The weights take two blocks of 16 bits.
+    assert result.harness.bram.used == 2
+    assert result.selftest.bram.used > 2
+    assert set(result.harness.fmax_seeds_mhz) == {1, 2}
+    assert result.harness.target_mhz == 200
+    assert result.selftest.target_mhz == pytest.approx(12, rel=1e-4)
+    assert set(result.tools) == {"yosys", "nextpnr-ice40"}
+    assert result.bitstream.name == "selftest.bin"
+    # The preamble of every iCE40 bitstream (Lattice FPGA-TN-02001).
+    assert b"\x7e\xaa\x99\x7e" in result.bitstream.read_bytes()[:64]
+    # Of the harness only figures are wanted, and only the first seed makes a bitstream.
+    assert [path.name for path in tmp_path.rglob("*.bin")] == ["selftest.bin"]
 
 
 def test_too_big_is_one_sentence(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from amaranth.hdl import Module, Signal
-from amaranth.lib import wiring
+from amaranth.lib import io, wiring
 from amaranth.sim import Simulator, SimulatorContext
 
-from fpga.selftest import SelfTest
+from fpga.boards import find
+from fpga.selftest import START_UP_US, SelfTest, SelfTestTop
 from fpga.stored import Beat, Stored
 from tests.test_fpga_standin import StandIn, packed
 
@@ -191,3 +192,58 @@ def test_refuses_what_does_not_fit_the_ports() -> None:
         SelfTest(core, stored=Stored(stimulus=good, expected=good, timeout=1))
     with pytest.raises(ValueError, match=r"^blink must be 2 cycles at least, not 1$"):
         SelfTest(core, stored=Stored(stimulus=good, expected=good, timeout=9), blink=1)
+
+
+class Pins:
+    """A platform in the simulator."""
+
+    default_clk = "clock"
+
+    def __init__(self) -> None:
+        self.ports: dict[tuple[str, int], io.SimulationPort] = {}
+
+    def request(self, name: str, number: int = 0, *, dir: str) -> io.SimulationPort:
+        return self.ports.setdefault((name, number), io.SimulationPort("io", 1))
+
+
+class Board(wiring.Component):
+    """The top on a platform of its own, since a simulator has none."""
+
+    def __init__(self, top: SelfTestTop, pins: Pins):
+        self._top, self._pins = top, pins
+        super().__init__({})
+
+    def elaborate(self, platform: Any) -> Module:
+        return self._top.elaborate(self._pins)
+
+
+def test_reset_lasts_for_the_start_up_and_while_the_button_is_pressed() -> None:
+    board = find("icebreaker")
+    core = StandIn([[1, 2]])
+    stored = Stored(stimulus=packed([np.array([[3, 4]])]), expected=[Beat(11, True)],
+                    timeout=TIMEOUT)
+    pins = Pins()
+    top = Board(SelfTestTop(SelfTest(core, stored=stored), board=board), pins)
+    offered = []
+
+    async def bench(ctx: SimulatorContext) -> None:
+        clock, button = (pins.ports[name, 0].i for name in ("clock", board.button[0]))
+        for cycle in range(1200):
+            ctx.set(button, 600 <= cycle < 700)
+            for level in (0, 1):
+                ctx.set(clock, level)
+                await ctx.delay(1e-8)
+            if ctx.get(core.s_axis_tvalid):
+                offered.append(cycle)
+
+    simulator = Simulator(top)
+    simulator.add_testbench(bench)
+    simulator.run()
+    start_up = START_UP_US * board.clock_hz / 1e6
+    assert start_up == 240
+    # The first word comes at once after the reset, for the first time and after the button.
+    first = offered[0]
+    assert start_up <= first < start_up + 5
+    again = next(cycle for cycle in offered if cycle > 700)
+    assert 700 + start_up <= again < 700 + start_up + 8
+    assert not any(603 <= cycle < again for cycle in offered)

@@ -80,6 +80,12 @@ def test_warm_up_gives_the_versions(tool: Path, answer: str, version: str) -> No
     assert warm_up(print, tools=["ecppack"]) == {"ecppack": version}
 
 
+def test_warm_up_skips_what_has_no_version(tool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICEPACK", str(tool.with_name("nowhere")))
+    tool.write_text(f"#!{sys.executable}\nprint('Version 1.4')\n")
+    assert warm_up(print, tools=["icepack", "ecppack"]) == {"ecppack": "1.4"}
+
+
 def test_telling_time() -> None:
     lines: list[str] = []
     told = threading.Event()

@@ -1,6 +1,7 @@
 """The hardware in Amaranth's simulator against the bit-true network: bits and cycles."""
 
 import re
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -11,10 +12,17 @@ from golden.model import LSTM, Dense
 from golden.model import Network as FloatNetwork
 from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import DenseFolding, Folding
+from hdl.cycles import FAST, SHORT, DenseFolding, Folding, Pipeline
 from hdl.network import Network
-from tests.networks import FORMATS, STANDARD, random_codes, random_network
-from tests.streams import pack, run_network
+from tests.networks import (
+    FORMATS,
+    STANDARD,
+    expected_words,
+    folded,
+    random_network,
+    random_sequences,
+)
+from tests.streams import interleaved, pack, run_network
 
 # Inputs, hidden units of each layer, outputs, units and columns in parallel.
 SHAPES = {
@@ -33,27 +41,6 @@ SHAPES = {
     "stack": (2, (5, 3), 1, 2, 2),
     "stack of three": (1, (3, 4, 2), 2, 1, 1),
 }
-
-
-def folded(network: QuantizedNetwork, units: int, columns: int) -> list[Folding]:
-    return [Folding.choose(layer.inputs, layer.hidden, units=min(units, layer.hidden),
-                           columns=min(columns, layer.inputs + layer.hidden))
-            for layer in network.layers]
-
-
-def expected_words(network: QuantizedNetwork, sequences: list[np.ndarray]
-                   ) -> list[tuple[list[int], bool]]:
-    words = []
-    for x in sequences:
-        y = network.run(x[None]).y[0]
-        steps = y.tolist() if network.every_step else [y.tolist()]
-        words += [(step, n == len(steps) - 1) for n, step in enumerate(steps)]
-    return words
-
-
-def random_sequences(rng: np.random.Generator, network: QuantizedNetwork, *steps: int
-                     ) -> list[np.ndarray]:
-    return [random_codes(rng, network.x, (count, network.inputs)) for count in steps]
 
 
 @pytest.mark.parametrize(("every_step", "stall"), [(True, 0), (False, 0.5)])
@@ -163,12 +150,22 @@ def test_every_drain(units: int, columns: int, lanes: int, interval: int) -> Non
     assert run_network(dut, sequences, outputs=len(words), stall=0.3).words == words
 
 
-@pytest.mark.parametrize("seed", range(12))
+def drawn_pipeline(rng: np.random.Generator) -> Pipeline:
+    """SHORT, FAST, or each register by itself."""
+    several = {"operand": 3, "table": 3}
+    mixed = Pipeline(**{field.name: getattr(SHORT, field.name)
+                        + int(rng.integers(several.get(field.name, 2)))
+                        for field in fields(Pipeline)})
+    return (SHORT, FAST, mixed, mixed)[rng.integers(4)]
+
+
+@pytest.mark.parametrize("seed", range(8))
 def test_random_design(seed: int) -> None:
     """Any legal folding, not only what would be chosen: bits, flags, cycles, latency."""
     rng = np.random.default_rng(seed)
     inputs = int(rng.integers(1, 8))
-    hidden = tuple(rng.integers(1, 9, rng.integers(1, 3)).tolist())
+    hidden = tuple(rng.integers(1, 8, rng.integers(1, 3)).tolist())
+    pipeline, streams = drawn_pipeline(rng), int(rng.choice([1, 1, 2, 3, 4]))
     network = random_network(rng, FORMATS["8 bits"], inputs, hidden, int(rng.integers(1, 4)),
                              every_step=True, size=float(rng.choice([0.3, 1])))
     foldings = []
@@ -178,50 +175,55 @@ def test_random_design(seed: int) -> None:
             folding = Folding(
                 units=units, columns=int(rng.integers(1, layer.inputs + layer.hidden + 1)),
                 lanes=int(rng.integers(1, units + 1)), interval=int(rng.integers(1, 16)))
-            # Redrawn where the drain does not keep up.
+            # Redrawn where the drain does not keep up, or the simulation would take long.
             if (-(-units // folding.lanes) * folding.interval
-                    <= -(-(layer.inputs + layer.hidden) // folding.columns)):
+                    <= -(-(layer.inputs + layer.hidden) // folding.columns)
+                    and folding.multipliers <= 24):
                 foldings.append(folding)
                 break
-    dut = Network(network, foldings=foldings)
-    sequences = random_sequences(rng, network, 1, 5, 1, 1, 4)
-    words = expected_words(network, sequences)
-    seen = run_network(dut, sequences, outputs=len(words), stall=0.6)
-    assert seen.words == words
-    counts = [sum(network.run(x[None]).saturated[name] for x in sequences)
+    dut = Network(network, foldings=foldings, pipeline=pipeline, streams=streams)
+    sequences = [random_sequences(rng, network, *rng.permutation([1, 5, 1, 1, 4]).tolist())
+                 for _ in range(streams)]
+    words = [expected_words(network, some) for some in sequences]
+    order = iter(lambda: int(rng.integers(streams)), -1)
+    seen = run_network(dut, [], beats=interleaved(dut, sequences, order),
+                       outputs=sum(map(len, words)), stall=0.6)
+    assert [seen.of(stream) for stream in range(streams)] == words
+    counts = [sum(network.run(x[None]).saturated[name] for some in sequences for x in some)
               for name in dut.saturation]
     assert [seen.saturated >> bit & 1 for bit in range(len(counts))] == [
         int(count > 0) for count in counts]
-    seen = run_network(dut, random_sequences(rng, network, 12), outputs=12)
-    assert set(np.diff(seen.given)[3 * len(hidden):].tolist()) == {dut.step}
-    alone = run_network(dut, random_sequences(rng, network, 1), outputs=1)
-    assert alone.given[0] - alone.taken[0] == dut.latency
+
+    # A step alone, then all streams.
+    steps = 5 + 3 * len(hidden)
+    beats: list[tuple[int, bool, int] | int]
+    beats = [*interleaved(dut, [random_sequences(rng, network, 1)]), 2 * dut.latency,
+             *interleaved(dut, [random_sequences(rng, network, steps) for _ in range(streams)])]
+    seen = run_network(dut, [], beats=beats, outputs=1 + steps * streams, quiet=10)
+    assert seen.given[0] - seen.taken[0] == dut.latency
+    for stream in range(streams):
+        given = [now for now, one in zip(seen.given, seen.streams, strict=True) if one == stream]
+        assert set(np.diff(given[-steps:])[3 * len(hidden):].tolist()) == {dut.step}
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_cycles_of_a_step(name: str) -> None:
-    """In steady state a step takes exactly what the model says, sequences back to back."""
+    """Latency from the ports of an idle network, and distances of steps, an output in each."""
     inputs, hidden, outputs, units, columns = SHAPES[name]
     rng = np.random.default_rng(4)
     network = random_network(rng, FORMATS["8 bits"], inputs, hidden, outputs, every_step=True,
                              size=0.5)
     dut = Network(network, foldings=folded(network, units, columns))
-    sequences = random_sequences(rng, network, 6, 1, 5)
-    seen = run_network(dut, sequences, outputs=12)
-    distances = np.diff(seen.given)
-    assert set(distances[3:].tolist()) == {dut.step}
-
-
-@pytest.mark.parametrize("name", SHAPES)
-def test_latency(name: str) -> None:
-    """From a step's last input beat to its first output beat on an idle network."""
-    inputs, hidden, outputs, units, columns = SHAPES[name]
-    rng = np.random.default_rng(5)
-    network = random_network(rng, FORMATS["8 bits"], inputs, hidden, outputs, every_step=True,
-                             size=0.5)
-    dut = Network(network, foldings=folded(network, units, columns))
-    seen = run_network(dut, random_sequences(rng, network, 1), outputs=1)
+    beats: list[tuple[int, bool, int] | int]
+    beats = [*interleaved(dut, [random_sequences(rng, network, 1)]), 2 * dut.latency,
+             *interleaved(dut, [random_sequences(rng, network, 6, 1, 5)])]
+    seen = run_network(dut, [], beats=beats, outputs=13, quiet=10)
     assert seen.given[0] - seen.taken[0] == dut.latency
+    distances = np.diff(seen.given[1:]).tolist()
+    assert set(distances[3:5] + distances[9:]) == {dut.step}
+    # The first step of a sequence waits for none before it, but for the head and for room there.
+    assert all(dut.work <= distance <= dut.step for distance in distances[5:7])
+    assert dut.step == dut.alone
 
 
 @pytest.mark.parametrize("after", [1, 2, 3, 7, 12, 13, 14, 25])
@@ -243,10 +245,9 @@ def test_tlast_within_a_step(cut: int, stall: float) -> None:
     network = random_network(rng, FORMATS["8 bits"], 3, (4,), 1, every_step=True, size=0.5)
     dut = Network(network, foldings=folded(network, 1, 1))
     first, second = random_sequences(rng, network, 2, 3)
-    beats = [(word, False) for step in first for word in pack(step, 1, 8)][:cut + 1]
-    beats[-1] = (beats[-1][0], True)
-    beats += [(word, t == 2 and n == 2) for t, step in enumerate(second)
-              for n, word in enumerate(pack(step, 1, 8))]
+    beats = [(word, False, 0) for step in first for word in pack(step, 1, 8)][:cut + 1]
+    beats[-1] = (beats[-1][0], True, 0)
+    beats += interleaved(dut, [[second]])
     short = first.copy().reshape(-1)
     short[cut + 1:] = 0
     short = short.reshape(first.shape)[:cut // 3 + 1]

@@ -1,4 +1,4 @@
-"""All tests of the bench on generated Verilog: drivers, stalls, resets, states, cycles."""
+"""All tests of the bench on generated Verilog: drivers, stalls, resets, states, streams, cycles."""
 
 import json
 from pathlib import Path
@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import Folding
+from hdl.foldings import choose_drain
 from hdl.network import Network
-from hdl.verilog import generate
+from hdl.verilog import FAMILIES, generate
+from sim.manifest import FAMILIES as MODELLED
 from sim.manifest import MANIFEST
 from sim.vectors import VECTORS, Vectors
-from sim.verify import TESTS, verify
+from sim.verify import STREAM_TESTS, TESTS, verify
 from tests.networks import FORMATS, STANDARD, random_codes, random_network
 
 # Formats, inputs, hidden units of each layer, outputs, size of the weights, units, columns.
@@ -22,15 +23,21 @@ DESIGNS = {
     "all units, several lanes": ("8 bits", 1, (6,), 3, 0.6, 6, 3),
     "stack that saturates": ("8 bits", 3, (4, 3), 2, 1.0, 2, 3),
 }
+# The same, and the streams: so much work that the array is never idle, or so little that the
+# recurrence sets the pace.
+INTERLEAVED = {
+    "two streams": ("16 bits", 3, (6,), 2, 0.3, 1, 2, 2),
+    "a stack, three streams": ("8 bits", 3, (4, 3), 2, 1.0, 2, 3, 3),
+}
 
 
 def write_design(folder: Path, network: QuantizedNetwork, units: int, columns: int,
-                 vectors: Vectors) -> Network:
-    dut = Network(network, foldings=[
-        Folding.choose(layer.inputs, layer.hidden, units=min(units, layer.hidden),
-                       columns=min(columns, layer.inputs + layer.hidden))
+                 vectors: Vectors, *, streams: int = 1, family: str | None = None) -> Network:
+    dut = Network(network, streams=streams, foldings=[
+        choose_drain(layer.inputs, layer.hidden, units=min(units, layer.hidden),
+                     columns=min(columns, layer.inputs + layer.hidden), streams=streams)
         for layer in network.layers])
-    verilog, manifest = generate(dut)
+    verilog, manifest = generate(dut, family=family)
     (folder / manifest["verilog"]).write_text(verilog)
     (folder / MANIFEST).write_text(json.dumps(manifest))
     vectors.save(folder / VECTORS)
@@ -52,11 +59,44 @@ def test_bench(tmp_path: Path, name: str, every_step: bool) -> None:
     assert result.failure is None
     assert [test.test for test in result.tests] == list(TESTS)
     assert all(test.words and test.states for test in result.tests)
-    # Once the pipeline of layers is full, each layer takes the step of the slowest.
-    last = f"lstm{len(hidden) - 1}.h"
-    assert set(result.timing.intervals(last)[3 * len(hidden):].tolist()) == {dut.step}
     if every_step:
         assert result.timing_alone.latency == dut.latency
+
+
+@pytest.mark.parametrize("every_step", [True, False])
+@pytest.mark.parametrize("name", INTERLEAVED)
+def test_streams(tmp_path: Path, name: str, every_step: bool) -> None:
+    """Each stream computes what its sequences give alone, at the pace of the model."""
+    formats, inputs, hidden, outputs, size, units, columns, streams = INTERLEAVED[name]
+    rng = np.random.default_rng(3)
+    network = random_network(rng, FORMATS[formats], inputs, hidden, outputs,
+                             every_step=every_step, size=size)
+    lengths = np.r_[rng.integers(1, 25, 10), 30, 40]
+    x = random_codes(rng, network.x, (len(lengths), 40, inputs))
+    write_design(tmp_path, network, units, columns, Vectors.compute(network, x, lengths),
+                 streams=streams)
+    result = verify(tmp_path, seed=3, effort=20_000)
+    assert result.failure is None
+    assert [test.test for test in result.tests] == [*TESTS, *STREAM_TESTS]
+    assert all(test.words and test.states for test in result.tests)
+
+
+def test_every_family_has_models() -> None:
+    assert MODELLED == FAMILIES
+    assert all(Path(__file__).parents[1].joinpath("sim", f"{family}.v").is_file()
+               for family in MODELLED)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families(tmp_path: Path, family: str) -> None:
+    """The blocks of a device, as their models behave, compute the same."""
+    rng = np.random.default_rng(4)
+    network = random_network(rng, STANDARD, 3, (5,), 2, every_step=True, size=0.3)
+    vectors = Vectors.compute(network, random_codes(rng, network.x, (6, 20, 3)), np.full(6, 20))
+    write_design(tmp_path, network, 2, 2, vectors, family=family)
+    result = verify(tmp_path, tests=["full_speed", "random_stalls", "reset_midway"], seed=4,
+                    effort=20_000)
+    assert result.failure is None
 
 
 @pytest.mark.parametrize(("units", "columns"), [(1, 2), (3, 1), (4, 6)])

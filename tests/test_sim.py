@@ -8,11 +8,12 @@ import pytest
 
 from sim.checker import Checker, Difference
 from sim.manifest import MANIFEST, Manifest, ManifestError, Stream
-from sim.model import Model
+from sim.model import Course, Model
 from sim.monitor import Beats, Recording, Values, bench_verilog
 from sim.simulator import SimulatorError, build_simulator
+from sim.timing import TimingRecord, check_alone, check_together
 from sim.vectors import VECTORS, Vectors, VectorsError
-from sim.verify import TESTS, VerifyResult, verify
+from sim.verify import STREAM_TESTS, TESTS, VerifyResult, verify
 
 # A stand-in for a network, small enough to be right at sight: c sums up x and h = -c = y.
 # An element 0 of MAGIC + n at the input makes it do the n-th thing wrong, so that one simulator
@@ -21,7 +22,7 @@ MAGIC = 0x7000
 FAULTS = {name: MAGIC + 1 + n for n, name in enumerate((
     "wrong c", "wrong h", "wrong y", "missing word", "extra word", "tlast early", "no tlast",
     "state kept", "withdrawn", "waits for ready", "hangs", "malformed", "saturates",
-    "survives reset", "missing c", "not extended"))}
+    "survives reset", "missing c", "not extended", "slow"))}
 VERILOG = """
 module \\standin.lstm0 (
   input clk, input rst, input signed [47:0] x, input clear, input [2:0] phase, input [15:0] fault,
@@ -65,7 +66,7 @@ module standin (
 );
   // Phases: 0 takes two beats, 1 to 5 compute, 6 sends two beats, 7 ends the step.
   reg [2:0] phase;
-  reg beat, last, extra, offered;
+  reg beat, last, extra, offered, late;
   reg [47:0] x;
   wire [15:0] fault = x[15:12] == 4'h7 ? x[11:0] : 16'd0;
   wire [53:0] h;
@@ -75,6 +76,7 @@ module standin (
                          .h(h));
   initial begin
     phase = 0; beat = 0; extra = 0; offered = 0; saturated = 0; malformed = 0; x = 0; last = 0;
+    late = 0;
   end
   assign s_axis_tready = phase == 0;
   assign m_axis_tvalid = phase == 6 && !(fault == 9 && offered) && !(fault == 10 && !m_axis_tready)
@@ -97,7 +99,8 @@ module standin (
         if (fault == 5 ? extra : beat || fault == 4) begin phase <= 7; beat <= 0; end
       end
       7: begin
-        phase <= 0;
+        late <= fault == 17 && !late;
+        phase <= fault == 17 && !late ? 7 : 0;
         if (fault == 12) malformed <= 1;
         if (fault == 13) saturated[1] <= 1;
       end
@@ -111,20 +114,152 @@ module standin (
   end
 endmodule
 """
+PROBES = [{"tensor": tensor, "layer": 0, "units": 3, "lanes": 2, "width": 18,
+           "valid": f"standin.lstm0.probe_{tensor}_valid",
+           "data": f"standin.lstm0.probe_{tensor}_data", "stream": None} for tensor in ("c", "h")]
 SHAPE = {
-    "name": "standin", "verilog": "standin.v", "clock": "clk", "reset": "rst",
+    "name": "standin", "verilog": "standin.v", "family": None, "streams": 1,
+    "clock": "clk", "reset": "rst",
     "input": {"prefix": "s_axis", "elements": 3, "lanes": 2, "bytes": 2,
               "format": {"kind": "SQ", "i": 4, "f": 12}},
     "output": {"prefix": "m_axis", "elements": 3, "lanes": 2, "bytes": 3,
                "format": {"kind": "SQ", "i": 6, "f": 12}, "every_step": True},
     "layers": [],
     "saturation": ["lstm0.c", "lstm0.h"],
-    "probes": [{"tensor": tensor, "layer": 0, "units": 3, "lanes": 2, "width": 18,
-                "valid": f"standin.lstm0.probe_{tensor}_valid",
-                "data": f"standin.lstm0.probe_{tensor}_data"} for tensor in ("c", "h")],
-    "cycles": {"step": 10},
+    "probes": PROBES,
+    "cycles": {"step": 10, "alone": 10, "work": 10},
 }
 LENGTHS = (5, 1, 30, 1, 2, 12)
+
+# The same for several streams, whose steps take turns. Each has room for one step before the
+# machine, which takes the next stream that has one there. A step takes 9 cycles; one of the stream
+# that had the last one waits for 3 more, unless it begins a sequence.
+STREAM_FAULTS = {name: MAGIC + 1 + n for n, name in enumerate((
+    "swapped", "goes over", "restless", "nobody's", "missing vector", "another's state",
+    "another's end", "another's probe", "waits for the others", "slow", "hasty"))}
+STREAM_VERILOG = """
+module \\standin.lstm0 (
+  input clk, input rst, input signed [47:0] x, input [ID:0] stream, input clear, input [3:0] phase,
+  input [15:0] fault, output reg [53:0] h
+);
+  reg [53:0] c [0:STREAMS-1];
+  reg [1:0] probe_c_valid;
+  reg [35:0] probe_c_data;
+  wire [ID:0] next = stream == STREAMS - 1 ? 0 : stream + 1;
+  wire [53:0] was = c[fault == 6 ? next : stream];
+  wire [53:0] now = c[stream];
+  wire [ID:0] probe_c_stream = stream;
+  wire [ID:0] probe_h_stream = fault == 8 ? next : stream;
+  wire [1:0] probe_h_valid = phase == 4 ? 2'b11 : phase == 5 ? 2'b01 : 2'b00;
+  wire [35:0] probe_h_data = phase == 4 ? h[35:0] : {18'h2aaaa, h[53:36]};
+  integer n;
+  initial begin
+    probe_c_valid = 0;
+    for (n = 0; n < STREAMS; n = n + 1) c[n] = 0;
+  end
+  always @(posedge clk) begin
+    probe_c_valid <= 0;
+    case (phase)
+      1: c[stream] <= {was[53:36] + {{2{x[47]}}, x[47:32]},
+                       was[35:18] + {{2{x[31]}}, x[31:16]},
+                       was[17:0] + {{2{x[15]}}, x[15:0]}};
+      2: begin
+        probe_c_valid <= 2'b11;
+        probe_c_data <= now[35:0];
+        h <= {-now[53:36], -now[35:18], -now[17:0]};
+      end
+      3: begin
+        probe_c_valid <= 2'b01;
+        probe_c_data <= {18'h15555, now[53:36]};
+      end
+      7: if (clear) begin
+        c[stream] <= 0;
+        if (fault == 7) c[next] <= 0;
+      end
+    endcase
+    if (rst) begin
+      probe_c_valid <= 0;
+      for (n = 0; n < STREAMS; n = n + 1) c[n] <= 0;
+    end
+  end
+endmodule
+
+module standin (
+  input clk, input rst,
+  input [31:0] s_axis_tdata, input s_axis_tvalid, output s_axis_tready, input s_axis_tlast,
+  input [ID:0] s_axis_tid,
+  output [47:0] m_axis_tdata, output m_axis_tvalid, input m_axis_tready, output m_axis_tlast,
+  output [ID:0] m_axis_tid, output [1:0] saturated, output malformed
+);
+  reg [47:0] store [0:STREAMS-1];
+  reg [STREAMS-1:0] full, ends;
+  reg [31:0] low;
+  reg part;
+  // Phases: 0 picks a step, 1 to 5 compute, 6 sends two beats, 7 ends the step.
+  reg [3:0] phase, idle;
+  reg beat, last, fresh, offered, found;
+  reg [ID:0] stream, pick, at;
+  reg [47:0] x;
+  wire [15:0] fault = x[15:12] == 4'h7 ? x[11:0] : 16'd0;
+  wire [ID:0] next = stream == STREAMS - 1 ? 0 : stream + 1;
+  wire [53:0] h;
+  integer n;
+  \\standin.lstm0 lstm0 (.clk(clk), .rst(rst), .x(x), .stream(stream), .clear(last),
+                         .phase(phase), .fault(fault), .h(h));
+  initial begin
+    full = 0; part = 0; phase = 0; idle = 0; beat = 0; last = 0; fresh = 1; offered = 0; x = 0;
+    stream = 0;
+  end
+  assign saturated = 0;
+  assign malformed = 0;
+  assign s_axis_tready = !full[s_axis_tid];
+  assign m_axis_tvalid = phase == 6 && fault != 5;
+  assign m_axis_tdata = beat ? {24'h5a5a5a, {6{h[53]}}, h[53:36]}
+                             : {{6{h[35]}}, h[35:18], {6{h[17]}}, h[17:0]};
+  assign m_axis_tlast = last && beat;
+  assign m_axis_tid = fault == 1 || (fault == 2 && beat)
+                      || (fault == 3 && offered && !m_axis_tready) ? next
+                      : fault == 4 ? 3 : stream;
+  always @* begin
+    found = 0; pick = stream; at = stream;
+    for (n = 0; n < STREAMS; n = n + 1) begin
+      at = at == STREAMS - 1 ? 0 : at + 1;
+      if (!found && full[at] && (at != stream || fresh || idle >= 3 || fault == 11)
+          && (&full || fault != 9 || idle >= 14)) begin
+        found = 1; pick = at;
+      end
+    end
+  end
+  always @(posedge clk) begin
+    offered <= m_axis_tvalid && !m_axis_tready;
+    if (s_axis_tvalid && s_axis_tready) begin
+      part <= !part;
+      low <= s_axis_tdata;
+      if (part) begin
+        store[s_axis_tid] <= {s_axis_tdata[15:0], low};
+        full[s_axis_tid] <= 1;
+        ends[s_axis_tid] <= s_axis_tlast;
+      end
+    end
+    case (phase)
+      0: if (found) begin
+        stream <= pick; x <= store[pick]; last <= ends[pick]; full[pick] <= 0;
+        phase <= 1;
+      end else if (idle != 15) idle <= idle + 1;
+      6: if (m_axis_tready || fault == 5) begin
+        beat <= !beat;
+        if (beat) phase <= 7;
+      end
+      7: begin phase <= fault == 10 ? 8 : 0; idle <= 0; fresh <= last; end
+      8: phase <= 0;
+      default: phase <= phase + 1;
+    endcase
+    if (rst) begin
+      full <= 0; part <= 0; phase <= 0; idle <= 0; beat <= 0; fresh <= 1; offered <= 0; x <= 0;
+    end
+  end
+endmodule
+"""
 
 
 def sum_up(x: np.ndarray, lengths: tuple[int, ...] = LENGTHS) -> Vectors:
@@ -142,10 +277,18 @@ def random_input(seed: int, steps: int = sum(LENGTHS)) -> np.ndarray:
     return np.random.default_rng(seed).integers(-(1 << 15), MAGIC, size=(steps, 3))
 
 
-def write_design(folder: Path, vectors: Vectors) -> Path:
+def write_design(folder: Path, vectors: Vectors, streams: int = 1) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "standin.v").write_text(VERILOG)
-    (folder / "manifest.json").write_text(json.dumps(SHAPE))
+    verilog, shape = VERILOG, SHAPE
+    if streams > 1:
+        bits = (streams - 1).bit_length()
+        verilog = STREAM_VERILOG.replace("STREAMS", str(streams)).replace("ID", str(bits - 1))
+        probes = [{**probe, "stream": f"standin.lstm0.probe_{probe['tensor']}_stream"}
+                  for probe in PROBES]
+        shape = {**SHAPE, "streams": streams, "probes": probes,
+                 "cycles": {"step": 9 * streams, "alone": 12, "work": 9 * streams}}
+    (folder / "standin.v").write_text(verilog)
+    (folder / "manifest.json").write_text(json.dumps(shape))
     vectors.save(folder / "vectors.npz")
     return folder
 
@@ -168,7 +311,8 @@ def planted(folder: Path, simulators: Path, fault: str, tests: tuple[str, ...], 
 
 def test_names() -> None:
     source = (Path(__file__).parents[1] / "sim/bench.py").read_text()
-    assert tuple(re.findall(r"@cocotb\.test\(\)\nasync def (\w+)", source)) == TESTS
+    assert tuple(re.findall(r"@cocotb\.test\(\)\nasync def (\w+)", source)) == (
+        TESTS + STREAM_TESTS)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -216,6 +360,7 @@ AT = "sequence 2, step 7, tensor"
     ("hangs", rf"{AT} y, word 0: missing \(76 of 102 did not come\)"),
     ("malformed", r"the design reports a malformed input"),
     ("saturates", r"the design reports that lstm0\.h saturated, but golden"),
+    ("slow", r"step 14 of lstm0\.h came 11 cycles after the one before, not 10 by the manifest$"),
 ])
 def test_planted(tmp_path: Path, simulators: Path, fault: str, message: str) -> None:
     result = planted(tmp_path, simulators, fault, ("full_speed",))
@@ -332,15 +477,20 @@ def test_recording(tmp_path: Path) -> None:
     assert len(recording.probes()[0].values) == 0
 
 
-def perfect(checker_model: Model, order: list[int]) -> tuple[Beats, list[Values]]:
-    """The recording of a design without fault."""
+def perfect(checker_model: Model, order: list[int], number: int = 0
+            ) -> tuple[Beats, list[Values]]:
+    """The recording of a design without fault, of one stream."""
     expected = checker_model.expected(order)
     stream = checker_model.manifest.output
-    data = stream.pack(expected.output.values, np.random.default_rng(0))
+    values = expected.output.values
+    data = (stream.pack(values, np.random.default_rng(0)) if len(values) else
+            np.empty((0, stream.width // 8), dtype=np.uint8))
     last = np.zeros((len(expected.output.last), stream.beats), dtype=bool)
     last[:, -1] = expected.output.last
-    return (Beats(cycles=np.arange(len(data)), last=last.ravel(), data=data),
-            [Values(cycles=np.arange(rows.values.size), values=rows.values.ravel().copy())
+    return (Beats(cycles=np.arange(len(data)), last=last.ravel(), data=data,
+                  stream=np.full(len(data), number)),
+            [Values(cycles=np.arange(rows.values.size), values=rows.values.ravel().copy(),
+                    stream=np.full(rows.values.size, number))
              for rows in expected.probes])
 
 
@@ -353,11 +503,13 @@ def model(tmp_path: Path) -> Model:
 def test_checker_accepts_in_pieces(model: Model) -> None:
     order = [2, 0, 2]
     beats, values = perfect(model, order)
-    checker = Checker(model.manifest, model.expected(order))
+    checker = Checker(model.manifest, [model.expected(order)])
     for part in (slice(0, 5), slice(5, 5), slice(5, 1000)):
         checker.feed(
-            Beats(cycles=beats.cycles[part], last=beats.last[part], data=beats.data[part]),
-            [Values(cycles=v.cycles[part], values=v.values[part]) for v in values])
+            Beats(cycles=beats.cycles[part], last=beats.last[part], data=beats.data[part],
+                  stream=beats.stream[part]),
+            [Values(cycles=v.cycles[part], values=v.values[part], stream=v.stream[part])
+             for v in values])
     checker.finish()
     assert (checker.words, checker.states) == (2 * 65, 2 * 3 * 65)
 
@@ -372,15 +524,382 @@ def test_checker_names_the_first(model: Model) -> None:
     beats.data[2 * row, 0] ^= 1
     with pytest.raises(Difference, match=r"^sequence 2, step 4, tensor lstm0\.c, unit 1: "
                                          r"expected -?\d+, got -?\d+, in cycle 118$"):
-        Checker(model.manifest, model.expected(order)).feed(beats, values)
+        Checker(model.manifest, [model.expected(order)]).feed(beats, values)
 
 
 def test_checker_ignores_unused_lanes(model: Model) -> None:
     beats, values = perfect(model, [0])
     beats.data[1::2, 3:] ^= 0xff
-    checker = Checker(model.manifest, model.expected([0]))
+    checker = Checker(model.manifest, [model.expected([0])])
     checker.feed(beats, values)
     checker.finish()
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Model:
+    """A model of two streams."""
+    vectors = sum_up(random_input(5))
+    return Model(Manifest.load(write_design(tmp_path / "two", vectors, streams=2)), vectors)
+
+
+def interleaved(model: Model, orders: tuple[list[int], list[int]]) -> tuple[Beats, list[Values]]:
+    """The recording of a design of two streams without fault: its steps in random order."""
+    parts = [perfect(model, order, number) for number, order in enumerate(orders)]
+    rng = np.random.default_rng(0)
+    steps = [len(beats.cycles) // 2 for beats, _ in parts]
+    owners = rng.permutation(np.repeat([0, 1], steps))
+
+    def mixed(arrays: list[np.ndarray], items: int) -> np.ndarray:
+        rows = [array.reshape(-1, items, *array.shape[1:]) for array in arrays]
+        taken = [0, 0]
+        woven = []
+        for owner in owners:
+            woven.append(rows[owner][taken[owner]])
+            taken[owner] += 1
+        return np.concatenate(woven)
+
+    def field(name: str, records: list, items: int) -> np.ndarray:
+        return mixed([getattr(record, name) for record in records], items)
+
+    beats = [part[0] for part in parts]
+    words, values = np.arange(2 * sum(steps)), np.arange(3 * sum(steps))
+    return (Beats(cycles=words, **{name: field(name, beats, 2)
+                                   for name in ("last", "stream", "data")}),
+            [Values(cycles=values, **{name: field(name, [part[1][n] for part in parts], 3)
+                                      for name in ("values", "stream")}) for n in (0, 1)])
+
+
+def check_two(model: Model, orders: tuple[list[int], list[int]], beats: Beats,
+              values: list[Values]) -> Checker:
+    checker = Checker(model.manifest, [model.expected(order) for order in orders])
+    checker.feed(beats, values)
+    checker.finish()
+    return checker
+
+
+ORDERS = ([0, 1, 4], [5, 0])
+
+
+@pytest.mark.parametrize("orders", [ORDERS, ([], [3, 2]), ([2], [])])
+def test_checker_of_streams(two: Model, orders: tuple[list[int], list[int]]) -> None:
+    steps = sum(LENGTHS[sequence] for order in orders for sequence in order)
+    checker = check_two(two, orders, *interleaved(two, orders))
+    assert (checker.words, checker.states) == (2 * steps, 2 * 3 * steps)
+
+
+def test_checker_of_streams_finds_what_is_swapped(two: Model) -> None:
+    beats, values = interleaved(two, ORDERS)
+    with pytest.raises(Difference, match=r"^stream 0, sequence 0, step 0, tensor lstm0\.c, unit 0: "
+                                         r"expected "):
+        check_two(two, ORDERS, beats, [replace(v, stream=1 - v.stream) for v in values])
+    with pytest.raises(Difference, match=r"^stream 0, sequence 0, step 0, tensor y, unit 0: expe"):
+        check_two(two, ORDERS, replace(beats, stream=1 - beats.stream), values)
+    # A vector of the one and the next of the other, each with its own TLAST.
+    stream = beats.stream.copy()
+    pair = np.flatnonzero(stream[:-2:2] != stream[2::2])[3]
+    stream[2 * pair:2 * pair + 4] = 1 - stream[2 * pair:2 * pair + 4]
+    with pytest.raises(Difference, match=r"^stream [01], sequence \d, step \d+, tensor y, unit"):
+        check_two(two, ORDERS, replace(beats, stream=stream), values)
+
+
+def test_checker_of_streams_finds_what_is_missing(two: Model) -> None:
+    beats, values = interleaved(two, ORDERS)
+    # The last vector of stream 1, which is not the last of all.
+    at = np.flatnonzero(beats.stream == 1)[-2:]
+    less = Beats(**{name: np.delete(getattr(beats, name), at, axis=0)
+                    for name in ("cycles", "last", "stream", "data")})
+    with pytest.raises(Difference, match=r"^stream 1, sequence 0, step 4, tensor y, word 0: "
+                                         r"missing \(2 of 34 did not come\)$"):
+        check_two(two, ORDERS, less, values)
+
+
+def test_checker_of_streams_keeps_vectors_together(two: Model) -> None:
+    beats, values = interleaved(two, ORDERS)
+    pair = 2 * int(np.flatnonzero(beats.stream[:-2:2] != beats.stream[2::2])[0])
+    order = np.arange(len(beats.cycles))
+    order[[pair + 1, pair + 2]] = pair + 2, pair + 1
+    shuffled = Beats(cycles=beats.cycles, **{name: getattr(beats, name)[order]
+                                             for name in ("last", "stream", "data")})
+    owner = beats.stream[pair + 2]
+    message = rf"^the output goes over to stream {owner} amid a vector, in cycle {pair + 1}$"
+    with pytest.raises(Difference, match=message):
+        check_two(two, ORDERS, shuffled, values)
+    # Also where the recording is cut there.
+    checker = Checker(two.manifest, [two.expected(order) for order in ORDERS])
+    none = [replace(v, **{name: getattr(v, name)[:0] for name in ("cycles", "values", "stream")})
+            for v in values]
+    first, second = (Beats(**{name: getattr(shuffled, name)[part]
+                              for name in ("cycles", "last", "stream", "data")})
+                     for part in (slice(0, pair + 1), slice(pair + 1, None)))
+    checker.feed(first, none)
+    with pytest.raises(Difference, match=message):
+        checker.feed(second, none)
+
+
+def test_checker_of_streams_knows_how_many(two: Model) -> None:
+    beats, values = interleaved(two, ORDERS)
+    beats.stream[6] = 2
+    with pytest.raises(Difference, match=r"^the output belongs to stream 2 of 2, in cycle 6$"):
+        check_two(two, ORDERS, beats, values)
+    values[1].stream[9] = 5
+    with pytest.raises(Difference, match=r"^tensor lstm0\.h belongs to stream 5 of 2, in cycle 9$"):
+        check_two(two, ORDERS, beats, values)
+
+
+def test_course() -> None:
+    lengths = np.array([2, 1, 4, 3])
+    course = Course.deal([0, 1, 2], lengths, 2)
+    assert course.queues == ([0, 2], [1])
+    assert course.order == [0, 2, 1]
+    # Stream 1 runs dry.
+    assert course.turns.tolist() == [0, 1, 0, 0, 0, 0, 0]
+    assert Course.whole([0, 1, 2], lengths, 2).turns.tolist() == [0, 0, 1, 0, 0, 0, 0]
+    assert Course.deal([3, 0], lengths, 1).turns.tolist() == [0] * 5
+    assert Course.deal([1], lengths, 3).queues == ([1], [], [])
+
+
+def test_course_at_random() -> None:
+    lengths = np.full(9, 20)
+    course = Course.deal(range(9), lengths, 3, rng=np.random.default_rng(0))
+    assert np.bincount(course.turns).tolist() == [60, 60, 60]
+    gaps = np.diff(np.flatnonzero(np.diff(course.turns[:120]) != 0))
+    # Now a step of each, now one stream for long.
+    assert gaps.min() == 1
+    assert gaps.max() > 8
+
+
+def test_course_with_visits() -> None:
+    lengths = np.array([40, 30, 1, 2])
+    course = Course.visited([0, 1], [2, 3, 2], lengths, 3, busy=1, gap=10,
+                            rng=np.random.default_rng(0))
+    assert course.queues == ([2, 2], [0, 1], [3])
+    visits = np.flatnonzero(course.turns != 1)
+    assert np.bincount(course.turns).tolist() == [2, 70, 2]
+    assert (np.diff(visits)[:-1] > 10).all()
+    calm = course.undisturbed(1, 3)
+    assert len(calm) == 70
+    assert [n for n, is_calm in enumerate(calm) if not is_calm][:6] == [
+        visits[0] - 3, visits[0] - 2, visits[0] - 1, visits[0], visits[0] + 1, visits[0] + 2]
+    assert Course.visited([0], [], lengths, 2, busy=0, gap=5, rng=np.random.default_rng(0)
+                          ).undisturbed(0, 3).all()
+
+
+def test_model_sends_steps_in_turn(two: Model) -> None:
+    course = Course.deal([0, 1, 4], two.vectors.lengths, 2)
+    parts = list(two.beats(course, np.random.default_rng(0)))
+    data, last, stream = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    # Stream 0 has the sequences of 5 and of 2 steps, stream 1 that of one; two beats a step.
+    assert stream.tolist() == [0, 0, 1, 1] + [0] * 12
+    assert np.flatnonzero(last).tolist() == [3, 11, 15]
+    assert [int(part[1].sum()) for part in parts] == [1, 1, 1]
+    vectors = two.vectors
+    got = two.manifest.input.unpack(data).reshape(-1, 4)[:, :3]
+    rows = [0, 5, 1, 2, 3, 4, *range(37, 39)]
+    assert got.tolist() == vectors.x[rows].tolist()
+
+
+@pytest.mark.parametrize("streams", [2, 3])
+def test_interleaved(tmp_path: Path, simulators: Path, streams: int) -> None:
+    vectors = sum_up(random_input(streams))
+    result = verify(write_design(tmp_path, vectors, streams), seed=streams, simulators=simulators)
+    assert result.failure is None
+    assert [test.test for test in result.tests] == [*TESTS, *STREAM_TESTS]
+    full = result.tests[0]
+    # All sequences, one of length 1 on its own, the longest on all streams.
+    assert full.steps == sum(LENGTHS) + 1 + streams * max(LENGTHS)
+    assert full.words == 2 * full.steps
+    assert full.states == 2 * 3 * full.steps
+    timing = result.timing
+    dealt = [number for stream in range(streams)
+             for number in range(stream, len(LENGTHS), streams)]
+    assert timing.lengths.tolist() == [LENGTHS[number] for number in dealt]
+    assert timing.streams["lengths"].tolist() == [number % streams for number in dealt]
+    for name in ("x", "y", "lstm0.c", "lstm0.h"):
+        counts = np.bincount(timing.streams[name], minlength=streams)
+        assert counts.tolist() == [sum(LENGTHS[stream::streams]) for stream in range(streams)]
+    # All streams at first; later the longest sequence alone.
+    busy = 2 % streams
+    assert timing.intervals("lstm0.h", busy)[1] == 9 * streams
+    start = 10 if streams == 3 else 15
+    assert timing.intervals("lstm0.h", busy)[start:29].tolist() == [12] * (29 - start)
+    assert result.timing_alone.latency == 7
+
+
+@pytest.mark.parametrize(("fault", "test", "message"), [
+    ("swapped", "full_speed", r"stream \d, sequence \d, step \d+, tensor y, unit \d: expected"),
+    ("swapped", "axi_full_speed", r"stream \d, sequence \d, step \d+, tensor y, unit \d: expec"),
+    ("goes over", "full_speed", r"stream \d, sequence \d, step \d+, tensor y, unit \d: expected"),
+    ("restless", "random_stalls", r"m_axis: a word was changed or withdrawn"),
+    ("nobody's", "full_speed", r"the output belongs to stream 3 of 3, in cycle \d+"),
+    ("missing vector", "full_speed", r"stream \d, sequence \d, step \d, tensor y, word 0: missi"),
+    ("another's state", "full_speed", r"stream \d, sequence \d, step \d+, tensor lstm0\.c, unit "),
+    ("another's end", "full_speed", r"stream \d, sequence \d, step \d+, tensor lstm0\.c, unit "),
+    ("another's probe", "full_speed", r"stream \d, sequence \d, step \d+, tensor lstm0\.h, unit "),
+    ("waits for the others", "idle_streams",
+     r"step \d+ of lstm0\.h came \d+ cycles after the one before, not 12 by the manifest$"),
+    ("hasty", "idle_streams", r"within a sequence, steps follow each other faster \(lstm0\.h at 9, "
+                              r"y at 9 cycles\) than at 12 by the manifest$"),
+    ("hasty", "full_speed", None),
+    ("slow", "full_speed",
+     r"with all streams busy, the steps of one follow each other at other cycles "
+     r"\(lstm0\.h at 30\.0, y at 30\.0\) than the 27 by the manifest$"),
+])
+def test_planted_in_streams(tmp_path: Path, simulators: Path, fault: str, test: str,
+                            message: str | None) -> None:
+    x = random_input(7)
+    x[:, 0] = STREAM_FAULTS[fault]
+    vectors = sum_up(x)
+    result = verify(write_design(tmp_path, vectors, 3), tests=(test,), seed=1,
+                    simulators=simulators)
+    if message is None:
+        assert result.failure is None
+    else:
+        assert result.failure is not None
+        assert re.match(f"{test}, seed 1: {message}", result.failure), result.failure
+
+
+def steady(pace: np.ndarray, lengths: tuple[int, ...], name: str = "lstm0.h") -> TimingRecord:
+    """The record of one stream, whose steps came at such distances."""
+    cycles = np.cumsum(np.r_[100, pace])
+    both = np.stack([cycles, cycles], axis=1)
+    owner = np.zeros(len(both), dtype=np.int64)
+    return TimingRecord(lengths=np.array(lengths), x=both, y=both + 7, states={name: both},
+                        streams={"lengths": np.zeros(len(lengths), dtype=np.int64),
+                                 "x": owner, "y": owner, name: owner})
+
+
+@pytest.fixture
+def paced(model: Model) -> Manifest:
+    return replace(model.manifest, step=10, alone=10, work=6)
+
+
+def test_pace(paced: Manifest) -> None:
+    # Sequences of 12, 1, 1 and 16 steps; a first step comes early, and others at 10 cycles.
+    lengths = (12, 1, 1, 16)
+    right = np.full(29, 10)
+    right[[11, 12, 13]] = 6, 8, 10
+    # The layers fill up.
+    right[:3] = 3, 25, 4
+    check_alone(steady(right, lengths), paced)
+
+    def wrong(step: int, cycles: int) -> TimingRecord:
+        pace = right.copy()
+        pace[step - 1] = cycles
+        return steady(pace, lengths)
+
+    with pytest.raises(Difference, match=r"^step 20 of lstm0\.h came 11 cycles after the one "
+                                         r"before, not 10 by the manifest$"):
+        check_alone(wrong(20, 11), paced)
+    with pytest.raises(Difference, match=r"^within a sequence, steps follow each other faster "
+                                         r"\(lstm0\.h at 9, y at 9 cycles\) than at 10 by the man"):
+        check_alone(wrong(20, 9), paced)
+    with pytest.raises(Difference, match=r"^the first step of a sequence follows faster \(lstm0\.h "
+                                         r"at 5, y at 5 cycles\) than the 6 of its work by the"):
+        check_alone(wrong(12, 5), paced)
+    # Another's step was near.
+    calm = np.arange(30) != 20
+    check_alone(wrong(20, 11), paced, calm=calm)
+    with pytest.raises(Difference, match=r"^step 20 of "):
+        check_alone(wrong(20, 11), paced, calm=np.roll(calm, 1))
+
+
+def test_pace_of_short_sequences(paced: Manifest) -> None:
+    """They are faster on average, but not each step, until a long one sets the pace."""
+    lengths = (1,) * 10 + (8, 1, 1)
+    pace = np.full(19, 10)
+    pace[:10:2], pace[1:10:2] = 6, 12
+    check_alone(steady(pace, lengths), paced)
+    pace[18] = 12
+    with pytest.raises(Difference, match=r"^step 19 of lstm0\.h came 12 cycles after the one "):
+        check_alone(steady(pace, lengths), paced)
+
+
+def test_pace_of_outputs_at_the_end(paced: Manifest) -> None:
+    # After short sequences a step may wait for the head.
+    paced = replace(paced, every_step=False)
+    lengths = (12, 1, 1, 16)
+    pace = np.full(29, 10)
+    pace[[11, 12, 13, 14, 15]] = 6, 8, 24, 17, 5
+    record = steady(pace, lengths)
+    record = replace(record, y=record.y[[11, 12, 13, 29]])
+    check_alone(record, paced)
+    pace[24] = 9
+    with pytest.raises(Difference, match=r"^within a sequence, .* \(lstm0\.h at 9 cycles\) than "):
+        check_alone(replace(steady(pace, lengths), y=record.y), paced)
+
+
+def test_pace_of_the_slowest_layer(paced: Manifest) -> None:
+    """A layer that catches up is no fault, as long as another keeps the pace."""
+    pace = np.full(29, 10)
+    early = pace.copy()
+    early[12:15] = 9
+    lengths = (12, 18)
+    slow, fast = steady(pace, lengths), steady(early, lengths, "lstm1.h")
+    both = replace(fast, states=slow.states | fast.states, streams=slow.streams | fast.streams)
+    check_alone(both, paced)
+    with pytest.raises(Difference, match=r"^within a sequence"):
+        check_alone(fast, paced)
+
+
+def test_pace_together(two: Model) -> None:
+    manifest = replace(two.manifest, step=20)
+
+    def together(pace: int, steps: int = 30) -> TimingRecord:
+        cycles = np.concatenate([np.arange(steps) * pace, np.arange(steps) * pace + 9])
+        both = np.stack([cycles, cycles], axis=1)
+        owner = np.repeat([0, 1], steps)
+        return TimingRecord(lengths=np.array([steps, steps]), x=both, y=both,
+                            states={"lstm0.h": both},
+                            streams={"lengths": np.array([0, 1]), "x": owner, "y": owner,
+                                     "lstm0.h": owner})
+
+    check_together(together(20), manifest)
+    for pace in (19, 21):
+        with pytest.raises(Difference, match=rf"\(lstm0\.h at {pace}\.0, y at {pace}\.0\) than the "
+                                             r"20 by the manifest$"):
+            check_together(together(pace), manifest)
+
+
+def block(pins: dict[str, int], parameters: dict[str, str]) -> str:
+    """A stand-in that also has a multiplier of an ECP5, with a product that nobody looks at."""
+    settings = ", ".join(f'.{name}("{value}")' for name, value in parameters.items())
+    wires = ", ".join(f".{name}(1'd{value})" for name, value in pins.items())
+    instance = f"MULT18X18D #({settings}) block ({wires}, .CLK0(clk), .P0(product));"
+    return VERILOG.replace("  wire [53:0] h;\n", f"  wire [53:0] h;\n  wire product;\n"
+                                                 f"  {instance}\n", 1)
+
+
+def test_family(tmp_path: Path, simulators: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pins = {f"{operand}{n}": 0 for operand in "ABC" for n in range(18)} | {
+        "SIGNEDA": 1, "SIGNEDB": 1, "SOURCEA": 0, "SOURCEB": 0, "CE0": 1, "RST0": 0}
+    parameters = {"REG_INPUTA_CLK": "CLK0", "REG_INPUTB_CLK": "CLK0", "REG_OUTPUT_CLK": "CLK0",
+                  "GSR": "DISABLED"}
+    design = write_design(tmp_path, sum_up(random_input(0)))
+    (design / "standin.v").write_text(block(pins, parameters))
+    portable = Manifest.load(design)
+    assert portable.model is None
+    with pytest.raises(SimulatorError, match=r"MULT18X18D"):
+        build_simulator(portable, simulators)
+    (design / MANIFEST).write_text(json.dumps({**SHAPE, "family": "ecp5"}))
+    manifest = Manifest.load(design)
+    # The 35 bits of the product that are left open are no fault.
+    program = build_simulator(manifest, simulators)
+    assert build_simulator(manifest, simulators) == program
+    assert verify(design, tests=("full_speed",), seed=0, simulators=simulators).passed
+    # An operand is, and so is a mode that has no model.
+    (design / "standin.v").write_text(block(pins, parameters).replace(".A3(1'd0), ", ""))
+    with pytest.raises(SimulatorError, match=r"Instance has missing pin: 'A3'"):
+        build_simulator(manifest, simulators)
+    (design / "standin.v").write_text(block(pins, parameters | {"GSR": "ENABLED"}))
+    with pytest.raises(SimulatorError, match=r"^Verilator failed"):
+        build_simulator(manifest, simulators)
+    # Another model is another simulator.
+    (design / "standin.v").write_text(block(pins, parameters))
+    other = tmp_path / "ecp5.v"
+    assert manifest.model is not None
+    other.write_text(manifest.model.read_text() + "// more\n")
+    monkeypatch.setattr(Manifest, "model", other)
+    assert build_simulator(manifest, simulators) != program
 
 
 def test_manifest_errors(tmp_path: Path) -> None:
@@ -391,6 +910,16 @@ def test_manifest_errors(tmp_path: Path) -> None:
         Manifest.load(tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({**SHAPE, "output": {}}))
     with pytest.raises(ManifestError, match=r"is not a design's manifest: KeyError 'every_step'$"):
+        Manifest.load(tmp_path)
+    for key in ("family", "streams"):
+        (tmp_path / "manifest.json").write_text(json.dumps(
+            {name: value for name, value in SHAPE.items() if name != key}))
+        with pytest.raises(ManifestError, match=rf"is not a design's manifest: KeyError '{key}'$"):
+            Manifest.load(tmp_path)
+    cycles = {"step": 20, "alone": 21, "work": 20}
+    (tmp_path / "manifest.json").write_text(json.dumps({**SHAPE, "streams": 2, "cycles": cycles}))
+    with pytest.raises(ManifestError, match=r"cycles alone must be at most those of a step, 20, not"
+                                            r" 21$"):
         Manifest.load(tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps(SHAPE))
     with pytest.raises(ManifestError, match=r"has no standin\.v, which its manifest names$"):
@@ -429,6 +958,11 @@ def test_verify_errors(tmp_path: Path, simulators: Path) -> None:
     design = write_design(tmp_path, vectors)
     with pytest.raises(ValueError, match=r"^test must be one of full_speed, .*, not all$"):
         verify(design, tests=("all",))
+    with pytest.raises(ValueError, match=r"^there must be at least one test to run$"):
+        verify(design, tests=())
+    with pytest.raises(ValueError, match=r"^the test idle_streams needs a design of several streams"
+                                         r", not of 1$"):
+        verify(design, tests=("idle_streams",))
     with pytest.raises(ValueError, match=r"^seed must not be negative, not -1$"):
         verify(design, seed=-1)
     replace(vectors, states={}).save(design / "vectors.npz")
@@ -455,6 +989,14 @@ def test_simulator_dies(tmp_path: Path, simulators: Path, monkeypatch: pytest.Mo
     (("output", "bytes"), "2", "bytes must be an integer from 1 on, not '2'"),
     (("output", "every_step"), 1, "every_step must be true or false, not 1"),
     (("cycles", "step"), None, "step must be an integer from 1 on, not None"),
+    (("cycles", "alone"), 9, "cycles alone must be those of a step, 10, not 9"),
+    (("cycles", "work"), 0, "work must be an integer from 1 on, not 0"),
+    (("family",), "xilinx", "family must be ecp5, ice40 or null, not 'xilinx'"),
+    (("family",), 5, "family must be ecp5, ice40 or null, not 5"),
+    (("streams",), 0, "streams must be an integer from 1 on, not 0"),
+    (("streams",), 2, "stream must be a name, not None"),
+    (("probes", 1, "stream"), "standin.s",
+     "stream of a probe must be null in a design of one stream, not 'standin.s'"),
     (("name",), 3, "name must be a name, not 3"),
     (("probes", 0, "valid"), [], r"valid must be a name, not \[\]"),
 ])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from golden.activation import (
 )
 from golden.fixed import SQ, UQ
 from golden.table import Reading, Table
-from hdl.table import TableUnit
+from hdl.table import STAGES, TableUnit
 from tests.every_code import every_code
 from tests.primitives import ECP5, MODELS, pipelined
 
@@ -51,6 +52,7 @@ def many_segments(seed: int) -> Table:
     return Table(argument=SQ(2, 10), fraction=14, block_bits=10, splits=(8,), knots=knots,
                  curvatures=np.zeros(257, dtype=np.int64),
                  readings=(Reading(name="many", result=SQ(2, 12)),))
+
 
 
 # Every code of each is tried, in every reading.
@@ -98,8 +100,15 @@ def codes_of(table: Table) -> np.ndarray:
     return np.arange(table.argument.min, table.argument.max + 1)
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_every_code(name: str) -> None:
+# The deeper ones: with and without a place, of both degrees, and with a long split.
+DEEPER = ("4 bits", "4 bits, degree 2", "256 segments to a block", "by hand, degree 2",
+          "by hand, a segment for each code", "constant")
+
+
+@pytest.mark.parametrize(("name", "stages"), [
+    *((name, 5) for name in TABLES),
+    *((name, stages) for name in DEEPER for stages in STAGES[1:])])
+def test_every_code(name: str, stages: int) -> None:
     """All codes of all readings, next to each other and mixed."""
     table = TABLES[name]()
     rng = np.random.default_rng(5)
@@ -108,12 +117,13 @@ def test_every_code(name: str) -> None:
     mixed = rng.permutation(len(codes))[:2000]
     codes, readings = np.r_[codes, codes[mixed]], np.r_[readings, readings[mixed]]
     expected = np.choose(readings, [table.evaluate(codes, n) for n in range(len(table.readings))])
-    seen = evaluate(TableUnit(table), list(zip(codes.tolist(), readings.tolist(), strict=True)))
+    seen = evaluate(TableUnit(table, stages=stages),
+                    list(zip(codes.tolist(), readings.tolist(), strict=True)))
     assert seen == expected.tolist()
 
 
 # The widest are too many codes for Amaranth's simulator: Verilator runs them.
-WIDE = {
+WIDE: dict[str, Callable[[], Table]] = {
     "12 bits": shared(5, 12, 12, 12),
     "12 bits, small decoder": shared(5, 12, 12, 12, splits=(2, 4), slope_bits=9),
     "16-bit words, as in an engine": shared(5, 15, 15, 14),
@@ -122,34 +132,43 @@ WIDE = {
 }
 
 
+def check_every_code(units: list[TableUnit], folder: Path, **options: Any) -> None:
+    """All results of units of one table are golden's."""
+    table = units[0].table
+    expected = [table.evaluate(codes_of(table), n) for n in range(len(table.readings))]
+    for unit, seen in zip(units, every_code(units, folder, **options), strict=True):
+        assert np.array_equal(seen, expected), unit.stages
+
+
 @pytest.mark.parametrize("name", WIDE)
 def test_every_code_of_wide_ones(name: str, tmp_path: Path) -> None:
     table = WIDE[name]()
-    seen = every_code(TableUnit(table), tmp_path)
-    for n in range(len(table.readings)):
-        assert np.array_equal(seen[n], table.evaluate(codes_of(table), n))
+    check_every_code([TableUnit(table, stages=stages) for stages in STAGES], tmp_path)
 
 
 @pytest.mark.parametrize("degree", [1, 2])
 def test_ecp5(degree: int, tmp_path: Path) -> None:
     """With the device's multipliers and block RAM, as their models have them: the same bits."""
     table = shared(4, 8, 8, 8, degree=degree)()
-    seen = every_code(TableUnit(table), tmp_path, platform=ECP5, models=[MODELS])
+    check_every_code([TableUnit(table, stages=stages, style=style)
+                      for stages in STAGES for style in ("block", "logic")], tmp_path,
+                     platform=ECP5, models=[MODELS])
     text = (tmp_path / "top.v").read_text()
-    assert ("MULT18X18D" in text, "DP16KD" in text) == (True, True)
-    for n in range(len(table.readings)):
-        assert np.array_equal(seen[n], table.evaluate(codes_of(table), n))
+    # Those in logic take no block RAM.
+    assert (text.count("MULT18X18D"), text.count("DP16KD")) == (6 * degree, 3)
 
 
-def test_latency() -> None:
-    assert TableUnit(TABLES["8 bits"]()).latency == 5
-    assert TableUnit(TABLES["8 bits, degree 2"]()).latency == 7
+@pytest.mark.parametrize("stages", STAGES)
+def test_latency(stages: int) -> None:
+    assert TableUnit(TABLES["8 bits"](), stages=stages).latency == stages
+    assert TableUnit(TABLES["8 bits, degree 2"](), stages=stages).latency == stages + 2
 
 
 def test_attributes() -> None:
     table = TABLES["8 bits"]()
-    unit = TableUnit(table, style="logic")
-    assert (unit.table, unit.style) == (table, "logic")
+    unit = TableUnit(table, style="logic", stages=7)
+    assert (unit.table, unit.style, unit.stages) == (table, "logic", 7)
+    assert (TableUnit(table).style, TableUnit(table).stages) == ("block", 5)
     # An output for each reading, signed: a gate of exactly 1 needs a bit more than its fraction.
     assert (len(unit.z), len(unit.sigmoid), len(unit.tanh)) == (12, 10, 10)
 
@@ -165,6 +184,12 @@ def test_taken_name(name: str) -> None:
 def test_no_such_style() -> None:
     with pytest.raises(ValueError, match=r"^table style must be one of block, logic, not 'flash'$"):
         TableUnit(TABLES["8-bit words"](), style="flash")
+
+
+@pytest.mark.parametrize("stages", [4, 8])
+def test_no_such_stages(stages: int) -> None:
+    with pytest.raises(ValueError, match=f"^table stages must be one of 5, 6, 7, not {stages}$"):
+        TableUnit(TABLES["8-bit words"](), stages=stages)
 
 
 def test_logic() -> None:

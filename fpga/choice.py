@@ -1,0 +1,109 @@
+"""Choosing a core for a board."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from fpga.boards import Board
+from fpga.stored import SHARE
+from golden.quantized_network import QuantizedNetwork
+from hdl.choice import Choice, choose
+from hdl.cycles import PIPELINES
+from hdl.foldings import MULTIPLIERS, Limits
+from hdl.search import Stack
+
+__all__ = ["CLOCKS", "LOGIC_WORDS", "choose_for", "limits", "wanted"]
+
+# What a core reaches in MHz, roughly, by family and pipeline; benchmarks/engine.py measures it.
+CLOCKS: Mapping[str, Mapping[str, float]] = MappingProxyType({
+    "ecp5": {"short": 115.0, "fast": 200.0},
+    "ice40": {"short": 30.0, "fast": 40.0},
+})
+
+# Depth up to which Yosys takes lookup tables for a memory that is written, of 16 bits: seen, with
+# powers of two. Those of an iCE40 cannot be written.
+LOGIC_WORDS: Mapping[str, int] = MappingProxyType({"ecp5": 64, "ice40": 0})
+
+
+def limits(board: Board, multipliers: int | None = None) -> Limits:
+    """What a core may take of a board.
+
+    Parameters
+    ----------
+    multipliers : int, optional
+        At most, if the board has as many.
+    """
+    have = board.dsp.available
+    return Limits(
+        multipliers=have if multipliers is None else min(multipliers, have),
+        # What the self-test may take is not the core's.
+        memories=board.bram.available - board.bram.available // SHARE,
+        blocks=lambda depth, width: board.memory_blocks(depth=depth, width=width),
+        logic_words=LOGIC_WORDS[board.family])
+
+
+def _clocks(board: Board, pipeline: str | None, mhz: float | None) -> Mapping[str, float]:
+    """The pipelines to choose from, and the clock to reckon with for each."""
+    clocks = CLOCKS[board.family]
+    if pipeline is not None:
+        if pipeline not in PIPELINES:
+            raise ValueError(f"pipeline must be one of {', '.join(PIPELINES)}, not {pipeline!r}")
+        clocks = {pipeline: clocks[pipeline]}
+    if mhz is None:
+        return clocks
+    if not mhz > 0:
+        raise ValueError(f"clock must be positive, not {mhz:g} MHz")
+    # Those that reach it, or else the one that comes closest.
+    able = [name for name in clocks if clocks[name] >= mhz]
+    return {name: mhz for name in able or [max(clocks, key=lambda name: clocks[name])]}
+
+
+def choose_for(
+    board: Board, network: QuantizedNetwork, *, streams: int = 1, units: int | None = None,
+    columns: int | None = None, rate: float | None = None, latency_us: float | None = None,
+    fastest: bool = False, multipliers: int | None = None, pipeline: str | None = None,
+    clock_mhz: float | None = None,
+) -> Choice:
+    """Choose foldings and pipeline of a network for a board.
+
+    Parameters
+    ----------
+    streams : int
+        Independent sequences that take turns.
+    units, columns, rate, latency_us, fastest
+        What is wanted, as of :func:`gatefold.build`: one of them, or both of the first two.
+    multipliers : int, optional
+        All that the core may take; by default those of the board. Alone: as fast as fits in them.
+    pipeline : str, optional
+        By default the one that is better at its clock.
+    clock_mhz : float, optional
+        By default ``CLOCKS``.
+
+    Raises
+    ------
+    ValueError
+        As of :func:`hdl.choice.choose`, or if two things are wanted that exclude each other.
+    """
+    goals = {"units or columns": units is not None or columns is not None,
+             "rate": rate is not None, "latency": latency_us is not None, "fastest": fastest}
+    given = [name for name, there in goals.items() if there]
+    if len(given) > 1:
+        raise ValueError(f"one thing at most can be wanted, not {' and '.join(given)}")
+    if multipliers is not None and goals["units or columns"]:
+        raise ValueError("multipliers cannot be limited where units or columns are given")
+    return choose(
+        Stack.of(network, streams), limits=limits(board, multipliers), rate=rate,
+        latency=latency_us, array=None if given or multipliers is not None else MULTIPLIERS,
+        units=units, columns=columns, clocks=_clocks(board, pipeline, clock_mhz))
+
+
+def wanted(choice: Choice, rate: float | None, latency_us: float | None, mhz: float
+           ) -> dict[str, Any] | None:
+    """What was wanted of a core, and whether it is met at the clock that was measured."""
+    choice = choice.at(mhz)
+    if rate is not None:
+        return {"steps_per_second": rate, "reached": choice.rate, "met": choice.rate >= rate}
+    if latency_us is not None:
+        return {"latency_us": latency_us, "reached": choice.latency_us,
+                "met": choice.latency_us <= latency_us}
+    return None

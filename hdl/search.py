@@ -1,0 +1,217 @@
+"""Searching the foldings of a whole network, from what each folding of each part takes."""
+
+import sys
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from golden.quantized_network import QuantizedNetwork
+from hdl.cycles import PIPELINES, LSTMCycles
+from hdl.foldings import Limits, Part, Shape, choose_folding, dense_parts, lstm_parts
+
+__all__ = ["Row", "Search", "Stack", "latency_of", "memories_of", "multipliers_of", "pace_of",
+           "size_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """All that the choice must know of a network.
+
+    Parameters
+    ----------
+    layers : tuple of Shape
+        LSTM layers.
+    head : Shape
+    streams : int
+        S, independent sequences that take turns.
+    """
+
+    layers: tuple[Shape, ...]
+    head: Shape
+    streams: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise ValueError("stack must have one LSTM layer at least, not none")
+        if not isinstance(self.streams, int) or self.streams < 1:
+            raise ValueError(f"streams must be a positive integer, not {self.streams!r}")
+
+    @classmethod
+    def of(cls, network: QuantizedNetwork, streams: int = 1) -> "Stack":
+        """That of a quantised network.
+
+        Raises
+        ------
+        ValueError
+            If it has no head.
+        """
+        if network.head is None:
+            raise ValueError("network head must be a dense layer, not None")
+
+        def bits(bias: Iterable[Any]) -> int:
+            # Half an ulp comes with it, which may carry.
+            return max(int(value).bit_length() for value in bias) + 2
+
+        layers = []
+        for layer in network.layers:
+            formats = layer.formats
+            layers.append(Shape(
+                inputs=layer.inputs, outputs=layer.hidden,
+                weight_bits=max(formats.w_x.width, formats.w_h.width), bias_bits=bits(layer.bias),
+                column_bits=max(formats.x.width, formats.h.width), state_bits=formats.c.width))
+        head = network.head
+        return cls(layers=tuple(layers), streams=streams, head=Shape(
+            inputs=head.inputs, outputs=head.outputs, weight_bits=head.formats.w.width,
+            bias_bits=bits(head.bias), column_bits=head.formats.x.width))
+
+
+Row = tuple[Part[Any], ...]
+"""A part for each layer, then the head."""
+
+
+def multipliers_of(row: Row) -> int:
+    return sum(part.multipliers for part in row)
+
+
+def memories_of(row: Row) -> int:
+    return sum(part.memories for part in row)
+
+
+def latency_of(row: Row) -> int:
+    return sum(part.latency for part in row)
+
+
+def pace_of(row: Row) -> int:
+    return max(part.round for part in row)
+
+
+def size_of(row: Row) -> tuple[int, int]:
+    return multipliers_of(row), memories_of(row)
+
+
+def _size_and_latency(row: Row) -> tuple[int, int, int]:
+    return (*size_of(row), latency_of(row))
+
+
+def _frontier(rows: Iterable[Row], costs: Callable[[Row], tuple[int, ...]]) -> list[Row]:
+    """The rows that no other is better than in two or three costs, the smallest first."""
+    kept: list[Row] = []
+    # Second and third costs of those so far, the second rising and the third falling.
+    stairs: list[tuple[int, int]] = []
+    for row in sorted(rows, key=costs):
+        _, second, *more = costs(row)
+        third = sum(more)
+        at = bisect_right(stairs, (second, third))
+        if at and stairs[at - 1][1] <= third:
+            continue
+        kept.append(row)
+        end = at
+        while end < len(stairs) and stairs[end][1] >= third:
+            end += 1
+        stairs[at:end] = [(second, third)]
+    return kept
+
+
+class Search:
+    """All that a stack could be, with one pipeline.
+
+    Parameters
+    ----------
+    name : str
+        Of the pipeline.
+    array : int or None
+        Multipliers of each layer's array, at most.
+    """
+
+    def __init__(self, stack: Stack, limits: Limits, name: str, array: int | None = None):
+        self.stack = stack
+        self.limits = limits
+        self._pipeline = PIPELINES[name]
+        common: dict[str, Any] = {"pipeline": self._pipeline, "streams": stack.streams,
+                                  "limits": limits}
+        self._parts: list[list[Part[Any]]] = [
+            sorted(lstm_parts(layer, array=array, **common),
+                   key=lambda part: (part.multipliers, part.memories))
+            for layer in stack.layers]
+        self._parts.append(sorted(dense_parts(stack.head, **common),
+                                  key=lambda part: (part.multipliers, part.memories)))
+        # No folding of the layers takes more.
+        self.most = stack.head.inputs * stack.head.outputs + sum(
+            4 * layer.outputs * (layer.inputs + layer.outputs + 2) for layer in stack.layers)
+
+    def fits(self, row: Row) -> bool:
+        multipliers, memories = size_of(row)
+        return multipliers <= self.limits.multipliers and memories <= self.limits.memories
+
+    def smallest(self, pace: int, *, memories: bool = True) -> Row | None:
+        """The smallest that fits and of which every part keeps the pace.
+
+        Parameters
+        ----------
+        memories : bool
+            Whether the block RAMs count.
+        """
+        rows: list[Row] = [()]
+        for parts in self._parts:
+            few: list[Part[Any]] = []
+            for part in parts:
+                # The multipliers rise.
+                if (not few or part.memories < few[-1].memories) and part.keeps(pace):
+                    few.append(part)
+                    if not memories:
+                        break
+            rows = _frontier((row + (part,) for row in rows for part in few), size_of)
+        return next((row for row in rows if (
+            self.fits(row) if memories else multipliers_of(row) <= self.limits.multipliers)), None)
+
+    def fastest(self) -> Row | None:
+        """The smallest of the fastest that fit."""
+        best = self.smallest(sys.maxsize)
+        low = 1
+        while best is not None and low < pace_of(best):
+            middle = (low + pace_of(best)) // 2
+            row = self.smallest(middle)
+            if row is None:
+                low = middle + 1
+            else:
+                best = row
+        return best
+
+    def within(self, array: int) -> Row | None:
+        """The smallest that is as fast as foldings for arrays of so many multipliers."""
+        pace = max(LSTMCycles(
+            inputs=layer.inputs, hidden=layer.outputs, streams=self.stack.streams,
+            pipeline=self._pipeline, folding=choose_folding(
+                layer.inputs, layer.outputs, multipliers=array, pipeline=self._pipeline,
+                streams=self.stack.streams)).round for layer in self.stack.layers)
+        return self.smallest(pace)
+
+    def quick(self, latency: int) -> Row | None:
+        """The smallest that fits and has no more latency, or else the one with the least."""
+        rows: list[Row] = [()]
+        for parts in self._parts:
+            few = _frontier(((part,) for part in parts if self.fits((part,))), _size_and_latency)
+            rows = _frontier((row + part for row in rows for part in few if self.fits(row + part)),
+                             _size_and_latency)
+        return next((row for row in rows if latency_of(row) <= latency),
+                    min(rows, key=latency_of, default=None))
+
+    def nothing(self) -> ValueError:
+        """That not even the smallest fits."""
+        multipliers = sum(min(part.multipliers for part in parts) for parts in self._parts)
+        memories = sum(min(part.memories for part in parts) for parts in self._parts)
+        return ValueError(
+            f"no folding fits: the network takes at least {multipliers} multipliers and {memories} "
+            f"block RAMs, of which there are {self.limits.multipliers} and {self.limits.memories}")
+
+    def limited(self, row: Row) -> str:
+        """What keeps it from being faster than its fastest."""
+        multipliers, memories = size_of(row)
+        if self.smallest(pace_of(row) - 1, memories=False) is not None:
+            return (f"limited by block RAMs, {memories} of {self.limits.memories}: what is faster "
+                    f"takes more")
+        if self.limits.multipliers >= self.most:
+            return "no folding is faster, however many multipliers there are"
+        return (f"limited by multipliers, {multipliers} of {self.limits.multipliers}: what is "
+                f"faster takes more")

@@ -1,0 +1,84 @@
+"""Choosing a core for a board."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fpga.boards import BOARDS, find
+from fpga.choice import CLOCKS, LOGIC_WORDS, choose_for, limits, wanted
+from hdl.cycles import PIPELINES
+from hdl.foldings import MULTIPLIERS
+from tests.networks import STANDARD, random_network
+
+BOARD = find("ulx3s-85f")
+NETWORK = random_network(np.random.default_rng(1), STANDARD, 2, (12, 6), 3, every_step=True)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_each_family_is_known(name: str) -> None:
+    board = find(name)
+    assert set(CLOCKS[board.family]) == set(PIPELINES)
+    assert board.family in LOGIC_WORDS
+
+
+def test_limits() -> None:
+    # A quarter of the block RAMs is the self-test's.
+    assert (limits(BOARD).multipliers, limits(BOARD).memories) == (156, 156)
+    assert limits(BOARD, 20).multipliers == 20
+    assert limits(BOARD, 1000).multipliers == 156
+    assert limits(BOARD).blocks(1024, 19) == 2
+    with pytest.raises(ValueError, match=r"^multipliers must be a positive integer, not 0$"):
+        limits(BOARD, 0)
+
+
+def test_small_by_default() -> None:
+    small = choose_for(BOARD, NETWORK)
+    assert all(folding.multipliers <= MULTIPLIERS for folding in small.foldings)
+    assert small.multipliers < choose_for(BOARD, NETWORK, fastest=True).multipliers <= 156
+    # A budget alone is to be used.
+    assert choose_for(BOARD, NETWORK, multipliers=60) == choose_for(
+        BOARD, NETWORK, multipliers=60, fastest=True)
+
+
+@pytest.mark.parametrize(("asked", "name", "mhz"), [
+    ({"pipeline": "short"}, "short", 115.0),
+    ({"pipeline": "fast"}, "fast", 200.0),
+    ({"pipeline": "fast", "clock_mhz": 90.0}, "fast", 90.0),
+    # At a clock that both reach, fewer cycles are less time.
+    ({"clock_mhz": 90.0}, "short", 90.0),
+    ({"clock_mhz": 150.0}, "fast", 150.0),
+    ({"clock_mhz": 300.0}, "fast", 300.0),
+])
+def test_pipeline_and_clock(asked: dict[str, Any], name: str, mhz: float) -> None:
+    chosen = choose_for(BOARD, NETWORK, **asked)
+    assert (chosen.pipeline, chosen.mhz) == (name, mhz)
+
+
+@pytest.mark.parametrize(("asked", "text"), [
+    ({"pipeline": "long"}, "pipeline must be one of short, fast, not 'long'"),
+    ({"clock_mhz": 0.0}, "clock must be positive, not 0 MHz"),
+    ({"rate": 1.0, "latency_us": 1.0}, "one thing at most can be wanted, not rate and latency"),
+    ({"units": 1, "fastest": True},
+     "one thing at most can be wanted, not units or columns and fastest"),
+    ({"columns": 1, "multipliers": 9},
+     "multipliers cannot be limited where units or columns are given"),
+])
+def test_wrong_wishes(asked: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{text}$"):
+        choose_for(BOARD, NETWORK, **asked)
+
+
+def test_wanted() -> None:
+    chosen = choose_for(BOARD, NETWORK, streams=2)
+    assert wanted(chosen, None, None, 50.0) is None
+    rate = 2 * 50e6 / chosen.cycles
+    assert wanted(chosen, rate * 0.999, None, 50.0) == {
+        "steps_per_second": rate * 0.999, "reached": pytest.approx(rate), "met": True}
+    result = wanted(chosen, rate * 1.001, None, 50.0)
+    assert result is not None
+    assert not result["met"]
+    latency = chosen.latency / 50
+    for much, met in (1.001, True), (0.999, False):
+        assert wanted(chosen, None, latency * much, 50.0) == {
+            "latency_us": latency * much, "reached": pytest.approx(latency), "met": met}
