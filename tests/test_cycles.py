@@ -318,10 +318,7 @@ def test_dense_folding(outputs: int, budget: int, rows: int, columns: int) -> No
 
 
 ENTRY = 2
-"""Cycles from the last beat of a step to its first column: it is seen, decided on, and enters."""
-
-TURN = 1
-"""Cycles from a page being read to its next first beat, and from its last beat to being read."""
+"""Cycles from the last beat of a step to its first column: it is decided on, and enters."""
 
 # Inputs, hidden units of each layer, units and columns in parallel.
 SHAPES = [
@@ -360,9 +357,7 @@ def check_hardware(inputs: int, hidden: tuple[int, ...], foldings: list[Folding]
     dut = Network(network, foldings=foldings, pipeline=TRIED[pipeline], streams=streams)
     layers, last = len(hidden), streams - 1
     # A stack takes some steps to find its pace.
-    fill = ceil(inputs / dut.in_lanes) + TURN
-    steps, settled = (4, 0) if layers == 1 and fill <= dut.engines[0].cycles.step else (
-        3 + 3 * layers, 3 * layers)
+    steps, settled = (4, 0) if layers == 1 else (3 + 3 * layers, 3 * layers)
     pause = 3 * layers * dut.alone + dut.latency
     idle: list[list[np.ndarray]] = [[] for _ in range(last)]
     beats: list[tuple[int, bool, int] | int]
@@ -400,16 +395,15 @@ def check_hardware(inputs: int, hidden: tuple[int, ...], foldings: list[Folding]
         long = np.diff(ends[1:1 + steps])[settled:].tolist()
         assert set(long) == {dut.alone}, long
         if layers == 1:
-            assert dut.alone == max(k.step, fill)
+            assert dut.alone == k.step
             # Two sequences that begin, and a second step. x of the second of them goes where that
             # of the step before the first was: a page to be emptied and filled.
-            assert np.diff(ends[steps:steps + 4]).tolist() == [
-                k.work, max(k.work, fill), dut.alone]
+            assert np.diff(ends[steps:steps + 4]).tolist() == [k.work, k.work, k.step]
     if streams > 1:
         for stream in range(streams):
             ends = [end for _, end in seen.steps_of(f"lstm{layers - 1}.h", stream, hidden[-1])]
             assert set(np.diff(ends[-steps:])[settled:].tolist()) == {dut.step}
-    assert dut.step == max(fill, *(engine.cycles.round for engine in dut.engines))
+    assert dut.step == max(engine.cycles.round for engine in dut.engines)
 
 
 @pytest.mark.parametrize(("inputs", "hidden", "units", "columns", "streams", "pipeline"), DESIGNS)
