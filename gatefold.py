@@ -305,8 +305,7 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
                               help="folder to write; an earlier build there is replaced")
     build_parser.add_argument("--bits", type=_positive, default=16,
                               help="width of inputs, weights, states and outputs, 8 to 18 "
-                                   "(%(default)s); at 18 a gate is a bit wider than an 18 by 18 "
-                                   "multiplier, which costs LUTs")
+                                   "(%(default)s); above 16 an iCE40 multiplies in LUTs")
     goals = build_parser.add_mutually_exclusive_group()
     goals.add_argument("--rate", metavar="STEPS", type=_real,
                        help="the smallest core that makes so many steps a second, all streams "

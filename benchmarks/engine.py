@@ -56,7 +56,9 @@ from golden.calibrate import quantize
 from golden.model import LSTM, Dense
 from golden.model import Network as FloatNetwork
 from golden.quantized_network import QuantizedNetwork
+from hdl.cycles import DenseCycles, DenseWidths, Widths
 from hdl.network import Network
+from hdl.rounding import half
 from hdl.verilog import generate
 from sim.manifest import MANIFEST, ManifestError
 from sim.simulator import SimulatorError
@@ -65,7 +67,7 @@ from sim.vectors import VECTORS, Vectors, VectorsError
 from sim.verify import verify
 
 __all__ = ["COLUMNS", "CycleError", "Engine", "cells", "main", "measured_cycles", "memory_bits",
-           "random_network", "table"]
+           "modelled_memories", "random_network", "table"]
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "performance.md"
@@ -81,7 +83,7 @@ BITS = 16
 
 
 class CycleError(Exception):
-    """The simulated design does not do what it must, in the cycles of the model."""
+    """The design does not do what it must, in the cycles and the memories of the model."""
 
 
 @cache
@@ -116,6 +118,35 @@ def memory_bits(verilog: str) -> int:
     """Bits of all memories that the portable Verilog of a design declares."""
     found = re.findall(r"^\s*reg (?:signed )?(?:\[(\d+):0\] )?\\?\S+ +\[(\d+):0\];", verilog, re.M)
     return sum((int(top or 0) + 1) * (int(last) + 1) for top, last in found)
+
+
+def modelled_memories(core: Network) -> dict[str, int]:
+    """Bits of the memories of each layer by the cycle model, by layer and kind: ``lstm0.weights``.
+
+    The widths are those of the network's formats and of its biases.
+    """
+    found: dict[str, int] = {}
+    beat = core.in_lanes
+    for n, engine in enumerate(core.engines):
+        layer, k, formats = engine.layer, engine.cycles, engine.layer.formats
+        table = layer.table
+        widths = Widths(
+            weight=max(formats.w_x.width, formats.w_h.width),
+            bias=k.bias_widths(layer.bias.tolist(),
+                               half(formats.product_fraction - formats.z.f)),
+            x=formats.x.width, h=formats.h.width, c=formats.c.width, segments=table.segments,
+            knots=2 * table.knot_bits + table.curvature_bits)
+        found |= {f"lstm{n}.{kind}": bits
+                  for kind, bits in k.memories(widths, beat=beat).items()}
+        beat = k.folding.lanes
+    head, of_head = core.head.layer, core.head.layer.formats
+    ulp_half = half(of_head.product_fraction - of_head.y.f)
+    dense = DenseCycles(inputs=head.inputs, outputs=head.outputs, folding=core.head.folding,
+                        pipeline=core.engines[0].cycles.pipeline, streams=core.streams)
+    held = DenseWidths(weight=of_head.w.width, x=of_head.x.width, y=of_head.y.width,
+                       bias=1 + max((bias + ulp_half).bit_length() for bias in head.bias.tolist()))
+    return found | {f"dense.{kind}": bits
+                    for kind, bits in dense.memories(held, beat=beat).items()}
 
 
 def measured_cycles(record: TimingRecord, row: Row) -> dict[str, float]:
@@ -198,7 +229,8 @@ class Engine:
         Raises
         ------
         CycleError
-            If the simulated design is wrong, or takes other cycles than the cycle model says.
+            If the simulated design is wrong, or takes other cycles or memories than the cycle
+            model says.
         FlowError, SimulatorError
             If a tool fails.
         """
@@ -211,6 +243,10 @@ class Engine:
             verilog, manifest = generate(core, MODULE, family=row.family)
             portable = verilog if row.family is None else generate(core, MODULE)[0]
             harness = registered(core.signature, module=MODULE)
+        modelled, declared = sum(modelled_memories(core).values()), memory_bits(portable)
+        if modelled != declared:
+            raise CycleError(f"{row.name}: the cycle model promises {modelled} bits of memories, "
+                             f"but the Verilog declares {declared}")
         if monotonic() - begin > 2:
             self.progress(f"{row.name}: Verilog: {monotonic() - begin:.0f} s")
         vectors = random_vectors(quantized, row)
@@ -230,7 +266,7 @@ class Engine:
             multipliers = k.multipliers + core.head.folding.multipliers
             figures: dict[str, float] = {
                 **self._simulate(folder, row), "D": k.drain, "B": k.bubble,
-                "multipliers": multipliers, "memory bits": memory_bits(portable)}
+                "multipliers": multipliers, "memory bits": modelled}
             figures["cycles a step"] = figures["cycles"] / row.streams
             for name, given in (("use", row.folding.multipliers), ("use of all", multipliers),
                                 ("use of budget", row.budget)):

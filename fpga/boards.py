@@ -75,14 +75,17 @@ class Board:
         Amaranth's platform.
     family : str
         What a core is generated for: ``hdl`` instantiates this family's blocks.
-    core_mhz : float
-        Clock that a generated core is expected to reach, in MHz, for estimates before synthesis.
+    core_mhz : mapping of str to float
+        Clock that a generated core reaches, roughly, in MHz, by the name of its pipeline
+        (:data:`hdl.cycles.PIPELINES`); ``benchmarks/engine.py`` measures it.
     lut, ff, dsp, bram : Resource
         Lookup tables, flip-flops, multipliers and block RAMs of the device.
     lut_bits : int
         What a lookup table holds, in bits.
     memory_shapes : tuple of MemoryShape
         What a block RAM can be.
+    logic_words : int
+        Depth up to which Yosys takes lookup tables for a memory that is written, of 16 bits.
     leds : int
         LEDs, resources ``("led", 0)`` and on.
     button : (str, int)
@@ -102,13 +105,14 @@ class Board:
     name: str
     platform: type[TemplatedPlatform]
     family: str
-    core_mhz: float
+    core_mhz: Mapping[str, float]
     lut: Resource
     ff: Resource
     dsp: Resource
     bram: Resource
     lut_bits: int
     memory_shapes: tuple[MemoryShape, ...]
+    logic_words: int
     leds: int
     button: tuple[str, int]
     bitstream: str
@@ -169,7 +173,7 @@ def _ecp5(*, lut: int, dsp: int, bram: int) -> dict[str, Any]:
     """An ECP5 with so many lookup tables, multipliers and block RAMs."""
     return {
         "family": "ecp5",
-        "core_mhz": 150.0,
+        "core_mhz": MappingProxyType({"short": 115.0, "fast": 200.0}),
         # A carry cell spans two lookup tables; a 16x4 RAM takes four, and two more whose inputs
         # carry its write port.
         "lut": _resource("LUT", "TRELLIS_COMB", lut,
@@ -181,6 +185,8 @@ def _ecp5(*, lut: int, dsp: int, bram: int) -> dict[str, Any]:
         # 18 kbit; the widest shape has one port to write and one to read (Lattice FPGA-TN-02204).
         "memory_shapes": (MemoryShape(512, 36), MemoryShape(1024, 18), MemoryShape(2048, 9),
                           MemoryShape(4096, 4), MemoryShape(8192, 2), MemoryShape(16384, 1)),
+        # Seen, with powers of two.
+        "logic_words": 64,
         "bitstream": ".bit",
     }
 
@@ -189,7 +195,7 @@ def _ice40(*, lut: int, dsp: int, bram: int) -> dict[str, Any]:
     """An iCE40 UltraPlus with so many logic cells, multipliers and block RAMs."""
     return {
         "family": "ice40",
-        "core_mhz": 40.0,
+        "core_mhz": MappingProxyType({"short": 31.0, "fast": 49.0}),
         # A logic cell is a lookup table, a carry and a flip-flop.
         "lut": _resource("LUT", "ICESTORM_LC", lut, {"SB_LUT4": 1}),
         "ff": _resource("FF", "ICESTORM_LC", lut, {
@@ -202,6 +208,8 @@ def _ice40(*, lut: int, dsp: int, bram: int) -> dict[str, Any]:
         # 4 kbit (Lattice FPGA-TN-02002).
         "memory_shapes": (MemoryShape(256, 16), MemoryShape(512, 8), MemoryShape(1024, 4),
                           MemoryShape(2048, 2)),
+        # Its lookup tables cannot be written.
+        "logic_words": 0,
         "bitstream": ".bin",
     }
 

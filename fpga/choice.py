@@ -1,7 +1,6 @@
 """Choosing a core for a board."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from fpga.boards import Board
@@ -12,17 +11,7 @@ from hdl.cycles import PIPELINES
 from hdl.foldings import MULTIPLIERS, Limits
 from hdl.search import Stack
 
-__all__ = ["CLOCKS", "LOGIC_WORDS", "choose_for", "limits", "wanted"]
-
-# What a core reaches in MHz, roughly, by family and pipeline; benchmarks/engine.py measures it.
-CLOCKS: Mapping[str, Mapping[str, float]] = MappingProxyType({
-    "ecp5": {"short": 115.0, "fast": 200.0},
-    "ice40": {"short": 30.0, "fast": 40.0},
-})
-
-# Depth up to which Yosys takes lookup tables for a memory that is written, of 16 bits: seen, with
-# powers of two. Those of an iCE40 cannot be written.
-LOGIC_WORDS: Mapping[str, int] = MappingProxyType({"ecp5": 64, "ice40": 0})
+__all__ = ["choose_for", "limits", "wanted"]
 
 
 def limits(board: Board, multipliers: int | None = None) -> Limits:
@@ -39,12 +28,12 @@ def limits(board: Board, multipliers: int | None = None) -> Limits:
         # What the self-test may take is not the core's.
         memories=board.bram.available - board.bram.available // SHARE,
         blocks=lambda depth, width: board.memory_blocks(depth=depth, width=width),
-        logic_words=LOGIC_WORDS[board.family])
+        logic_words=board.logic_words)
 
 
 def _clocks(board: Board, pipeline: str | None, mhz: float | None) -> Mapping[str, float]:
     """The pipelines to choose from, and the clock to reckon with for each."""
-    clocks = CLOCKS[board.family]
+    clocks = board.core_mhz
     if pipeline is not None:
         if pipeline not in PIPELINES:
             raise ValueError(f"pipeline must be one of {', '.join(PIPELINES)}, not {pipeline!r}")
@@ -77,7 +66,7 @@ def choose_for(
     pipeline : str, optional
         By default the one that is better at its clock.
     clock_mhz : float, optional
-        By default ``CLOCKS``.
+        By default the board's.
 
     Raises
     ------

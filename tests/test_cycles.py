@@ -1,6 +1,7 @@
 """The cycle model against schedules that wait for each operand, and against the hardware."""
 
 import re
+from collections import Counter
 from dataclasses import fields, replace
 from itertools import pairwise, product
 from math import ceil
@@ -9,19 +10,24 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.engine import memory_bits, modelled_memories
 from hdl.cycles import (
     FAST,
     PIPELINES,
     SHORT,
+    DenseCycles,
     DenseFolding,
+    DenseWidths,
     DrainTiming,
     Folding,
     LSTMCycles,
     Pipeline,
+    Widths,
     choose_dense_folding,
 )
 from hdl.foldings import choose_drain
 from hdl.network import Network
+from hdl.verilog import generate
 from tests.networks import FORMATS, folded, random_network, random_sequences
 from tests.streams import interleaved, run_network
 
@@ -416,3 +422,140 @@ def test_model_equals_hardware(inputs: int, hidden: tuple[int, ...], units: int,
 def test_model_equals_hardware_with_any_drain(inputs: int, hidden: int, folding: Folding,
                                               streams: int, pipeline: str) -> None:
     check_hardware(inputs, (hidden,), [folding], 0, 0, streams, pipeline)
+
+
+WIDTHS = Widths(weight=7, bias=(20, 21), x=9, h=8, c=11, segments=33, knots=28)
+
+
+def test_memories_by_hand() -> None:
+    """A layer of 5 inputs and 7 units, 4 passes of 4 words; two lanes of a unit each, one table."""
+    k = LSTMCycles(inputs=5, hidden=7, streams=3,
+                   folding=Folding(units=2, columns=3, lanes=2, interval=4))
+    assert (k.passes, k.words, k.timing.gate_tables, k.timing.tables) == (4, 4, 1, 2)
+    found = k.memories(WIDTHS)
+    assert found == {
+        # 8 rows by 3 columns.
+        "weights": 16 * 24 * 7,
+        # A lane's four units have four gates each.
+        "biases": 16 * (20 + 21),
+        # Banks, halves, streams; 2 columns in each bank, and 3 where h begins behind two of x.
+        "x": 3 * 2 * 3 * 2 * 9, "h": 3 * 2 * 3 * 4 * 8,
+        "c": 2 * 3 * 4 * 11,
+        # Two lanes' tables of 33 segments.
+        "tables": 2 * 2 * 64 * 28,
+    }
+    assert k.memories(replace(WIDTHS, bias=21))["biases"] == 16 * 2 * 21
+    # Beats of four columns take six banks, of which x fills five.
+    assert k.memories(WIDTHS, beat=4) == {**found, "x": 5 * 2 * 3 * 1 * 9}
+
+
+def test_memories_of_the_head_by_hand() -> None:
+    """7 inputs and 5 outputs: 3 passes of 4 words, and a queue for what is on its way."""
+    k = DenseCycles(inputs=7, outputs=5, folding=DenseFolding(rows=2, columns=2), streams=3)
+    assert (k.passes, k.words, k.work) == (3, 4, 12)
+    # 4 cycles of the array, 3 to the queue, 3 from a step's last beat on, 3 in the queue: 13.
+    assert k.queue == 5
+    assert k.memories(DenseWidths(weight=7, bias=20, x=8, y=11), beat=1) == {
+        "weights": 16 * 4 * 7, "biases": 4 * 2 * 20, "x": 2 * 2 * 3 * 4 * 8,
+        # Two outputs, a count up to 2, the mark of the last, one of three streams.
+        "queue": 4 * (2 * 11 + 2 + 1 + 2),
+    }
+
+
+def test_bias_widths() -> None:
+    """Each memory is as wide as the biases in it need; of the candidate, half of half an ulp."""
+    # Two tables: i and g in the first, f and o in the second. Units 0 and 2 in the first lane.
+    k = LSTMCycles(inputs=4, hidden=3, folding=Folding(units=2, columns=1, lanes=2, interval=2))
+    zero = [0] * 12
+    assert k.bias_widths(zero, 0) == (1, 1, 1, 1)
+    assert k.bias_widths(zero, 8) == (5, 5, 5, 5)
+    for gate, unit in product(range(4), range(3)):
+        biases = zero.copy()
+        biases[gate * 3 + unit] = -8
+        memory = unit % 2 * 2 + gate % 2
+        assert k.bias_widths(biases, 0) == tuple(5 if n == memory else 1 for n in range(4))
+        biases[gate * 3 + unit] = 1024 - (4 if gate == 2 else 8)
+        assert k.bias_widths(biases, 8) == tuple(12 if n == memory else 5 for n in range(4))
+
+
+# Inputs, foldings and hidden units of each layer, outputs, their folding, streams, pipeline,
+# formats.
+MEMORIES = [
+    (1, [(1, (1, 1, 1, 2))], 1, (1, 1), 1, "short", "8 bits"),
+    (3, [(7, (2, 3, 1, 2))], 1, (1, 4), 1, "fast", "16 bits"),
+    (4, [(1, (1, 3, 1, 2))], 3, (2, 1), 3, "roundings", "products coarser than z"),
+    # V > N, and all columns at once.
+    (1, [(2, (2, 3, 2, 1))], 2, (1, 2), 2, "fast", "c finer than the candidate"),
+    (2, [(9, (4, 5, 3, 1))], 5, (2, 3), 1, "short", "8 bits"),
+    # More lanes than columns, which do and do not divide them.
+    (6, [(6, (6, 2, 6, 4))], 2, (2, 1), 1, "fast", "8 bits"),
+    (9, [(5, (5, 1, 2, 4))], 1, (1, 2), 3, "short", "tanh as fine as the gates"),
+    (5, [(5, (5, 2, 3, 1))], 4, (4, 5), 5, "behind them", "8 bits"),
+    # Tables and multipliers shared by all.
+    (14, [(2, (1, 1, 1, 16))], 1, (1, 1), 2, "short", "16 bits"),
+    (40, [(17, (1, 1, 1, 17))], 1, (1, 1), 1, "fast", "8 bits"),
+    # Beats wider than the columns of the layer behind, and narrower.
+    (2, [(5, (5, 2, 5, 1)), (3, (1, 2, 1, 2))], 1, (1, 1), 2, "short", "8 bits"),
+    (1, [(3, (1, 1, 1, 4)), (1, (1, 3, 1, 1)), (2, (2, 2, 2, 1))], 3, (3, 1), 1, "all", "16 bits"),
+]
+KINDS = {r"array\.weights": "weights", r"drain\.lane\d+\.bias\d": "biases", "bias": "biases",
+         r"x_buffer\.columns": "x", "h_buffer": "h", r"drain\.lane\d+": "c",
+         r"drain\.lane\d+\.table\d\.knots": "tables", "queue": "queue"}
+"""What is kept in the memories that a module declares, by the module's name in its layer."""
+
+
+def declared_memories(verilog: str) -> dict[str, int]:
+    """Bits of the memories that portable Verilog declares, by layer and kind."""
+    found: Counter[str] = Counter()
+    for module in re.findall(r"^module .*?^endmodule", verilog, re.M | re.S):
+        if bits := memory_bits(module):
+            name = re.match(r"module \\gatefold\.(\w+)\.(\S+) ", module)
+            assert name is not None, module[:80]
+            kinds = [kind for pattern, kind in KINDS.items() if re.fullmatch(pattern, name[2])]
+            assert len(kinds) == 1, name[2]
+            found[f"{name[1]}.{kinds[0]}"] += bits
+    assert sum(found.values()) == memory_bits(verilog)
+    return found
+
+
+@pytest.mark.parametrize(("inputs", "layers", "outputs", "head", "streams", "pipeline", "formats"),
+                         MEMORIES)
+def test_memories_equal_hardware(inputs: int, layers: list[tuple[int, tuple[int, ...]]],
+                                 outputs: int, head: tuple[int, int], streams: int, pipeline: str,
+                                 formats: str) -> None:
+    """Every memory of the portable Verilog, to the bit."""
+    network = random_network(np.random.default_rng(0), FORMATS[formats], inputs,
+                             tuple(hidden for hidden, _ in layers), outputs, every_step=True)
+    names = ("units", "columns", "lanes", "interval")
+    dut = Network(network, streams=streams, pipeline=TRIED[pipeline],
+                  foldings=[Folding(**dict(zip(names, folding, strict=True)))
+                            for _, folding in layers],
+                  head_folding=DenseFolding(rows=head[0], columns=head[1]))
+    assert modelled_memories(dut) == declared_memories(generate(dut)[0])
+
+
+@pytest.mark.parametrize("name", ["weight", "bias", "x", "h", "c", "segments", "knots"])
+def test_wrong_widths(name: str) -> None:
+    for wrong in (0, 1.5, *([(20, 0)] if name == "bias" else [])):
+        shown = wrong[1] if isinstance(wrong, tuple) else wrong
+        text = f"width {name} must be a positive integer, not {shown!r}"
+        values: dict[str, Any] = {name: wrong}
+        with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+            replace(WIDTHS, **values)
+    if name in ("weight", "bias", "x"):
+        with pytest.raises(ValueError, match=f"^width {name} must be a positive integer, not 0$"):
+            replace(DenseWidths(weight=1, bias=1, x=1, y=1), **{name: 0})
+
+
+def test_memories_that_do_not_fit() -> None:
+    k = LSTMCycles(inputs=4, hidden=4, folding=Folding(units=1, columns=1, lanes=1, interval=4))
+    head = DenseCycles(inputs=4, outputs=1, folding=DenseFolding(rows=1, columns=1))
+    with pytest.raises(ValueError, match=r"^width bias must be of each of the 1 bias memories, "
+                                         r"not of 2$"):
+        k.memories(WIDTHS)
+    with pytest.raises(ValueError, match=r"^LSTM beat must be a positive integer, not 0$"):
+        k.memories(replace(WIDTHS, bias=20), beat=0)
+    with pytest.raises(ValueError, match=r"^dense layer beat must be a positive integer, not 0$"):
+        head.memories(DenseWidths(weight=1, bias=1, x=1, y=1), beat=0)
+    with pytest.raises(ValueError, match=r"^dense layer outputs must be a positive integer, not 0"):
+        replace(head, outputs=0)

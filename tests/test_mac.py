@@ -1,9 +1,11 @@
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
+from benchmarks.synthesis import XC7, area
 from hdl.cycles import FAST, SHORT, Pipeline
 from hdl.mac import MacArray, Sequencer, pack_weights
 
@@ -192,3 +194,14 @@ def test_array(rows: int, columns: int, passes: int, words: int, pipeline: Pipel
         [dut.latency] * len(dones))
     assert dut.latency == pipeline.array_latency(columns)
     assert comings == [done - 2 for done in dones]
+
+
+@pytest.mark.parametrize(("rows", "columns", "pipeline"), [(4, 1, FAST), (8, 2, SHORT)])
+def test_a_block_for_each_multiplier(rows: int, columns: int, pipeline: Pipeline, tmp_path: Path
+                                     ) -> None:
+    """Yosys makes one DSP48E1 of each product of the portable text, and none of anything else."""
+    assert XC7.command == "synth_xilinx -family xc7 -flatten"
+    assert XC7.platform is None
+    weights = np.random.default_rng(0).integers(-1 << 15, 1 << 15, (32, rows, columns))
+    dut = MacArray(weights, weight_width=16, operand_width=16, width=37, pipeline=pipeline)
+    assert area(dut, XC7, folder=tmp_path)["DSP48"] == rows * columns
