@@ -56,7 +56,7 @@ from golden.calibrate import quantize
 from golden.model import LSTM, Dense
 from golden.model import Network as FloatNetwork
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import DenseCycles, DenseWidths, Widths
+from hdl.memories import DenseWidths, Widths, bias_widths, dense_memories, lstm_memories
 from hdl.network import Network
 from hdl.rounding import half
 from hdl.verilog import generate
@@ -132,21 +132,19 @@ def modelled_memories(core: Network) -> dict[str, int]:
         table = layer.table
         widths = Widths(
             weight=max(formats.w_x.width, formats.w_h.width),
-            bias=k.bias_widths(layer.bias.tolist(),
-                               half(formats.product_fraction - formats.z.f)),
+            bias=bias_widths(k, layer.bias.tolist(),
+                             half(formats.product_fraction - formats.z.f)),
             x=formats.x.width, h=formats.h.width, c=formats.c.width, segments=table.segments,
             knots=2 * table.knot_bits + table.curvature_bits)
         found |= {f"lstm{n}.{kind}": bits
-                  for kind, bits in k.memories(widths, beat=beat).items()}
+                  for kind, bits in lstm_memories(k, widths, beat=beat).items()}
         beat = k.folding.lanes
     head, of_head = core.head.layer, core.head.layer.formats
     ulp_half = half(of_head.product_fraction - of_head.y.f)
-    dense = DenseCycles(inputs=head.inputs, outputs=head.outputs, folding=core.head.folding,
-                        pipeline=core.engines[0].cycles.pipeline, streams=core.streams)
     held = DenseWidths(weight=of_head.w.width, x=of_head.x.width, y=of_head.y.width,
                        bias=1 + max((bias + ulp_half).bit_length() for bias in head.bias.tolist()))
     return found | {f"dense.{kind}": bits
-                    for kind, bits in dense.memories(held, beat=beat).items()}
+                    for kind, bits in dense_memories(core.head.cycles, held, beat=beat).items()}
 
 
 def measured_cycles(record: TimingRecord, row: Row) -> dict[str, float]:
@@ -263,7 +261,7 @@ class Engine:
             vectors.save(folder / VECTORS)
             (folder / "row.txt").write_text(f"{row.name}\n", encoding="utf-8")
             k = row.cycles
-            multipliers = k.multipliers + core.head.folding.multipliers
+            multipliers = k.multipliers + core.head.cycles.folding.multipliers
             figures: dict[str, float] = {
                 **self._simulate(folder, row), "D": k.drain, "B": k.bubble,
                 "multipliers": multipliers, "memory bits": modelled}

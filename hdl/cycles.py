@@ -10,16 +10,15 @@ needs a hidden state that has not come out yet is there a *bubble* of B cycles b
 Several independent *streams* of sequences fill each other's bubbles.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from math import ceil, log2
 from types import MappingProxyType
 
-__all__ = ["BLOCK_WORDS", "FAST", "PIPELINES", "QUEUE_LATENCY", "SHORT", "DenseCycles",
-           "DenseFolding", "DenseWidths", "DrainTiming", "Folding", "LSTMCycles", "Pipeline",
-           "Widths", "choose_dense_folding"]
-
+__all__ = ["BLOCK_WORDS", "CANDIDATE", "FAST", "GATES", "PIPELINES", "SHORT", "DenseCycles",
+           "DenseFolding", "DrainTiming", "Folding", "LSTMCycles", "Pipeline", "check_positive",
+           "choose_dense_folding"]
 
 BLOCK_WORDS = 16
 """Words of biases from which on they are in a block RAM; fewer are cheaper in lookup tables."""
@@ -29,11 +28,14 @@ QUEUE_LATENCY = 3
 again."""
 
 GATES = 4
+"""i, f, g, o."""
+
 CANDIDATE = 2
-"""The gate that is a tanh, of i, f, g, o: its preactivation has a fraction bit more."""
+"""The gate that is a tanh: its preactivation has a fraction bit more."""
 
 
-def _positive(owner: str, name: str, value: int) -> None:
+def check_positive(owner: str, name: str, value: int) -> None:
+    """Raise ValueError if a value is no positive integer."""
     if not isinstance(value, int) or value < 1:
         raise ValueError(f"{owner} {name} must be a positive integer, not {value!r}")
 
@@ -242,7 +244,7 @@ class Folding:
 
     def __post_init__(self) -> None:
         for name in ("units", "columns", "lanes", "interval"):
-            _positive("folding", name, getattr(self, name))
+            check_positive("folding", name, getattr(self, name))
 
     @property
     def multipliers(self) -> int:
@@ -250,85 +252,9 @@ class Folding:
         return 4 * self.units * self.columns
 
 
-def _addressed(words: int) -> int:
-    """Words of a memory that has one for each value of an address: a power of two."""
-    return 1 << (words - 1).bit_length()
-
-
-def _pages(total: int, *, columns: int, offset: int = 0, beat: int, streams: int, width: int
-           ) -> int:
-    """Bits of the two pages of each stream in a column buffer (:mod:`hdl.buffer`)."""
-    banks = columns
-    while banks < beat:
-        banks *= 2
-    rows = ceil((offset + total) / banks)
-    # A bank is two memories, one for each half of the pages; one for no column is left out.
-    return 2 * min(banks, total) * streams * _addressed(rows) * width
-
-
-def _check_widths(widths: "Widths | DenseWidths") -> None:
-    for field in fields(widths):
-        value = getattr(widths, field.name)
-        for one in value if isinstance(value, tuple) else (value,):
-            _positive("width", field.name, one)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Widths:
-    """Bits of what the memories of an LSTM layer hold.
-
-    Parameters
-    ----------
-    weight : int
-        The wider of the weights of x and of h, which share their words.
-    bias : int or tuple of int
-        A bias with half an ulp of the preactivation: one width for all of them, or that of each
-        memory, as :meth:`LSTMCycles.bias_widths` gives it.
-    x, h, c : int
-        An input, a hidden state, a cell state.
-    segments : int
-        Segments of the table, each a word of a table unit's memory.
-    knots : int
-        Such a word: both of the segment's knots, and its curvature.
-    """
-
-    weight: int
-    bias: int | tuple[int, ...]
-    x: int
-    h: int
-    c: int
-    segments: int
-    knots: int
-
-    def __post_init__(self) -> None:
-        _check_widths(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DenseWidths:
-    """Bits of what the memories of a dense layer hold.
-
-    Parameters
-    ----------
-    weight : int
-    bias : int
-        A bias with half an ulp of the output.
-    x, y : int
-        An input, an output.
-    """
-
-    weight: int
-    bias: int
-    x: int
-    y: int
-
-    def __post_init__(self) -> None:
-        _check_widths(self)
-
-
 @dataclass(frozen=True, kw_only=True)
 class LSTMCycles:
-    """The cycles of an LSTM layer, and what it takes of a device.
+    """The cycles of an LSTM layer, and the multipliers it takes.
 
     Parameters
     ----------
@@ -383,9 +309,9 @@ class LSTMCycles:
     streams: int = 1
 
     def __post_init__(self) -> None:
-        _positive("LSTM", "inputs", self.inputs)
-        _positive("LSTM", "hidden", self.hidden)
-        _positive("LSTM", "streams", self.streams)
+        check_positive("LSTM", "inputs", self.inputs)
+        check_positive("LSTM", "hidden", self.hidden)
+        check_positive("LSTM", "streams", self.streams)
         f = self.folding
         if f.units > self.hidden:
             raise ValueError(f"folding units must be at most the {self.hidden} hidden units, "
@@ -488,82 +414,6 @@ class LSTMCycles:
         return tuple(self.count(a_pass, group) for a_pass in range(self.passes)
                      for group in range(self.groups))
 
-    def bias_widths(self, biases: Sequence[int], half: int) -> tuple[int, ...]:
-        """Bits of a bias in each bias memory, lane by lane and in each the gates' tables.
-
-        Parameters
-        ----------
-        biases : sequence of int, 4 H
-            In the gate order i, f, g, o.
-        half : int
-            Half an ulp of the gates' preactivations, stored with each bias; of the candidate's, it
-            is half of that.
-        """
-        k, f = self.timing, self.folding
-        widths = []
-        for lane in range(f.lanes):
-            # Places without a unit hold a bias of 0.
-            within = [group * f.lanes + lane for group in range(self.groups)]
-            units = [a_pass * f.units + place if place < f.units else self.hidden
-                     for a_pass in range(self.passes) for place in within]
-            for table in range(k.gate_tables):
-                stored = [(int(biases[gate * self.hidden + unit]) if unit < self.hidden else 0)
-                          + (half >> (gate == CANDIDATE))
-                          for gate in range(table, GATES, k.gate_tables) for unit in units]
-                widths.append(max(code.bit_length() for code in stored) + 1)
-        return tuple(widths)
-
-    def memories(self, widths: Widths, *, beat: int | None = None) -> dict[str, int]:
-        """Bits of the memories of the layer, as declared: depth times width, added up by kind.
-
-        Counted is every memory of the portable hardware, and nothing else: no registers, so no
-        hold chain, and not what a device rounds a memory up to. The depth of a read-only memory
-        is a power of two.
-
-        - ``weights``: one memory, P C words rounded up, each of 4 U V weights.
-        - ``biases``: one for each of a lane's gate tables, for each pass and each unit of the lane
-          in it as many words as there are slots, rounded up, each of one bias.
-        - ``x``, ``h``: V banks, or as many times two, four, ... as an input beat needs; no more
-          than columns. A bank is two memories, each with as many words for each stream as the
-          columns of a step take in it, rounded up to a power of two, one column wide. h begins
-          within a word where V does not divide N, and may take a word more for that.
-        - ``c``: one for each lane, for each stream the units of the lane, rounded up to a power of
-          two, one cell state wide.
-        - ``tables``: one for each table unit, ``segments`` words rounded up, of ``knots`` bits.
-
-        Parameters
-        ----------
-        widths : Widths
-        beat : int, optional
-            Columns in a full input beat; by default V, or N where that is less: that of the bus.
-            A layer behind another takes as many as that one has lanes.
-
-        Raises
-        ------
-        ValueError
-            If there are not as many widths of biases as memories for them, or ``beat`` is no
-            positive integer.
-        """
-        f, t, v = self.folding, self.timing, self.folding.columns
-        of_lane = self.passes * self.groups
-        memories = f.lanes * t.gate_tables
-        bias = widths.bias if isinstance(widths.bias, tuple) else (widths.bias,) * memories
-        if len(bias) != memories:
-            raise ValueError(f"width bias must be of each of the {memories} bias memories, "
-                             f"not of {len(bias)}")
-        if beat is None:
-            beat = min(v, self.inputs)
-        _positive("LSTM", "beat", beat)
-        return {
-            "weights": _addressed(self.work) * f.multipliers * widths.weight,
-            "biases": _addressed(of_lane * t.slots) * sum(bias),
-            "x": _pages(self.inputs, columns=v, beat=beat, streams=self.streams, width=widths.x),
-            "h": _pages(self.hidden, columns=v, offset=self.inputs % v, beat=f.lanes,
-                        streams=self.streams, width=widths.h),
-            "c": f.lanes * self.streams * _addressed(of_lane) * widths.c,
-            "tables": self.tables * _addressed(widths.segments) * widths.knots,
-        }
-
 
 @dataclass(frozen=True, kw_only=True)
 class DenseFolding:
@@ -574,7 +424,7 @@ class DenseFolding:
 
     def __post_init__(self) -> None:
         for name in ("rows", "columns"):
-            _positive("folding", name, getattr(self, name))
+            check_positive("folding", name, getattr(self, name))
 
     @property
     def multipliers(self) -> int:
@@ -591,7 +441,7 @@ class DenseFolding:
 
 @dataclass(frozen=True, kw_only=True)
 class DenseCycles:
-    """The cycles of a dense layer, and the memories it takes.
+    """The cycles of a dense layer.
 
     Parameters
     ----------
@@ -620,7 +470,7 @@ class DenseCycles:
 
     def __post_init__(self) -> None:
         for name in ("inputs", "outputs", "streams"):
-            _positive("dense layer", name, getattr(self, name))
+            check_positive("dense layer", name, getattr(self, name))
 
     @property
     def passes(self) -> int:
@@ -637,41 +487,6 @@ class DenseCycles:
     @property
     def queue(self) -> int:
         return ceil((self.folding.latency(self.pipeline) + QUEUE_LATENCY) / self.words) + 1
-
-    def memories(self, widths: DenseWidths, *, beat: int) -> dict[str, int]:
-        """Bits of the memories of the layer, counted as by :meth:`LSTMCycles.memories`.
-
-        - ``weights``: one memory, a word for each cycle of the product, rounded up to a power of
-          two, of ``rows * columns`` weights.
-        - ``biases``: one memory, a word for each pass, rounded up to a power of two, of ``rows``
-          biases.
-        - ``x``: as of an LSTM layer.
-        - ``queue``: one word less than the queue holds, since the last is in the register of the
-          memory's output. A word is ``rows`` outputs, how many of them there are, whether they are
-          the last of their sequence, and their stream.
-
-        Parameters
-        ----------
-        widths : DenseWidths
-        beat : int
-            Columns in a full input beat: the lanes of the layer before.
-
-        Raises
-        ------
-        ValueError
-            If ``beat`` is no positive integer.
-        """
-        _positive("dense layer", "beat", beat)
-        f = self.folding
-        # Counts from 0 to all rows; a stream's number takes no bit where there is but one.
-        word = f.rows * widths.y + f.rows.bit_length() + 1 + (self.streams - 1).bit_length()
-        return {
-            "weights": _addressed(self.work) * f.multipliers * widths.weight,
-            "biases": _addressed(self.passes) * f.rows * widths.bias,
-            "x": _pages(self.inputs, columns=f.columns, beat=beat, streams=self.streams,
-                        width=widths.x),
-            "queue": (self.queue - 1) * word,
-        }
 
 
 def choose_dense_folding(inputs: int, outputs: int, budget: int) -> DenseFolding:

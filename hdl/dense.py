@@ -1,7 +1,6 @@
 """A dense layer: a matrix-vector product on an array of its own, beside the layer before it."""
 
 from collections.abc import Sequence
-from math import ceil
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
@@ -10,14 +9,11 @@ from amaranth.lib.wiring import In, Out
 
 from golden.quantized import QuantizedDense
 from hdl.buffer import Beat, StepBuffer, of_stream, page_of
-from hdl.cycles import SHORT, DenseFolding, Pipeline
+from hdl.cycles import SHORT, DenseCycles, DenseFolding, Pipeline
 from hdl.mac import MacArray, Sequencer, bias_memory, pack_weights
 from hdl.rounding import floor_to_even, half, saturated
 
 __all__ = ["DenseEngine"]
-
-# Cycles from a beat's arrival in the output queue, where it is taken at once, to its room again.
-QUEUE_LATENCY = 3
 
 
 class DenseEngine(wiring.Component):
@@ -35,10 +31,8 @@ class DenseEngine(wiring.Component):
 
     Attributes
     ----------
-    passes, words : int
-        The product takes ``passes`` passes of ``words`` cycles.
-    cycles : int
-        ``passes * words``.
+    cycles : DenseCycles
+        The cycle model of this layer.
     latency : int
         Cycles from the arrival of an input's last beat to the first output, but for a pass's words.
 
@@ -59,10 +53,9 @@ class DenseEngine(wiring.Component):
     def __init__(self, layer: QuantizedDense, *, folding: DenseFolding, counts: Sequence[int],
                  pipeline: Pipeline = SHORT, streams: int = 1):
         self._layer = layer
-        self._folding = folding
         self._counts = tuple(counts)
-        self._pipeline = pipeline
-        self._streams = streams
+        self.cycles = DenseCycles(inputs=layer.inputs, outputs=layer.outputs, folding=folding,
+                                  pipeline=pipeline, streams=streams)
         super().__init__({
             "i": In(stream.Signature(Beat(layer.formats.x.width, max(counts), streams))),
             "freed": Out(streams),
@@ -75,45 +68,28 @@ class DenseEngine(wiring.Component):
         return self._layer
 
     @property
-    def folding(self) -> DenseFolding:
-        return self._folding
-
-    @property
-    def words(self) -> int:
-        return ceil(self._layer.inputs / self._folding.columns)
-
-    @property
-    def passes(self) -> int:
-        return ceil(self._layer.outputs / self._folding.rows)
-
-    @property
-    def cycles(self) -> int:
-        return self.passes * self.words
-
-    @property
     def latency(self) -> int:
-        return self._folding.latency(self._pipeline)
+        return self.cycles.folding.latency(self.cycles.pipeline)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        layer, f, formats = self._layer, self._folding, self._layer.formats
-        output_latency = f.output_latency(self._pipeline)
-        passes, words, streams = self.passes, self.words, self._streams
+        layer, k, formats = self._layer, self.cycles, self._layer.formats
+        f, pipeline, streams = k.folding, k.pipeline, k.streams
+        output_latency = f.output_latency(pipeline)
         m.submodules.x_buffer = x = StepBuffer(
             width=formats.x.width, columns=f.columns, counts=self._counts, streams=streams)
-        m.submodules.sequencer = sequencer = Sequencer(passes=passes, words=words,
-                                                       streams=streams)
+        m.submodules.sequencer = sequencer = Sequencer(
+            passes=k.passes, words=k.words, streams=streams)
         m.submodules.array = array = MacArray(
             pack_weights(layer.w, rows=f.rows, columns=f.columns),
             weight_width=formats.w.width, operand_width=formats.x.width,
-            width=layer.array.width, pipeline=self._pipeline)
+            width=layer.array.width, pipeline=pipeline)
         wiring.connect(m, wiring.flipped(self.i), x.i)
 
         # Deep enough that a pass never waits for the one before to get through.
-        depth = ceil((self.latency + QUEUE_LATENCY) / words) + 1
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=self.o.payload.shape().size,
-                                                           depth=depth)
-        room = Signal(range(depth + 1), init=depth)
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(
+            width=self.o.payload.shape().size, depth=k.queue)
+        room = Signal(range(k.queue + 1), init=k.queue)
         takes = sequencer.issue & sequencer.last
         m.d.sync += room.eq(room + (queue.r_en & queue.r_rdy) - takes)
         m.d.comb += [
@@ -143,18 +119,18 @@ class DenseEngine(wiring.Component):
         # Half a unit in the last place comes with the bias, as in the drain.
         drop = formats.product_fraction - formats.y.f
         biases = [int(bias) + half(drop) for bias in layer.bias]
-        biases += [0] * (passes * f.rows - layer.outputs)
+        biases += [0] * (k.passes * f.rows - layer.outputs)
         rom, layout = bias_memory([biases[at:at + f.rows]
                                    for at in range(0, len(biases), f.rows)])
         m.submodules.bias = rom
-        a_pass = Signal(range(passes))
+        a_pass = Signal(range(k.passes))
         m.d.comb += rom.addr[0].eq(a_pass)
         # Read when the sums are about to be complete, and there when they are held.
         asked = Signal()
         marks = Signal(output_latency)
         m.d.sync += [asked.eq(array.coming), marks.eq(Cat(array.done, marks))]
         with m.If(asked):
-            m.d.sync += a_pass.eq(Mux(a_pass == passes - 1, 0, a_pass + 1))
+            m.d.sync += a_pass.eq(Mux(a_pass == k.passes - 1, 0, a_pass + 1))
 
         def registered(value: Value, cycles: int) -> Value:
             for _ in range(cycles):
@@ -163,19 +139,19 @@ class DenseEngine(wiring.Component):
                 value = register
             return value
 
-        bias = registered(rom.data[0], self._pipeline.bias - 1)
+        bias = registered(rom.data[0], pipeline.bias - 1)
 
         def stage(value: Value) -> Value:
-            return registered(value, self._pipeline.preactivation - 1)
+            return registered(value, pipeline.preactivation - 1)
 
         outputs = Signal(self.o.payload.shape())
-        rest = layer.outputs - (passes - 1) * f.rows
+        rest = layer.outputs - (k.passes - 1) * f.rows
         for row in range(f.rows):
             held = Signal(signed(layer.array.width), name=f"held{row}", reset_less=True)
             before = Signal(signed(layer.array.width), name=f"before{row}")
             with m.If(marks[0]):
                 m.d.sync += before.eq(held)
-            passed = registered((held - before)[:layer.array.width], self._pipeline.bias - 1)
+            passed = registered((held - before)[:layer.array.width], pipeline.bias - 1)
             biased = passed.as_signed() + layout(bias)[row]
             total = Signal.like(biased, name=f"biased{row}", reset_less=True)
             m.d.sync += [held.eq(array.totals[row]), total.eq(biased)]

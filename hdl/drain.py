@@ -25,7 +25,7 @@ from amaranth.utils import ceil_log2
 from golden.fixed import Format
 from golden.quantized import QuantizedLSTM
 from hdl.buffer import Beat
-from hdl.cycles import LSTMCycles
+from hdl.cycles import CANDIDATE, GATES, LSTMCycles
 from hdl.mac import bias_memory
 from hdl.multiplier import Multiplier
 from hdl.rounding import floor_to_even, half, rounded, saturated
@@ -33,12 +33,9 @@ from hdl.table import TableUnit
 
 __all__ = ["Drain", "Step"]
 
-GATES = 4
-
 LEAD = 2
 """Cycles from a token setting out to the first sums of its unit leaving the hold chain."""
 
-CANDIDATE = 2
 
 
 class Step(data.StructLayout):

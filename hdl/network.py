@@ -199,7 +199,7 @@ class Network(wiring.Component):
 
     @property
     def _head_cycles(self) -> int:
-        return self.head.cycles if self._network.every_step else 0
+        return self.head.cycles.work if self._network.every_step else 0
 
     @property
     def step(self) -> int:
@@ -212,14 +212,14 @@ class Network(wiring.Component):
 
     @property
     def work(self) -> int:
-        return self._streams * max(self.head.cycles,
+        return self._streams * max(self.head.cycles.work,
                                    *(engine.cycles.work for engine in self.engines))
 
     @property
     def latency(self) -> int:
         # A first output beat needs one pass.
         return (sum(engine.cycles.latency for engine in self.engines)
-                + self.head.words + self.head.latency)
+                + self.head.cycles.words + self.head.latency)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

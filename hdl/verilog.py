@@ -56,10 +56,11 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
     head = dut.head
     layers.append({
         "kind": "dense", "inputs": head.layer.inputs, "outputs": head.layer.outputs,
-        "folding": asdict(head.folding), "formats": _formats(head.layer.formats),
+        "folding": asdict(head.cycles.folding), "formats": _formats(head.layer.formats),
         "accumulator": head.layer.accumulator.width,
-        "multipliers": {"array": head.folding.rows * head.folding.columns},
-        "cycles": {"passes": head.passes, "words": head.words, "step": head.cycles},
+        "multipliers": {"array": head.cycles.folding.multipliers},
+        "cycles": {"passes": head.cycles.passes, "words": head.cycles.words,
+                   "step": head.cycles.work},
     })
     return {
         "name": name,

@@ -182,7 +182,8 @@ def test_cycles_of_the_network(name: str, streams: int) -> None:
         core = Network(network, foldings=chosen.foldings, head_folding=chosen.head,
                        pipeline=PIPELINES[name], streams=streams)
         assert chosen.cycles == core.step
-        assert chosen.latency == core.latency + (core.head.passes - 1) * core.head.words
+        head = core.head.cycles
+        assert chosen.latency == core.latency + (head.passes - 1) * head.words
 
 
 def test_widths_of_a_network() -> None:

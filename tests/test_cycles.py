@@ -17,15 +17,14 @@ from hdl.cycles import (
     SHORT,
     DenseCycles,
     DenseFolding,
-    DenseWidths,
     DrainTiming,
     Folding,
     LSTMCycles,
     Pipeline,
-    Widths,
     choose_dense_folding,
 )
 from hdl.foldings import choose_drain
+from hdl.memories import DenseWidths, Widths, bias_widths, dense_memories, lstm_memories
 from hdl.network import Network
 from hdl.verilog import generate
 from tests.networks import FORMATS, folded, random_network, random_sequences
@@ -432,7 +431,7 @@ def test_memories_by_hand() -> None:
     k = LSTMCycles(inputs=5, hidden=7, streams=3,
                    folding=Folding(units=2, columns=3, lanes=2, interval=4))
     assert (k.passes, k.words, k.timing.gate_tables, k.timing.tables) == (4, 4, 1, 2)
-    found = k.memories(WIDTHS)
+    found = lstm_memories(k, WIDTHS)
     assert found == {
         # 8 rows by 3 columns.
         "weights": 16 * 24 * 7,
@@ -444,9 +443,9 @@ def test_memories_by_hand() -> None:
         # Two lanes' tables of 33 segments.
         "tables": 2 * 2 * 64 * 28,
     }
-    assert k.memories(replace(WIDTHS, bias=21))["biases"] == 16 * 2 * 21
+    assert lstm_memories(k, replace(WIDTHS, bias=21))["biases"] == 16 * 2 * 21
     # Beats of four columns take six banks, of which x fills five.
-    assert k.memories(WIDTHS, beat=4) == {**found, "x": 5 * 2 * 3 * 1 * 9}
+    assert lstm_memories(k, WIDTHS, beat=4) == {**found, "x": 5 * 2 * 3 * 1 * 9}
 
 
 def test_memories_of_the_head_by_hand() -> None:
@@ -455,7 +454,7 @@ def test_memories_of_the_head_by_hand() -> None:
     assert (k.passes, k.words, k.work) == (3, 4, 12)
     # 4 cycles of the array, 3 to the queue, 3 from a step's last beat on, 3 in the queue: 13.
     assert k.queue == 5
-    assert k.memories(DenseWidths(weight=7, bias=20, x=8, y=11), beat=1) == {
+    assert dense_memories(k, DenseWidths(weight=7, bias=20, x=8, y=11), beat=1) == {
         "weights": 16 * 4 * 7, "biases": 4 * 2 * 20, "x": 2 * 2 * 3 * 4 * 8,
         # Two outputs, a count up to 2, the mark of the last, one of three streams.
         "queue": 4 * (2 * 11 + 2 + 1 + 2),
@@ -467,15 +466,15 @@ def test_bias_widths() -> None:
     # Two tables: i and g in the first, f and o in the second. Units 0 and 2 in the first lane.
     k = LSTMCycles(inputs=4, hidden=3, folding=Folding(units=2, columns=1, lanes=2, interval=2))
     zero = [0] * 12
-    assert k.bias_widths(zero, 0) == (1, 1, 1, 1)
-    assert k.bias_widths(zero, 8) == (5, 5, 5, 5)
+    assert bias_widths(k, zero, 0) == (1, 1, 1, 1)
+    assert bias_widths(k, zero, 8) == (5, 5, 5, 5)
     for gate, unit in product(range(4), range(3)):
         biases = zero.copy()
         biases[gate * 3 + unit] = -8
         memory = unit % 2 * 2 + gate % 2
-        assert k.bias_widths(biases, 0) == tuple(5 if n == memory else 1 for n in range(4))
+        assert bias_widths(k, biases, 0) == tuple(5 if n == memory else 1 for n in range(4))
         biases[gate * 3 + unit] = 1024 - (4 if gate == 2 else 8)
-        assert k.bias_widths(biases, 8) == tuple(12 if n == memory else 5 for n in range(4))
+        assert bias_widths(k, biases, 8) == tuple(12 if n == memory else 5 for n in range(4))
 
 
 # Inputs, foldings and hidden units of each layer, outputs, their folding, streams, pipeline,
@@ -552,10 +551,10 @@ def test_memories_that_do_not_fit() -> None:
     head = DenseCycles(inputs=4, outputs=1, folding=DenseFolding(rows=1, columns=1))
     with pytest.raises(ValueError, match=r"^width bias must be of each of the 1 bias memories, "
                                          r"not of 2$"):
-        k.memories(WIDTHS)
+        lstm_memories(k, WIDTHS)
     with pytest.raises(ValueError, match=r"^LSTM beat must be a positive integer, not 0$"):
-        k.memories(replace(WIDTHS, bias=20), beat=0)
+        lstm_memories(k, replace(WIDTHS, bias=20), beat=0)
     with pytest.raises(ValueError, match=r"^dense layer beat must be a positive integer, not 0$"):
-        head.memories(DenseWidths(weight=1, bias=1, x=1, y=1), beat=0)
+        dense_memories(head, DenseWidths(weight=1, bias=1, x=1, y=1), beat=0)
     with pytest.raises(ValueError, match=r"^dense layer outputs must be a positive integer, not 0"):
         replace(head, outputs=0)

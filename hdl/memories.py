@@ -1,0 +1,202 @@
+"""The bits of the memories that a layer takes: plain arithmetic, as the cycle model is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from math import ceil
+
+from hdl.cycles import CANDIDATE, GATES, DenseCycles, LSTMCycles, check_positive
+
+__all__ = ["DenseWidths", "Widths", "bias_widths", "dense_memories", "lstm_memories"]
+
+
+def _addressed(words: int) -> int:
+    """Words of a memory that has one for each value of an address: a power of two."""
+    return 1 << (words - 1).bit_length()
+
+
+def _pages(total: int, *, columns: int, offset: int = 0, beat: int, streams: int, width: int
+           ) -> int:
+    """Bits of the two pages of each stream in a column buffer (:mod:`hdl.buffer`)."""
+    banks = columns
+    while banks < beat:
+        banks *= 2
+    rows = ceil((offset + total) / banks)
+    # A bank is two memories, one for each half of the pages; one for no column is left out.
+    return 2 * min(banks, total) * streams * _addressed(rows) * width
+
+
+def _check_widths(widths: "Widths | DenseWidths") -> None:
+    for field in fields(widths):
+        value = getattr(widths, field.name)
+        for one in value if isinstance(value, tuple) else (value,):
+            check_positive("width", field.name, one)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Widths:
+    """Bits of what the memories of an LSTM layer hold.
+
+    Parameters
+    ----------
+    weight : int
+        The wider of the weights of x and of h, which share their words.
+    bias : int or tuple of int
+        A bias with half an ulp of the preactivation: one width for all of them, or that of each
+        memory, as :func:`bias_widths` gives it.
+    x, h, c : int
+        An input, a hidden state, a cell state.
+    segments : int
+        Segments of the table, each a word of a table unit's memory.
+    knots : int
+        Such a word: both of the segment's knots, and its curvature.
+    """
+
+    weight: int
+    bias: int | tuple[int, ...]
+    x: int
+    h: int
+    c: int
+    segments: int
+    knots: int
+
+    def __post_init__(self) -> None:
+        _check_widths(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseWidths:
+    """Bits of what the memories of a dense layer hold.
+
+    Parameters
+    ----------
+    weight : int
+    bias : int
+        A bias with half an ulp of the output.
+    x, y : int
+        An input, an output.
+    """
+
+    weight: int
+    bias: int
+    x: int
+    y: int
+
+    def __post_init__(self) -> None:
+        _check_widths(self)
+
+
+def bias_widths(k: LSTMCycles, biases: Sequence[int], half: int) -> tuple[int, ...]:
+    """Bits of a bias in each bias memory, lane by lane and in each the gates' tables.
+
+    Parameters
+    ----------
+    k : LSTMCycles
+    biases : sequence of int, 4 H
+        In the gate order i, f, g, o.
+    half : int
+        Half an ulp of the gates' preactivations, stored with each bias; of the candidate's, it
+        is half of that.
+    """
+    t, f = k.timing, k.folding
+    widths = []
+    for lane in range(f.lanes):
+        # Places without a unit hold a bias of 0.
+        within = [group * f.lanes + lane for group in range(k.groups)]
+        units = [a_pass * f.units + place if place < f.units else k.hidden
+                 for a_pass in range(k.passes) for place in within]
+        for table in range(t.gate_tables):
+            stored = [(int(biases[gate * k.hidden + unit]) if unit < k.hidden else 0)
+                      + (half >> (gate == CANDIDATE))
+                      for gate in range(table, GATES, t.gate_tables) for unit in units]
+            widths.append(max(code.bit_length() for code in stored) + 1)
+    return tuple(widths)
+
+
+def lstm_memories(k: LSTMCycles, widths: Widths, *, beat: int | None = None) -> dict[str, int]:
+    """Bits of the memories of the layer, as declared: depth times width, added up by kind.
+
+    Counted is every memory of the portable hardware, and nothing else: no registers, so no
+    hold chain, and not what a device rounds a memory up to. The depth of a read-only memory
+    is a power of two.
+
+    - ``weights``: one memory, P C words rounded up, each of 4 U V weights.
+    - ``biases``: one for each of a lane's gate tables, for each pass and each unit of the lane
+      in it as many words as there are slots, rounded up, each of one bias.
+    - ``x``, ``h``: V banks, or as many times two, four, ... as an input beat needs; no more
+      than columns. A bank is two memories, each with as many words for each stream as the
+      columns of a step take in it, rounded up to a power of two, one column wide. h begins
+      within a word where V does not divide N, and may take a word more for that.
+    - ``c``: one for each lane, for each stream the units of the lane, rounded up to a power of
+      two, one cell state wide.
+    - ``tables``: one for each table unit, ``segments`` words rounded up, of ``knots`` bits.
+
+    Parameters
+    ----------
+    k : LSTMCycles
+    widths : Widths
+    beat : int, optional
+        Columns in a full input beat; by default V, or N where that is less: that of the bus.
+        A layer behind another takes as many as that one has lanes.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many widths of biases as memories for them, or ``beat`` is no
+        positive integer.
+    """
+    f, t, v = k.folding, k.timing, k.folding.columns
+    of_lane = k.passes * k.groups
+    memories = f.lanes * t.gate_tables
+    bias = widths.bias if isinstance(widths.bias, tuple) else (widths.bias,) * memories
+    if len(bias) != memories:
+        raise ValueError(f"width bias must be of each of the {memories} bias memories, "
+                         f"not of {len(bias)}")
+    if beat is None:
+        beat = min(v, k.inputs)
+    check_positive("LSTM", "beat", beat)
+    return {
+        "weights": _addressed(k.work) * f.multipliers * widths.weight,
+        "biases": _addressed(of_lane * t.slots) * sum(bias),
+        "x": _pages(k.inputs, columns=v, beat=beat, streams=k.streams, width=widths.x),
+        "h": _pages(k.hidden, columns=v, offset=k.inputs % v, beat=f.lanes,
+                    streams=k.streams, width=widths.h),
+        "c": f.lanes * k.streams * _addressed(of_lane) * widths.c,
+        "tables": k.tables * _addressed(widths.segments) * widths.knots,
+    }
+
+
+def dense_memories(k: DenseCycles, widths: DenseWidths, *, beat: int) -> dict[str, int]:
+    """Bits of the memories of the layer, counted as by :func:`lstm_memories`.
+
+    - ``weights``: one memory, a word for each cycle of the product, rounded up to a power of
+      two, of ``rows * columns`` weights.
+    - ``biases``: one memory, a word for each pass, rounded up to a power of two, of ``rows``
+      biases.
+    - ``x``: as of an LSTM layer.
+    - ``queue``: one word less than the queue holds, since the last is in the register of the
+      memory's output. A word is ``rows`` outputs, how many of them there are, whether they are
+      the last of their sequence, and their stream.
+
+    Parameters
+    ----------
+    k : DenseCycles
+    widths : DenseWidths
+    beat : int
+        Columns in a full input beat: the lanes of the layer before.
+
+    Raises
+    ------
+    ValueError
+        If ``beat`` is no positive integer.
+    """
+    check_positive("dense layer", "beat", beat)
+    f = k.folding
+    # Counts from 0 to all rows; a stream's number takes no bit where there is but one.
+    word = f.rows * widths.y + f.rows.bit_length() + 1 + (k.streams - 1).bit_length()
+    return {
+        "weights": _addressed(k.work) * f.multipliers * widths.weight,
+        "biases": _addressed(k.passes) * f.rows * widths.bias,
+        "x": _pages(k.inputs, columns=f.columns, beat=beat, streams=k.streams,
+                    width=widths.x),
+        "queue": (k.queue - 1) * word,
+    }
