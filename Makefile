@@ -20,7 +20,8 @@ unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
 DEMO    := build/adding
 PYTEST  := $(BIN)/python -m pytest
 # The commands among the modules of benchmarks.
-BENCHES := benchmarks/golden_speed.py benchmarks/activation_tables.py
+BENCHES := benchmarks/golden_speed.py benchmarks/activation_tables.py \
+           benchmarks/engine.py
 SOURCES := golden hdl sim fpga tests examples $(wildcard benchmarks) gatefold.py output_folder.py
 
 .PHONY: help setup demo test test-full test-torch lint bench clean distclean
@@ -30,7 +31,7 @@ help:
 	@echo "make test        ruff, types, and the test suite (minutes)"
 	@echo "make test-full   the same with the slow tests"
 	@echo "make test-torch  the tests against PyTorch (installs the train extra)"
-	@echo "make bench       speed of the bit-true model; accuracy, area and clock of the tables"
+	@echo "make bench       what benchmarks/ measures: bit-true model, tables, engine (an hour and more)"
 	@echo "make lint        ruff and types only"
 	@echo "make setup       set up .venv and warm the tools up; done by the others where needed"
 	@echo "make clean       remove what was built; make distclean removes .venv too"

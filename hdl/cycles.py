@@ -214,11 +214,6 @@ class DrainTiming:
     def state_multipliers(self) -> int:
         return (1 if self.shared_product else 2) + (not self.shared_multiplier)
 
-    @property
-    def table_multipliers(self) -> int:
-        """Multipliers within the table units of a lane."""
-        return self.tables
-
 
 @dataclass(frozen=True, kw_only=True)
 class Folding:
@@ -399,7 +394,7 @@ class LSTMCycles:
 
     @property
     def multipliers(self) -> int:
-        lane = self.timing.table_multipliers + self.timing.state_multipliers
+        lane = self.timing.tables + self.timing.state_multipliers
         return self.folding.multipliers + self.folding.lanes * lane
 
     def count(self, a_pass: int, group: int) -> int:

@@ -267,7 +267,7 @@ def lstm_parts(shape: Shape, *, pipeline: Pipeline, streams: int, limits: Limits
             words = ceil(total / columns)
             for interval in _intervals(pipeline):
                 lane = DrainTiming(interval, pipeline)
-                each = lane.table_multipliers + lane.state_multipliers
+                each = lane.tables + lane.state_multipliers
                 for lanes in range(ceil(units / max(1, words // interval)), units + 1):
                     if ceil(units / lanes) * interval > words:
                         continue

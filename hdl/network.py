@@ -15,6 +15,9 @@ from hdl.lstm import LSTMEngine
 
 __all__ = ["Network"]
 
+# Cycles from a step that is complete in the head's buffer to the head working on it.
+HEAD_TURN = 2
+
 
 def _bus_bytes(width: int) -> int:
     """Bytes that an element takes on the bus."""
@@ -92,7 +95,8 @@ class Network(wiring.Component):
     foldings : sequence of Folding
         One for each LSTM layer.
     head_folding : DenseFolding or None
-        By default the smallest head that the last LSTM layer never waits for.
+        By default the smallest head that the last LSTM layer never waits for, in sequences of two
+        steps and more.
     pipeline : Pipeline
         Of all layers.
     streams : int
@@ -161,11 +165,13 @@ class Network(wiring.Component):
             self.engines.append(engine)
             counts = engine.cycles.counts
         if head_folding is None:
-            # A step of a stream, at most. Then its page is free again before the step after next
-            # has its first h, one pass into that step, and the head takes no cycle of its own.
+            # Less than the slowest array's work on a step, so that a page is free again before the
+            # step after next wants it, where a sequence begins without a bubble too.
+            cycles = [engine.cycles for engine in self.engines]
             head_folding = choose_dense_folding(
                 network.head.inputs, network.head.outputs,
-                max(engine.cycles.round for engine in self.engines) // streams)
+                max(1, max(k.work for k in cycles) - HEAD_TURN) if network.every_step
+                else max(k.round for k in cycles) // streams)
         self.head = DenseEngine(network.head, folding=head_folding, counts=counts,
                                 pipeline=pipeline, streams=streams)
         self.out_lanes = head_folding.rows

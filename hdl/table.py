@@ -38,9 +38,9 @@ class TableUnit(wiring.Component):
     Fully pipelined: takes an argument each cycle and gives its result ``latency`` cycles later.
     The five stages: address of the knots; knots, two cycles; difference and place, which the
     multiplier registers; product. The sum behind them has no register. A sixth stage puts one
-    between the difference and the multiplier, a seventh one behind the result, an
-    eighth one behind the product. A table of degree 2
-    has two stages more, the product of the curvature and what that leaves of the difference.
+    between the difference and the multiplier, a seventh one behind the result, an eighth one behind
+    the product. A table of degree 2 has two stages more, the product of the curvature and what
+    that leaves of the difference.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class TableUnit(wiring.Component):
     style : str
         Where the knots are kept, ``"block"`` or ``"logic"`` (see :class:`hdl.rom.ROM`).
     stages : int
-        5, 6 or 7. The more, the higher the clock.
+        5 to 8. The more, the higher the clock.
 
     Attributes
     ----------

@@ -23,7 +23,7 @@ from hdl.cycles import (
     Pipeline,
     choose_dense_folding,
 )
-from hdl.foldings import choose_drain
+from hdl.foldings import choose_drain, choose_folding
 from hdl.memories import DenseWidths, Widths, bias_widths, dense_memories, lstm_memories
 from hdl.network import Network
 from hdl.verilog import generate
@@ -65,7 +65,6 @@ def test_units_never_meet(interval: int, name: str) -> None:
     for distance in range(interval, interval + 100):
         assert not {(name, at + distance) for name, at in mine} & set(mine), distance
     assert timing.tables == len({name for name, _ in mine if name.startswith("table")})
-    assert timing.table_multipliers == timing.tables
     assert timing.state_multipliers == len({name for name, _ in mine if "multiplier" in name})
 
 
@@ -558,3 +557,20 @@ def test_memories_that_do_not_fit() -> None:
         dense_memories(head, DenseWidths(weight=1, bias=1, x=1, y=1), beat=0)
     with pytest.raises(ValueError, match=r"^dense layer outputs must be a positive integer, not 0"):
         replace(head, outputs=0)
+
+
+@pytest.mark.parametrize(("inputs", "hidden", "outputs", "multipliers", "steps", "pipeline"), [
+    (5, 8, 2, 64, 2, "short"), (1, 8, 1, 40, 3, "short"), (4, 8, 1, 64, 6, "fast"),
+    (1, 2, 3, 16, 3, "short"), (3, 5, 3, 40, 2, "fast")])
+def test_back_to_back_sequences(inputs: int, hidden: int, outputs: int, multipliers: int,
+                                steps: int, pipeline: str) -> None:
+    """With an output at every step too, a sequence costs its steps and its bubbles, no more."""
+    folding = choose_folding(inputs, hidden, multipliers=multipliers, pipeline=PIPELINES[pipeline])
+    rng = np.random.default_rng(0)
+    network = random_network(rng, FORMATS["8 bits"], inputs, (hidden,), outputs, every_step=True)
+    dut = Network(network, foldings=[folding], pipeline=PIPELINES[pipeline])
+    seen = run_network(dut, random_sequences(rng, network, *[steps] * 7), outputs=7 * steps,
+                       quiet=0)
+    ends = [end for _, end in seen.steps_of("lstm0.h", 0, hidden)][steps - 1::steps]
+    k = dut.engines[0].cycles
+    assert set(np.diff(ends[2:]).tolist()) == {steps * k.work + (steps - 1) * k.bubble}
