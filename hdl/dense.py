@@ -11,6 +11,7 @@ from golden.quantized import QuantizedDense
 from hdl.buffer import Beat, StepBuffer, of_stream, page_of
 from hdl.cycles import SHORT, DenseCycles, DenseFolding, Pipeline
 from hdl.mac import MacArray, Sequencer, bias_memory, pack_weights
+from hdl.registers import delayed
 from hdl.rounding import floor_to_even, half, saturated
 
 __all__ = ["DenseEngine"]
@@ -110,10 +111,7 @@ class DenseEngine(wiring.Component):
         # What travels with a pass: whether it ends a step, and a sequence, and whose it is.
         travelling: Value = Cat(sequencer.end, of_stream(x.last, sequencer.stream) & sequencer.end,
                                 sequencer.stream)
-        for _ in range(1 + array.latency + output_latency):
-            register = Signal.like(travelling, name="travelling", reset_less=True)
-            m.d.sync += register.eq(travelling)
-            travelling = register
+        travelling = delayed(m, travelling, 1 + array.latency + output_latency)
         end, last, whose = travelling[0], travelling[1], travelling[2:]
 
         # Half a unit in the last place comes with the bias, as in the drain.
@@ -132,17 +130,10 @@ class DenseEngine(wiring.Component):
         with m.If(asked):
             m.d.sync += a_pass.eq(Mux(a_pass == k.passes - 1, 0, a_pass + 1))
 
-        def registered(value: Value, cycles: int) -> Value:
-            for _ in range(cycles):
-                register = Signal.like(value, name="registered", reset_less=True)
-                m.d.sync += register.eq(value)
-                value = register
-            return value
-
-        bias = registered(rom.data[0], pipeline.bias - 1)
+        bias = delayed(m, rom.data[0], pipeline.bias - 1)
 
         def stage(value: Value) -> Value:
-            return registered(value, pipeline.preactivation - 1)
+            return delayed(m, value, pipeline.preactivation - 1)
 
         outputs = Signal(self.o.payload.shape())
         rest = layer.outputs - (k.passes - 1) * f.rows
@@ -151,7 +142,7 @@ class DenseEngine(wiring.Component):
             before = Signal(signed(layer.array.width), name=f"before{row}")
             with m.If(marks[0]):
                 m.d.sync += before.eq(held)
-            passed = registered((held - before)[:layer.array.width], pipeline.bias - 1)
+            passed = delayed(m, (held - before)[:layer.array.width], pipeline.bias - 1)
             biased = passed.as_signed() + layout(bias)[row]
             total = Signal.like(biased, name=f"biased{row}", reset_less=True)
             m.d.sync += [held.eq(array.totals[row]), total.eq(biased)]

@@ -28,6 +28,7 @@ from hdl.buffer import Beat
 from hdl.cycles import CANDIDATE, GATES, LSTMCycles
 from hdl.mac import bias_memory
 from hdl.multiplier import Multiplier
+from hdl.registers import delayed
 from hdl.rounding import floor_to_even, half, rounded, saturated
 from hdl.table import TableUnit
 
@@ -159,19 +160,13 @@ class _Lane(wiring.Component):
         multipliers = [_Shared() for _ in range(t.state_multipliers)]
         token = _Token(m, list(self.token), t.interval)
 
-        def registered(value: Value, cycles: int = 1) -> Value:
-            for _ in range(cycles):
-                register = Signal.like(value, name="registered", reset_less=True)
-                m.d.sync += register.eq(value)
-                value = register
-            return value
-
         def fitted(value: Value, f: int, to: Format) -> tuple[Value, Value]:
             """Round and saturate, in the cycles that there are for it but the last."""
             drop = f - to.f
             if k.pipeline.rounding == 1:
                 return saturated(rounded(value, drop), to)
-            return saturated(floor_to_even(value + half(drop), drop, registered), to)
+            return saturated(floor_to_even(value + half(drop), drop,
+                                           lambda part: delayed(m, part, 1)), to)
 
         def counter(cycle: int, last: int, slots: int = 1) -> Signal:
             """Counts the units that pass a distance, or each of their slots."""
@@ -195,8 +190,8 @@ class _Lane(wiring.Component):
             m.d.comb += rom.addr[0].eq(bias_address)
             # The totals run on: their difference is a pass's sum, modulo what they wrap around at.
             passed = (self.totals[n] - self.before[n])[:self._layer.array.width]
-            bias = layout(registered(rom.data[0], k.pipeline.bias - 1))[0]
-            biased = registered(passed, k.pipeline.bias - 1).as_signed() + bias
+            bias = layout(delayed(m, rom.data[0], k.pipeline.bias - 1))[0]
+            biased = delayed(m, passed, k.pipeline.bias - 1).as_signed() + bias
             total = Signal.like(biased, name=f"biased{n}", reset_less=True)
             m.d.sync += total.eq(biased)
 
@@ -210,7 +205,7 @@ class _Lane(wiring.Component):
                 doubled = Mux(token.at(k.pipeline.bias + t.slot(CANDIDATE)), twice, total)
                 is_tanh = token.at(t.preactivation[CANDIDATE])
             whole = floor_to_even(doubled, drop,
-                                  lambda value: registered(value, k.pipeline.preactivation - 1))
+                                  lambda value: delayed(m, value, k.pipeline.preactivation - 1))
             code, overflow = saturated(whole, formats.z)
             z = Signal(signed(formats.z.width), name=f"z{n}", reset_less=True)
             m.d.sync += z.eq(code)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,6 +13,7 @@ from hdl.buffer import Beat, ColumnBuffer, StepBuffer, of_stream, page_of
 from hdl.cycles import SHORT, Folding, LSTMCycles, Pipeline
 from hdl.drain import Drain, Step
 from hdl.mac import MacArray, Sequencer, pack_weights
+from hdl.registers import delayed
 
 __all__ = ["LSTMEngine"]
 
@@ -181,15 +182,10 @@ class LSTMEngine(wiring.Component):
             is_x = only_x | (mixed if v < h_place else 0)
             m.d.comb += array.operands[v].eq(Mux(is_x, x.data[v], Mux(masked, 0, h.data[v])))
 
-        travelling: Value = entering
-        for _ in range(array.latency - 2):
-            delayed = Signal.like(step, reset_less=True)
-            m.d.sync += delayed.eq(travelling)
-            travelling = delayed
         m.d.comb += [
             drain.coming.eq(array.coming),
             drain.totals.eq(array.totals),
-            drain.step.eq(travelling),
+            drain.step.eq(delayed(m, entering, array.latency - 2)),
             h.valid.eq(drain.valid),
             h.beat.eq(drain.h),
             h.write_page.eq(page_of(drain.h.stream, drain.page)),

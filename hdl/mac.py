@@ -15,9 +15,14 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.cycles import BLOCK_WORDS, Pipeline
 from hdl.multiplier import ACCUMULATOR_BITS, ICE40_BITS, Accumulator, Multiplier
+from hdl.registers import Copy, delayed
 from hdl.rom import ROM
 
 __all__ = ["MacArray", "Sequencer", "bias_memory", "pack_weights"]
+
+
+COPIED_ROWS = 16
+"""Rows that share a register of the operands, where they have one."""
 
 
 def pack_weights(w: np.ndarray, *, rows: int, columns: int) -> np.ndarray:
@@ -237,22 +242,23 @@ class MacArray(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
 
-        def delayed(value: Any, cycles: int) -> Any:
-            for _ in range(cycles):
-                register = Signal.like(value, reset_less=True)
-                m.d.sync += register.eq(value)
-                value = register
-            return value
-
         lanes = data.ArrayLayout(signed(self._weight_width), self._rows * self._columns)
         mask = (1 << self._weight_width) - 1
         m.submodules.weights = rom = ROM(
             [sum((int(w) & mask) << self._weight_width * n
                  for n, w in enumerate(word.reshape(-1))) for word in self._weights],
             width=lanes.size, ports=1)
-        m.d.comb += rom.addr[0].eq(delayed(self.address, self._pipeline.operand))
+        m.d.comb += rom.addr[0].eq(delayed(m, self.address, self._pipeline.operand))
         weights = lanes(rom.data[0])
-        operands = delayed(self.operands, self._pipeline.operand)
+        # The last of these registers is one for every few rows, on the long way from one memory to
+        # all of them.
+        groups = [self.operands] * ceil(self._rows / COPIED_ROWS)
+        if self._pipeline.operand:
+            source = delayed(m, self.operands, self._pipeline.operand - 1)
+            for n in range(len(groups)):
+                m.submodules[f"operands{n}"] = copy = Copy(self.operands.shape())
+                m.d.comb += copy.d.eq(source)
+                groups[n] = copy.q
 
         # One flag each for the cycles in which a word is there, from its entry on.
         def marks(flag: Value) -> list[Value]:
@@ -268,20 +274,22 @@ class MacArray(wiring.Component):
         ready = self.latency - self._pipeline.sums
 
         if (getattr(platform, "family", None) == "ice40" and self._columns == 1
-                and max(self._weight_width, len(operands[0])) <= ICE40_BITS
+                and max(self._weight_width, len(self.operands[0])) <= ICE40_BITS
                 and self._width <= ACCUMULATOR_BITS):
             for row in range(self._rows):
+                operands = groups[row // COPIED_ROWS]
                 block = Accumulator(signed(self._weight_width), operands[0].shape(), stages=stages)
                 m.submodules[f"accumulator{row}"] = block
                 m.d.comb += [
                     block.a.eq(weights[row]),
                     block.b.eq(operands[0]),
                     block.valid.eq(valid[ready - stages]),
-                    self.totals[row].eq(delayed(block.total, self._pipeline.sums)),
+                    self.totals[row].eq(delayed(m, block.total, self._pipeline.sums)),
                 ]
             return m
 
         for row in range(self._rows):
+            operands = groups[row // COPIED_ROWS]
             terms: list[Value] = []
             for column in range(self._columns):
                 product = Multiplier(signed(self._weight_width), operands[column].shape(),

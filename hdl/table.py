@@ -13,12 +13,13 @@ that has no opposite needs no care. In a table of degree 2 the result is ``centr
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Value, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.table import Table
 from hdl.multiplier import Multiplier
+from hdl.registers import delayed
 from hdl.rom import ROM, STYLES
 
 __all__ = ["STAGES", "TableUnit"]
@@ -118,13 +119,6 @@ class TableUnit(wiring.Component):
         # When the sum is complete.
         last = self.latency - behind_result
 
-        def delayed(value: Value, cycles: int) -> Value:
-            for _ in range(0 if isinstance(value, Const) else cycles):
-                register = Signal.like(value, reset_less=True)
-                m.d.sync += register.eq(value)
-                value = register
-            return value
-
         def of_block(values: Sequence[int], block: Value) -> Value:
             """Look up what holds for a block: a few bits of logic."""
             if len(set(values)) == 1:
@@ -146,10 +140,10 @@ class TableUnit(wiring.Component):
         split = of_block(t.block_splits, block)
         place: Value = self.z[:t.block_bits]
         for n, bit in enumerate(split):
-            place = Mux(delayed(bit, min(n, 1)), place << (1 << n), place)[:t.block_bits]
+            place = Mux(delayed(m, bit, min(n, 1)), place << (1 << n), place)[:t.block_bits]
             if n == 0:
-                place = delayed(place, 1)
-        place = delayed(place[t.block_bits - t.place_bits:], 1)
+                place = delayed(m, place, 1)
+        place = delayed(m, place[t.block_bits - t.place_bits:], 1)
 
         # Cycles 1 to 3: the knots at both ends of the segment, and its curvature. They are one
         # word, although each knot is then in two of them: a second address would be an adder
@@ -164,29 +158,31 @@ class TableUnit(wiring.Component):
                     | curvature >> t.curvature_shift << 2 * t.knot_bits)
         m.submodules.knots = knots = ROM(words, width=2 * t.knot_bits + t.curvature_bits, ports=1,
                                          style=self._style)
-        m.d.comb += knots.addr[0].eq(delayed(segment[:(t.segments - 1).bit_length()], 1))
+        m.d.comb += knots.addr[0].eq(delayed(m, segment[:(t.segments - 1).bit_length()], 1))
         word = knots.data[0]
         left, right = word[:t.knot_bits], word[t.knot_bits:2 * t.knot_bits]
         chord = (right - left)[:t.slope_bits]
 
         if t.degree == 1:
-            operands = delayed(chord, behind_difference), delayed(place, 1 + behind_difference)
+            operands = (delayed(m, chord, behind_difference),
+                        delayed(m, place, 1 + behind_difference))
             start: Value = left
         else:
             # The place as seen from the other end may be 1.0.
             rest = ((1 << t.place_bits) - place)[:t.place_bits + 1]
-            flip = delayed(negative, 2)
+            flip = delayed(m, negative, 2)
             bend = Multiplier(unsigned(t.curvature_bits), unsigned(t.bend_bits + 1))
             m.submodules.bend = bend
             m.d.comb += [
                 bend.a.eq(word[2 * t.knot_bits:]),
-                bend.b.eq(delayed(Mux(flip, rest, place) << t.bend_bits >> t.place_bits, 1)),
+                bend.b.eq(delayed(m, Mux(flip, rest, place) << t.bend_bits >> t.place_bits, 1)),
             ]
-            slope = (delayed(chord, 2) - (bend.p << t.curvature_shift >> t.bend_bits)
+            slope = (delayed(m, chord, 2) - (bend.p << t.curvature_shift >> t.bend_bits)
                      )[:t.slope_bits]
             # For a positive argument, -D is the product with the place less 1.0.
             factor = Cat(place, ~flip).as_signed()
-            operands = delayed(slope, behind_difference), delayed(factor, 3 + behind_difference)
+            operands = (delayed(m, slope, behind_difference),
+                        delayed(m, factor, 3 + behind_difference))
             start = right
         step: Value = Const(0, 1)
         if t.place_bits:
@@ -198,15 +194,15 @@ class TableUnit(wiring.Component):
 
         # Where it starts from, with the centre and with half an ulp for the rounding.
         minus = Cat(~right, Const(1, 1)).as_signed()
-        start = delayed(Mux(delayed(negative, 3), minus, start), 1)
+        start = delayed(m, Mux(delayed(m, negative, 3), minus, start), 1)
         offset = Array([Const((2 * one.centre + 1) << t.fraction - one.fraction - 1)
-                        for one in t.readings])[delayed(self.reading, 4)]
-        start = delayed(start + offset, last - 4)
+                        for one in t.readings])[delayed(m, self.reading, 4)]
+        start = delayed(m, start + offset, last - 4)
 
         # For a negative argument the result is its opposite's mirror image, rounded up where that
         # is rounded down: all that lies below the knots' last bit is filled with ones.
-        below = delayed(negative, last).replicate(t.place_bits)
-        total = delayed((Cat(below, start).as_signed() + step)[t.place_bits:], behind_result)
+        below = delayed(m, negative, last).replicate(t.place_bits)
+        total = delayed(m, (Cat(below, start).as_signed() + step)[t.place_bits:], behind_result)
         for one in t.readings:
             m.d.comb += getattr(self, one.name).eq(total.as_signed() >> t.fraction - one.fraction)
         return m

@@ -10,6 +10,7 @@ from amaranth.back import verilog
 
 from golden.fixed import Format
 from hdl.network import Network
+from hdl.registers import COPY_MODULE, COPY_VERILOG
 
 __all__ = ["FAMILIES", "generate", "without_brackets"]
 
@@ -125,4 +126,6 @@ def generate(dut: Network, name: str = "gatefold", *, family: str | None = None,
     # Without source locations: they are this machine's paths.
     text = verilog.convert(dut, name=name, platform=SimpleNamespace(family=family),
                            emit_src=False, strip_internal_attrs=True)
+    if re.search(rf"^  {COPY_MODULE} ", text, re.MULTILINE):
+        text += COPY_VERILOG
     return HEADER + without_brackets(text), _manifest(dut, name, family)
