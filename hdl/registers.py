@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import ClockSignal, Const, Instance, Module, Shape, Signal
+from amaranth.hdl import ClockSignal, Const, Instance, Module, Shape, ShapeLike, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -43,7 +43,7 @@ class Copy(wiring.Component):
 
     Parameters
     ----------
-    shape : Shape
+    shape : Shape, or a layout
 
     Members
     -------
@@ -52,7 +52,8 @@ class Copy(wiring.Component):
         One cycle later.
     """
 
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: ShapeLike):
+        self._width = Shape.cast(shape).width
         super().__init__({"d": In(shape), "q": Out(shape)})
 
     def elaborate(self, platform: Any) -> Module:
@@ -63,5 +64,5 @@ class Copy(wiring.Component):
             m.d.comb += self.q.eq(register)
         else:
             m.submodules.register = Instance(
-                COPY_MODULE, p_WIDTH=len(self.d), i_clk=ClockSignal(), i_d=self.d, o_q=self.q)
+                COPY_MODULE, p_WIDTH=self._width, i_clk=ClockSignal(), i_d=self.d, o_q=self.q)
         return m

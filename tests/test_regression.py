@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from golden.quantized_network import QuantizedNetwork
+from hdl.cycles import FAST, SHORT, Pipeline
 from hdl.foldings import choose_drain
 from hdl.network import Network
 from hdl.verilog import FAMILIES, generate
@@ -32,10 +33,12 @@ INTERLEAVED = {
 
 
 def write_design(folder: Path, network: QuantizedNetwork, units: int, columns: int,
-                 vectors: Vectors, *, streams: int = 1, family: str | None = None) -> Network:
-    dut = Network(network, streams=streams, foldings=[
+                 vectors: Vectors, *, streams: int = 1, family: str | None = None,
+                 pipeline: Pipeline = SHORT) -> Network:
+    dut = Network(network, streams=streams, pipeline=pipeline, foldings=[
         choose_drain(layer.inputs, layer.hidden, units=min(units, layer.hidden),
-                     columns=min(columns, layer.inputs + layer.hidden), streams=streams)
+                     columns=min(columns, layer.inputs + layer.hidden), streams=streams,
+                     pipeline=pipeline)
         for layer in network.layers])
     verilog, manifest = generate(dut, family=family)
     (folder / manifest["verilog"]).write_text(verilog)
@@ -107,3 +110,15 @@ def test_foldings_give_the_same_words(tmp_path: Path, units: int, columns: int) 
     vectors = Vectors.compute(network, random_codes(rng, network.x, (6, 20, 2)), np.full(6, 20))
     write_design(tmp_path, network, units, columns, vectors)
     assert verify(tmp_path, tests=["full_speed"], seed=2).failure is None
+
+
+@pytest.mark.parametrize("family", [None, "ecp5", "ice40"])
+def test_all_registers(tmp_path: Path, family: str | None) -> None:
+    """FAST, with what is in the Verilog alone: copies of registers, more than one of them."""
+    rng = np.random.default_rng(3)
+    network = random_network(rng, STANDARD, 2, (6,), 1, every_step=True, size=0.3)
+    vectors = Vectors.compute(network, random_codes(rng, network.x, (6, 12, 2)), np.full(6, 12))
+    dut = write_design(tmp_path, network, 6, 1, vectors, family=family, pipeline=FAST)
+    result = verify(tmp_path, tests=["full_speed", "random_stalls"], seed=3)
+    assert result.failure is None
+    assert set(result.timing.intervals("lstm0.h")[3:].tolist()) <= {dut.work, dut.step}
