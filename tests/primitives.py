@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import re
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
 from fpga.tools import Processes, ToolError
+from hdl.verilog import without_brackets
 
 __all__ = ["ECP5", "ICE40", "ICE40_MODELS", "MODELS", "differs", "pipelined", "prove",
            "run_verilator", "run_yosys", "write_verilog"]
@@ -53,8 +53,7 @@ def write_verilog(component: wiring.Component, path: Path, *, platform: Any = No
     """Verilog whose top has the name of the file."""
     text = verilog.convert(component, platform=platform, name=path.stem, emit_src=False,
                            strip_internal_attrs=True)
-    # As hdl.verilog does it: abc9 would take such a name for a bit of a port.
-    text = re.sub(r"(\\\S+)\[(\d+)\]", r"\1.\2", text)
+    text = without_brackets(text)
     path.write_text(text)
     return text
 
