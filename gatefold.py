@@ -152,7 +152,7 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
     streams : int
         Independent sequences that take turns.
     pipeline : str, optional
-        A name in :data:`hdl.cycles.PIPELINES`, ``"short"`` or ``"fast"``; by default the better.
+        A name in :data:`hdl.cycles.PIPELINES`; by default the best.
     clock_mhz : float, optional
         The clock to choose for; by default what is usual for the board and the pipeline.
     portable : bool
@@ -326,7 +326,7 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
     build_parser.add_argument("--streams", metavar="S", type=_positive, default=1,
                               help="independent sequences that take turns (%(default)s)")
     build_parser.add_argument("--pipeline", choices=tuple(PIPELINES),
-                              help="fewer cycles or more clock (the better)")
+                              help="fewest cycles, highest clock, or in between (the best)")
     build_parser.add_argument("--clock", metavar="MHZ", type=_real,
                               help="the clock to choose for (what is usual for the board)")
     build_parser.add_argument("--portable", action="store_true",

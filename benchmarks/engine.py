@@ -40,8 +40,8 @@ from benchmarks.engine_rows import (
     CELLS,
     GROUPS,
     MISSED,
-    NAMED_PIPELINES,
     PACKED,
+    PIPELINES,
     ROUTED,
     SIMULATED,
     Figures,
@@ -197,7 +197,7 @@ class Engine:
 
     folder: Path
     versions: Mapping[str, str]
-    seeds: int = 3
+    seeds: int = 1
     processes: Processes = field(default_factory=Processes)
     progress: Progress = lambda text: None
     _elaborating: Lock = field(default_factory=Lock)
@@ -237,7 +237,7 @@ class Engine:
         # Elaboration takes one processor however many threads there are.
         with self._elaborating:
             core = Network(quantized, foldings=[row.folding], streams=row.streams,
-                           pipeline=NAMED_PIPELINES[row.pipeline])
+                           pipeline=PIPELINES[row.pipeline])
             verilog, manifest = generate(core, MODULE, family=row.family)
             portable = verilog if row.family is None else generate(core, MODULE)[0]
             harness = registered(core.signature, module=MODULE)
@@ -359,6 +359,7 @@ COLUMNS: Mapping[str, Callable[[Row, Figures], str]] = {
     "U x V": lambda row, figures: f"{row.folding.units} x {row.folding.columns}",
     "lanes, k": lambda row, figures: f"{row.folding.lanes}, {row.folding.interval}",
     "pipeline": lambda row, figures: row.pipeline,
+    "device": lambda row, figures: row.device.name,
     "S": lambda row, figures: str(row.streams),
     **{figure: _integer(figure) for figure in (
         "cycles", "cycles an inference", "D", "B", "LUT", "FF", "multipliers", "DSP", "block RAM",
@@ -372,7 +373,7 @@ COLUMNS: Mapping[str, Callable[[Row, Figures], str]] = {
 """What stands in each column; a dash where the figure is not measured."""
 
 # What is known of a row without building it.
-GIVEN = ("N, H", "budget", "U x V", "lanes, k", "pipeline", "S")
+GIVEN = ("N, H", "budget", "U x V", "lanes, k", "pipeline", "S", "device")
 
 
 def cells(row: Row, figures: Figures | None, columns: Sequence[str]) -> list[str]:
@@ -462,7 +463,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         help=f"tables to make, of {', '.join(GROUPS)} (all)")
     parser.add_argument("--jobs", type=_positive, default=min(4, len(os.sched_getaffinity(0))),
                         help="rows that are built at a time (%(default)s)")
-    parser.add_argument("--seeds", type=_positive, default=3,
+    parser.add_argument("--seeds", type=_positive, default=1,
                         help="placements of a row, where the table does not say (%(default)s)")
     parser.add_argument("--write", action="store_true",
                         help=f"rewrite the tables of {PAGE.relative_to(ROOT)}")

@@ -5,26 +5,28 @@ Every number that a row gives comes from one build of one text of Verilog; see
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import count
 from types import MappingProxyType
 
-from benchmarks.synthesis import ECP5, ECP5_85F, ICE40, ICE40_UP5K, XC7, Device, Family
-from hdl.cycles import PIPELINES, Folding, LSTMCycles, Pipeline
+from benchmarks.synthesis import (
+    ECP5,
+    ECP5_85F,
+    ECP5_85F_8,
+    ICE40,
+    ICE40_UP5K,
+    XC7,
+    Device,
+    Family,
+)
+from hdl.cycles import PIPELINES, Folding, LSTMCycles
 from hdl.foldings import choose_drain, choose_folding
 
-__all__ = ["CELLS", "GROUPS", "MISSED", "NAMED_PIPELINES", "PACKED", "ROUTED", "SIMULATED",
+__all__ = ["CELLS", "GROUPS", "MISSED", "PACKED", "ROUTED", "SIMULATED",
            "Figures", "Group", "Peer", "Row", "Target", "growth", "interleaved", "needed"]
 
 Figures = Mapping[str, float]
-
-NAMED_PIPELINES: Mapping[str, Pipeline] = MappingProxyType({
-    **PIPELINES,
-    "product": Pipeline(product=1),
-    "product, sums": Pipeline(product=1, sums=1),
-})
-"""The pipelines by the names that the tables use: short, fast, and what lies between."""
 
 MISSED = "MISSED"
 
@@ -125,7 +127,7 @@ class Row:
         Multipliers that the array may have.
     folding : Folding
     pipeline : str
-        One of ``NAMED_PIPELINES``.
+        One of ``PIPELINES``.
     streams : int
     family : str or None
         That of `hdl.verilog.generate`.
@@ -163,7 +165,7 @@ class Row:
     @cached_property
     def cycles(self) -> LSTMCycles:
         return LSTMCycles(inputs=self.inputs, hidden=self.hidden, folding=self.folding,
-                          pipeline=NAMED_PIPELINES[self.pipeline], streams=self.streams)
+                          pipeline=PIPELINES[self.pipeline], streams=self.streams)
 
     @property
     def name(self) -> str:
@@ -226,9 +228,9 @@ def interleaved(inputs: int, hidden: int, *, budget: int, pipeline: str) -> tupl
     """The folding and the fewest streams that fill its bubbles: ``S P C >= P C + B``."""
     for streams in count(1):
         folding = choose_folding(inputs, hidden, multipliers=budget, streams=streams,
-                                 pipeline=NAMED_PIPELINES[pipeline])
+                                 pipeline=PIPELINES[pipeline])
         k = LSTMCycles(inputs=inputs, hidden=hidden, folding=folding, streams=streams,
-                       pipeline=NAMED_PIPELINES[pipeline])
+                       pipeline=PIPELINES[pipeline])
         if streams * k.work >= k.step:
             return folding, streams
     raise AssertionError
@@ -236,7 +238,7 @@ def interleaved(inputs: int, hidden: int, *, budget: int, pipeline: str) -> tupl
 
 @cache
 def chosen(inputs: int, hidden: int, *, budget: int, pipeline: str) -> Folding:
-    return choose_folding(inputs, hidden, multipliers=budget, pipeline=NAMED_PIPELINES[pipeline])
+    return choose_folding(inputs, hidden, multipliers=budget, pipeline=PIPELINES[pipeline])
 
 
 BUDGETS = (4, 16, 64)
@@ -275,19 +277,24 @@ def short_layers() -> list[Row]:
     return rows
 
 
-def small_design(build: str, *targets: Target) -> list[Row]:
-    return [Row(inputs=1, hidden=20, budget=4, pipeline="short", every_step=False, steps=6,
-                folding=chosen(1, 20, budget=4, pipeline="short"), family=None, build=build,
-                synthesis=XC7, targets=targets)]
+def an_inference() -> Row:
+    return Row(inputs=1, hidden=20, budget=4, pipeline="short", every_step=False, steps=6,
+               folding=chosen(1, 20, budget=4, pipeline="short"), targets=(inference(2560),))
+
+
+def portable() -> Row:
+    return replace(an_inference(), family=None, build=CELLS, synthesis=XC7,
+                   targets=(luts(900), dsps(7)))
 
 
 def low_latency() -> list[Row]:
     rows = []
-    for name, pipeline in NAMED_PIPELINES.items():
-        for units, columns in ((20, 1), (10, 2)):
-            folding = choose_drain(1, 20, units=units, columns=columns, pipeline=pipeline,
-                                   fastest=True)
-            rows.append(Row(inputs=1, hidden=20, budget=80, folding=folding, pipeline=name))
+    for device in (ECP5_85F, ECP5_85F_8):
+        for name, units, columns in (("medium", 20, 1), ("medium", 10, 2), ("fast", 20, 1)):
+            folding = choose_drain(1, 20, units=units, columns=columns, fastest=True,
+                                   pipeline=PIPELINES[name])
+            rows.append(Row(inputs=1, hidden=20, budget=80, folding=folding, pipeline=name,
+                            device=device))
     folding, streams = interleaved(1, 20, budget=80, pipeline="fast")
     rows.append(Row(inputs=1, hidden=20, budget=80, folding=folding, pipeline="fast",
                     streams=streams, targets=(step_cycles(22),)))
@@ -302,12 +309,12 @@ def best_latency(rows: Sequence[Row], figures: Sequence[Figures | None]) -> list
         return []
     row, found = min(done, key=lambda pair: pair[1]["ns a step"])
     return [f"Fastest with one stream: {row.folding.units} x {row.folding.columns}, "
-            f"{row.pipeline}; {step_ns(250).verdict(found)}"]
+            f"{row.pipeline}, {row.device.name}; {step_ns(250).verdict(found)}"]
 
 
 def fast_clock() -> list[Row]:
     foldings = [chosen(6, 20, budget=32, pipeline="fast")]
-    foldings += [choose_drain(6, 20, units=units, columns=columns, pipeline=NAMED_PIPELINES["fast"])
+    foldings += [choose_drain(6, 20, units=units, columns=columns, pipeline=PIPELINES["fast"])
                  for units, columns in ((8, 1), (4, 2))]
     return [Row(inputs=6, hidden=20, budget=32, pipeline="fast", folding=folding,
                 targets=(clock(200), clock(240)))
@@ -339,7 +346,7 @@ GROWTH = (((2, 1), (16, 1), 95), ((1, 4), (4, 4), 60))
 
 
 def growing_arrays() -> list[Row]:
-    return [Row(inputs=15, hidden=120, budget=4 * units * columns, pipeline="short", build=PACKED,
+    return [Row(inputs=15, hidden=120, budget=4 * units * columns, pipeline="short",
                 folding=choose_drain(15, 120, units=units, columns=columns))
             for pair in GROWTH for units, columns in pair[:2]]
 
@@ -366,7 +373,7 @@ def growing_layers() -> list[Row]:
     # The drain that keeps up with the shortest passes does so with all.
     folding = choose_drain(16, 16, units=4, columns=1)
     return [Row(inputs=16, hidden=hidden, budget=16, pipeline="short", folding=folding,
-                build=PACKED) for hidden in (16, 32, 64, 128, 256)]
+                build=PACKED if hidden > 128 else ROUTED) for hidden in (16, 32, 64, 128, 256)]
 
 
 def flatness(rows: Sequence[Row], figures: Sequence[Figures | None]) -> list[str]:
@@ -401,25 +408,25 @@ GROUPS: Mapping[str, Group] = MappingProxyType({
                                             "published latency and resources; not measured "
                                             "here"),)),
     "C": Group(
-        title="An inference", rows=lambda: small_design(SIMULATED, inference(2560)),
-        columns=("N, H", "U x V", "lanes, k", "pipeline", "cycles", "cycles an inference", "D",
-                 "B", "use", "multipliers", "memory bits", "target"),
-        text="Sequences of 6 steps with a dense output at the end, back to back, 16 bits; the "
-             "design of table E.",
+        title="An inference", rows=lambda: [an_inference()],
+        columns=("cycles an inference", *ALL_COLUMNS),
+        text="Sequences of 6 steps with a dense output at the end, back to back, 16 bits, on "
+             f"{ECP5_85F.name}.",
         peers=(Peer(name=CREATOR, text="the same network with 4 multipliers: 890 cycles a step, "
                                        f"5,376 an inference, simulated. {NOT_HERE}"),)),
     "D": Group(
-        title="The shortest step", columns=ALL_COLUMNS, rows=low_latency, conclude=best_latency,
+        title="The shortest step", columns=("device", *ALL_COLUMNS), rows=low_latency,
+        conclude=best_latency,
         text="(1, 20) with at most 80 multipliers in the array, the fastest drain: one stream, "
-             f"with the pipelines that there are, and interleaved. On {ECP5_85F.name}.",
+             "and interleaved.",
         peers=(Peer(name=CREATOR, text="integer cell with 80 multipliers: 591 cycles a step, "
                                        f"simulated. {NOT_HERE}"),)),
     "E": Group(
         title="Portable Verilog on Xilinx",
-        rows=lambda: small_design(CELLS, luts(900), dsps(7)),
+        rows=lambda: [portable()],
         columns=("N, H", "U x V", "lanes, k", "pipeline", "cycles", "LUT", "FF", "multipliers",
                  "DSP", "block RAM", "memory bits", "target"),
-        text="The design of table C alone, without the harness, through Yosys' "
+        text="The design of table C, portable and without the harness, through Yosys' "
              f"`{XC7.command}`. A RAM32M or RAM64M counts as four LUTs, an SRL16E and an inverter "
              "as one each; block RAM are RAMB18E1.",
         peers=(Peer(name=CREATOR, text="the same network with 4 multipliers: 1,427 LUT and 9 "
@@ -437,16 +444,15 @@ GROUPS: Mapping[str, Group] = MappingProxyType({
              "LUT are logic cells, DSP are SB_MAC16, block RAM are SB_RAM40_4K."),
     "H": Group(
         title="Logic for each multiplier", rows=growing_arrays, conclude=growth,
-        columns=("N, H", "U x V", "lanes, k", "pipeline", "cycles", "D", "B", "use", "LUT",
-                 "multipliers", "DSP", "block RAM", "memory bits"),
-        text="LUTs of the whole design, packed for an ECP5, with the drain that the tool chooses. "
+        columns=ALL_COLUMNS,
+        text=f"LUTs of the whole design on {ECP5_85F.name}, with the drain that the tool chooses. "
              "There is no array of 8 multipliers with four columns, so that pair begins at 16; "
              "in both pairs only the units grow."),
     "I": Group(
         title="Logic for each unit", rows=growing_layers, conclude=flatness,
-        columns=("N, H", "U x V", "lanes, k", "pipeline", "cycles", "D", "B", "use", "LUT", "FF",
-                 "multipliers", "DSP", "block RAM", "memory bits"),
-        text="LUTs of the whole design, packed for an ECP5, while the layer grows and the array "
-             "and the drain do not. The weights of the largest are more than an LFE5U-85F holds."),
+        columns=ALL_COLUMNS,
+        text=f"LUTs of the whole design on {ECP5_85F.name}, while the layer grows and the array "
+             "and the drain do not. The weights of the largest are more than it holds: that design "
+             "is packed, and no more."),
 })
 """The tables, by their letters."""

@@ -18,15 +18,15 @@ from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from fpga.flow import VerilogCore
+from fpga.flow import PLACER, VerilogCore
 from fpga.harness import Harness
 from fpga.report import ReportError, fmax_mhz
 from fpga.tools import Processes
 from hdl.verilog import without_brackets
 
-__all__ = ["DEVICE", "ECP5", "ECP5_25F", "ECP5_85F", "ICE40", "ICE40_UP5K", "SEEDS", "TOP", "XC7",
-           "Device", "Family", "Waiting", "area", "clocks", "count_cells", "multipliers", "pack",
-           "registered", "route", "synthesize"]
+__all__ = ["DEVICE", "ECP5", "ECP5_25F", "ECP5_85F", "ECP5_85F_8", "ICE40", "ICE40_UP5K", "SEEDS",
+           "TOP", "XC7", "Device", "Family", "Waiting", "area", "clocks", "count_cells",
+           "multipliers", "pack", "registered", "route", "synthesize"]
 
 TOP = "top"
 SEEDS = tuple(range(1, 17))
@@ -104,16 +104,22 @@ class Device:
     resources: Mapping[str, str]
 
 
-# The slowest of the ECP5's three speed grades.
-_ECP5_ARGUMENTS = ("--package", "CABGA381", "--speed", "6", "--out-of-context")
-_ECP5_RESOURCES = {"TRELLIS_COMB": "LUT", "TRELLIS_FF": "FF", "MULT18X18D": "DSP",
-                   "DP16KD": "block RAM"}
-ECP5_25F = Device(name="LFE5U-25F, speed grade 6", tool="nextpnr-ecp5", target_mhz=250,
-                  arguments=("--25k", *_ECP5_ARGUMENTS, "--tmg-ripup"), resources=_ECP5_RESOURCES)
-ECP5_85F = Device(name="LFE5U-85F, speed grade 6", tool="nextpnr-ecp5", target_mhz=250,
-                  arguments=("--85k", *_ECP5_ARGUMENTS), resources=_ECP5_RESOURCES)
+
+def _ecp5(size: int, *options: str, grade: int = 6) -> Device:
+    """An ECP5 of a speed grade, 6 to 8; 6 is the slowest."""
+    return Device(
+        name=f"LFE5U-{size}F, speed grade {grade}", tool="nextpnr-ecp5", target_mhz=250,
+        arguments=(f"--{size}k", "--package", "CABGA381", "--speed", str(grade),
+                   "--out-of-context", *options),
+        resources={"TRELLIS_COMB": "LUT", "TRELLIS_FF": "FF", "MULT18X18D": "DSP",
+                   "DP16KD": "block RAM"})
+
+
+ECP5_25F = _ecp5(25, "--tmg-ripup")
+ECP5_85F = _ecp5(85, *PLACER)
+ECP5_85F_8 = _ecp5(85, *PLACER, grade=8)
 ICE40_UP5K = Device(name="iCE40UP5K-SG48", tool="nextpnr-ice40", target_mhz=48,
-                    arguments=("--up5k", "--package", "sg48"),
+                    arguments=("--up5k", "--package", "sg48", *PLACER),
                     resources={"ICESTORM_LC": "LUT", "ICESTORM_DSP": "DSP",
                                "ICESTORM_RAM": "block RAM"})
 

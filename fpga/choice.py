@@ -64,7 +64,7 @@ def choose_for(
     multipliers : int, optional
         All that the core may take; by default those of the board. Alone: as fast as fits in them.
     pipeline : str, optional
-        By default the one that is better at its clock.
+        By default the one that is best at its clock.
     clock_mhz : float, optional
         By default the board's.
 

@@ -15,6 +15,8 @@ from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.registers import delayed
+
 __all__ = ["Beat", "ColumnBuffer", "StepBuffer", "beat_counts", "of_stream", "page_of"]
 
 
@@ -84,6 +86,9 @@ class ColumnBuffer(wiring.Component):
         Columns in each beat of a step.
     streams : int
         There are two pages for each.
+    forward : int
+        Cycles that a column may come later than the address of the word that it belongs to, and
+        still be in it: 0 to 2. It goes past the memory then.
 
     Attributes
     ----------
@@ -107,10 +112,11 @@ class ColumnBuffer(wiring.Component):
     """
 
     def __init__(self, *, width: int, columns: int, offset: int, counts: Sequence[int],
-                 streams: int):
+                 streams: int, forward: int = 0):
         self._width = width
         self._columns = columns
         self._offset = offset
+        self._forward = forward
         self._total = sum(counts)
         self._counts = tuple(counts)
         self._lanes = max(counts)
@@ -118,6 +124,8 @@ class ColumnBuffer(wiring.Component):
         if not 0 <= offset < columns:
             raise ValueError(f"column buffer offset must be at least 0 and below the {columns} "
                              f"columns of a word, not {offset}")
+        if forward not in (0, 1, 2):
+            raise ValueError(f"column buffer forward must be 0, 1 or 2, not {forward!r}")
         # How many words lie side by side, in banks of their own.
         self._ways_bits = 0
         while columns << self._ways_bits < self._lanes:
@@ -157,22 +165,26 @@ class ColumnBuffer(wiring.Component):
         beats = sum(count > 0 for count in self._counts)
         written, final = Signal(range(beats)), Signal(init=beats == 1)
         place = bank + self.beat.count
-        m.d.comb += self.filled.eq(self.valid & final)
+        next_bank, next_row = Signal.like(bank), Signal.like(row)
+        m.d.comb += [self.filled.eq(self.valid & final), next_bank.eq(bank), next_row.eq(row)]
         if beats > 1:
+            m.d.sync += [bank.eq(next_bank), row.eq(next_row)]
             with m.If(self.valid):
                 m.d.sync += [written.eq(written + 1), final.eq(written == beats - 2)]
                 with m.If(place >= self._banks):
-                    m.d.sync += [bank.eq(place - self._banks), row.eq(row + 1)]
+                    m.d.comb += [next_bank.eq(place - self._banks), next_row.eq(row + 1)]
                 with m.Else():
-                    m.d.sync += bank.eq(place)
+                    m.d.comb += next_bank.eq(place)
                 with m.If(final):
-                    m.d.sync += [written.eq(0), bank.eq(self._offset), row.eq(0)]
+                    m.d.comb += [next_bank.eq(self._offset), next_row.eq(0)]
+                    m.d.sync += written.eq(0)
 
         # A memory for each half of the pages: what is read is registered before it is chosen from,
         # since a deep memory of lookup tables is slow to read.
         starts = self._starts()
-        way, way_now, half_now = self.address[:self._ways_bits], Signal(self._ways_bits), Signal()
-        m.d.sync += [way_now.eq(way), half_now.eq(self.read_page[0])]
+        way, way_now = self.address[:self._ways_bits], Signal(self._ways_bits)
+        page_now = Signal.like(self.read_page)
+        m.d.sync += [way_now.eq(way), page_now.eq(self.read_page)]
         for number in range(self._banks):
             if (number - self._offset) % self._banks >= self._total:
                 continue
@@ -186,7 +198,9 @@ class ColumnBuffer(wiring.Component):
                             enable.eq(self.valid & (lane < self.beat.count)),
                         ]
             # A beat that reaches over the last bank goes on in the next row.
-            at = Mux(number < bank, row + 1, row)[:row_bits]
+            at, next_at = (Mux(number < place, of + 1, of)[:row_bits]
+                           for place, of in ((bank, row), (next_bank, next_row)))
+            wanted = self.address[self._ways_bits:]
             halves = []
             for half in range(2):
                 store: memory.Memory = memory.Memory(
@@ -197,12 +211,21 @@ class ColumnBuffer(wiring.Component):
                     write.data.eq(word),
                     write.en.eq(enable & (self.write_page[0] == half)),
                     write.addr.eq(at | self.write_page[1:] << row_bits),
-                    read.addr.eq(self.address[self._ways_bits:]
-                                 | self.read_page[1:] << row_bits),
+                    read.addr.eq(wanted | self.read_page[1:] << row_bits),
                 ]
                 halves.append(read.data)
+            found: Value = Mux(page_now[0], *reversed(halves))
+            if self._forward >= 1:
+                caught = Signal(name=f"caught{number}")
+                m.d.sync += caught.eq(enable & (at == wanted) & (self.write_page == self.read_page))
+                found = Mux(caught, delayed(m, word, 1), found)
+            if self._forward == 2:
+                # The place is compared a cycle ahead.
+                here = Signal(name=f"here{number}")
+                m.d.sync += here.eq(next_at == wanted)
+                found = Mux(here & enable & (self.write_page == page_now), word, found)
             with m.If(way_now == number // self._columns):
-                m.d.comb += self.data[number % self._columns].eq(Mux(half_now, *reversed(halves)))
+                m.d.comb += self.data[number % self._columns].eq(found)
         return m
 
 
@@ -254,9 +277,9 @@ class StepBuffer(wiring.Component):
         m = Module()
         m.submodules.columns = columns = self._buffer
         beat = self.i.payload
-        full, write_page = Signal(self._streams), Signal(self._streams)
+        room, write_page = Signal(self._streams, init=-1), Signal(self._streams)
         m.d.comb += [
-            self.i.ready.eq(~of_stream(full, beat.stream)),
+            self.i.ready.eq(of_stream(room, beat.stream)),
             columns.valid.eq(self.i.valid & self.i.ready),
             columns.beat.eq(beat),
             columns.address.eq(self.address),
@@ -273,9 +296,9 @@ class StepBuffer(wiring.Component):
             with m.If(filled):
                 m.d.sync += write_page[n].eq(~write_page[n])
             with m.If(filled & ~freed):
-                m.d.sync += [full[n].eq(used), used.eq(1)]
+                m.d.sync += [room[n].eq(~used), used.eq(1)]
             with m.If(freed & ~filled):
-                m.d.sync += [used.eq(full[n]), full[n].eq(0)]
+                m.d.sync += [used.eq(~room[n]), room[n].eq(1)]
 
             # The flags queue up behind the page being read.
             behind, last_behind = Signal(name=f"behind{n}"), Signal(name=f"last_behind{n}")

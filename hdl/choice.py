@@ -10,12 +10,20 @@ from dataclasses import asdict, dataclass, replace
 from math import ceil, floor
 from typing import Any
 
-from hdl.cycles import PIPELINES, DenseFolding, Folding, LSTMCycles, choose_dense_folding
+from hdl.cycles import (
+    PIPELINES,
+    DenseFolding,
+    Folding,
+    LSTMCycles,
+    choose_dense_folding,
+    head_budget,
+)
 from hdl.foldings import Limits, Part, choose_folding, dense_part, lstm_part
 from hdl.search import (
     Row,
     Search,
     Stack,
+    cycles_of,
     latency_of,
     memories_of,
     multipliers_of,
@@ -132,8 +140,9 @@ def _asked(stack: Stack, limits: Limits, name: str, units: int | None, columns: 
         lstm_part(layer, choose_folding(layer.inputs, layer.outputs, units=units, columns=columns,
                                         **common), limits=limits, **common)
         for layer in stack.layers)
-    head = choose_dense_folding(stack.head.inputs, stack.head.outputs,
-                                pace_of(row) // stack.streams)
+    head = choose_dense_folding(
+        stack.head.inputs, stack.head.outputs,
+        head_budget(cycles_of(row), every_step=stack.every_step))
     return (*row, dense_part(stack.head, head, limits=limits, **common))
 
 
@@ -180,7 +189,7 @@ def choose(stack: Stack, *, limits: Limits, clocks: Mapping[str, float], rate: f
     if len(given) > 1:
         raise ValueError(f"one thing at most can be wanted, not {', '.join(given)}")
     if not clocks or not set(clocks) <= set(PIPELINES):
-        raise ValueError(f"clocks must be of {' or '.join(PIPELINES)}, not {dict(clocks)!r}")
+        raise ValueError(f"clocks must be some of {', '.join(PIPELINES)}, not {dict(clocks)!r}")
 
     if units is not None or columns is not None:
         asked = {name: _asked(stack, limits, name, units, columns) for name in clocks}

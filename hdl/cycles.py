@@ -10,15 +10,15 @@ needs a hidden state that has not come out yet is there a *bubble* of B cycles b
 Several independent *streams* of sequences fill each other's bubbles.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from math import ceil, log2
 from types import MappingProxyType
 
-__all__ = ["BLOCK_WORDS", "CANDIDATE", "FAST", "GATES", "PIPELINES", "SHORT", "DenseCycles",
-           "DenseFolding", "DrainTiming", "Folding", "LSTMCycles", "Pipeline", "check_positive",
-           "choose_dense_folding"]
+__all__ = ["BLOCK_WORDS", "CANDIDATE", "FAST", "GATES", "MEDIUM", "PIPELINES", "SHORT",
+           "DenseCycles", "DenseFolding", "DrainTiming", "Folding", "LSTMCycles", "Pipeline",
+           "check_positive", "choose_dense_folding", "head_budget"]
 
 BLOCK_WORDS = 16
 """Words of biases from which on they are in a block RAM; fewer are cheaper in lookup tables."""
@@ -26,6 +26,9 @@ BLOCK_WORDS = 16
 QUEUE_LATENCY = 3
 """Cycles from a beat's arrival in the head's output queue, where it is taken at once, to its room
 again."""
+
+HEAD_TURN = 4
+"""Cycles from the last h of a step being present to the head working on the step."""
 
 GATES = 4
 """i, f, g, o."""
@@ -50,8 +53,8 @@ class Pipeline:
     Parameters
     ----------
     operand : int
-        Registers in the fabric before the array's multipliers, 0 to 2: for the way from one
-        memory to all rows.
+        Registers in the fabric before the array's multipliers, 0 to 2: for the ways there from the
+        memories.
     product : int
         Registers behind them, 0 or 1: for the way to an accumulator.
     sums : int
@@ -68,6 +71,9 @@ class Pipeline:
         Cycles of a state multiplier, 2 or 3: 3 with a register behind the block.
     rounding : int
         Cycles in which c', u and h are rounded and saturated, 1 or 2.
+    feedback : int
+        Cycles from an h being present to its being an operand, 0 to 2: 2 through its memory, fewer
+        past it, where an h that is on its way there is wanted.
     """
 
     operand: int = 0
@@ -78,11 +84,12 @@ class Pipeline:
     table: int = 5
     multiplier: int = 2
     rounding: int = 1
+    feedback: int = 0
 
     def __post_init__(self) -> None:
         limits = {"operand": (0, 2), "product": (0, 1), "sums": (0, 1), "bias": (1, 2),
                   "preactivation": (1, 2), "table": (5, 8), "multiplier": (2, 3),
-                  "rounding": (1, 2)}
+                  "rounding": (1, 2), "feedback": (0, 2)}
         for field in fields(self):
             low, high = limits[field.name]
             value = getattr(self, field.name)
@@ -100,10 +107,11 @@ class Pipeline:
 
 
 SHORT = Pipeline()
-FAST = Pipeline(operand=1, product=1, sums=1, bias=2, preactivation=2, table=8, multiplier=3,
-                rounding=2)
+MEDIUM = Pipeline(operand=2, product=1, sums=1, bias=2, preactivation=2, table=7, rounding=2)
+FAST = replace(MEDIUM, table=8, multiplier=3, feedback=1)
 
-PIPELINES: Mapping[str, Pipeline] = MappingProxyType({"short": SHORT, "fast": FAST})
+PIPELINES: Mapping[str, Pipeline] = MappingProxyType(
+    {"short": SHORT, "medium": MEDIUM, "fast": FAST})
 
 
 @dataclass(frozen=True)
@@ -278,6 +286,8 @@ class LSTMCycles:
         cycles, since it needs no h.
     round : int
         ``max(S P C, P C + B)``, cycles in which each of S busy streams makes a step.
+    usable : int
+        Cycles from the first column of a step entering the array to its last h being usable.
     first, emitted : int
         Cycles from the first column of a step entering the array to its first and its last h
         being written.
@@ -346,21 +356,26 @@ class LSTMCycles:
 
     @property
     def drain(self) -> int:
-        # The sums, the hold chain, the drain's own stages, and h readable after its write.
-        return self.array_latency + 1 + self.timing.hidden + 1
+        return self._written + self.pipeline.feedback - 1
 
-    def _ready(self, unit: int) -> int:
-        """Cycles from the end of a step's columns to a unit's h being usable."""
+    @property
+    def _written(self) -> int:
+        """Cycles from the last column of a pass entering the array to its first h being written."""
+        # The sums, the hold chain, and the drain's own stages.
+        return self.array_latency + 1 + self.timing.hidden
+
+    def _after(self, unit: int) -> int:
+        """Cycles from the last column of a step to that of a unit's pass, and on to its group."""
         f = self.folding
         of_pass, within = divmod(unit, f.units)
-        return ((of_pass + 1 - self.passes) * self.words - 1 + self.drain
-                + within // f.lanes * f.interval)
+        return (of_pass + 1 - self.passes) * self.words + within // f.lanes * f.interval
 
     @cached_property
     def bubble(self) -> int:
         # A unit of the pass before is usable C cycles earlier, and wanted at most C earlier.
-        return max(0, max(self._ready(unit) - (self.inputs + unit) // self.folding.columns
-                          for unit in range(max(0, self.hidden - self.folding.units), self.hidden)))
+        late = max(self._after(unit) - (self.inputs + unit) // self.folding.columns
+                   for unit in range(max(0, self.hidden - self.folding.units), self.hidden))
+        return max(0, self.drain - 1 + late)
 
     @property
     def step(self) -> int:
@@ -371,12 +386,16 @@ class LSTMCycles:
         return max(self.streams * self.work, self.step)
 
     @property
+    def usable(self) -> int:
+        return self.work - 1 + self.drain + self._after(self.hidden - 1)
+
+    @property
     def first(self) -> int:
-        return self.work + self._ready(0) - 1
+        return self.work - 1 + self._written + self._after(0)
 
     @property
     def emitted(self) -> int:
-        return self.work + self._ready(self.hidden - 1) - 1
+        return self.work - 1 + self._written + self._after(self.hidden - 1)
 
     @property
     def latency(self) -> int:
@@ -482,6 +501,18 @@ class DenseCycles:
     @property
     def queue(self) -> int:
         return ceil((self.folding.latency(self.pipeline) + QUEUE_LATENCY) / self.words) + 1
+
+
+def head_budget(layers: Sequence[LSTMCycles], *, every_step: bool) -> int:
+    """Cycles that a head may take for a step, and no layer ever waits for it.
+
+    Where it works on every step, it has to be done with one before the layer wants the page of the
+    step after next, and there may be no bubble between the three: a sequence begins without one.
+    Where ``P C`` is hardly more than ``HEAD_TURN``, no head is that quick.
+    """
+    if not every_step:
+        return max(k.round for k in layers) // layers[0].streams
+    return max(1, max(k.work for k in layers) + layers[0].pipeline.feedback - HEAD_TURN)
 
 
 def choose_dense_folding(inputs: int, outputs: int, budget: int) -> DenseFolding:

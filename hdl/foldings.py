@@ -203,7 +203,7 @@ class Part(Generic[F]):
             return False
         k = self.cycles
         # What the last unit makes the next step wait, at least: the whole bubble takes longer.
-        if k and k.emitted + 1 - (k.inputs + k.hidden - 1) // k.folding.columns > pace:
+        if k and k.usable - (k.inputs + k.hidden - 1) // k.folding.columns > pace:
             return False
         return self.round <= pace
 

@@ -115,7 +115,7 @@ class LSTMEngine(wiring.Component):
             prompt=len(self._counts) + 1 > k.work)
         m.submodules.h_buffer = h = ColumnBuffer(
             width=formats.h.width, columns=columns, offset=h_place, counts=k.counts,
-            streams=streams)
+            streams=streams, forward=2 - k.pipeline.feedback)
         m.submodules.sequencer = sequencer = Sequencer(
             passes=k.passes, words=k.words, bubble=k.bubble, streams=streams)
         m.submodules.array = array = self._array()

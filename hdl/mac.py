@@ -248,8 +248,10 @@ class MacArray(wiring.Component):
             [sum((int(w) & mask) << self._weight_width * n
                  for n, w in enumerate(word.reshape(-1))) for word in self._weights],
             width=lanes.size, ports=1)
-        m.d.comb += rom.addr[0].eq(delayed(m, self.address, self._pipeline.operand))
-        weights = lanes(rom.data[0])
+        # Where the operands have two registers, the weights have one of them behind their memory.
+        behind = self._pipeline.operand // 2
+        m.d.comb += rom.addr[0].eq(delayed(m, self.address, self._pipeline.operand - behind))
+        weights = lanes(delayed(m, rom.data[0], behind))
         # The last of these registers is one for every few rows, on the long way from one memory to
         # all of them.
         groups = [self.operands] * ceil(self._rows / COPIED_ROWS)

@@ -9,14 +9,11 @@ from amaranth.lib.wiring import In, Out
 
 from golden.quantized_network import QuantizedNetwork
 from hdl.buffer import Beat, beat_counts
-from hdl.cycles import SHORT, DenseFolding, Folding, Pipeline, choose_dense_folding
+from hdl.cycles import SHORT, DenseFolding, Folding, Pipeline, choose_dense_folding, head_budget
 from hdl.dense import DenseEngine
 from hdl.lstm import LSTMEngine
 
 __all__ = ["Network"]
-
-# Cycles from a step that is complete in the head's buffer to the head working on it.
-HEAD_TURN = 2
 
 
 def _bus_bytes(width: int) -> int:
@@ -165,13 +162,10 @@ class Network(wiring.Component):
             self.engines.append(engine)
             counts = engine.cycles.counts
         if head_folding is None:
-            # Less than the slowest array's work on a step, so that a page is free again before the
-            # step after next wants it, where a sequence begins without a bubble too.
-            cycles = [engine.cycles for engine in self.engines]
             head_folding = choose_dense_folding(
                 network.head.inputs, network.head.outputs,
-                max(1, max(k.work for k in cycles) - HEAD_TURN) if network.every_step
-                else max(k.round for k in cycles) // streams)
+                head_budget([engine.cycles for engine in self.engines],
+                            every_step=network.every_step))
         self.head = DenseEngine(network.head, folding=head_folding, counts=counts,
                                 pipeline=pipeline, streams=streams)
         self.out_lanes = head_folding.rows

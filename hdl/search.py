@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import PIPELINES, LSTMCycles
+from hdl.cycles import PIPELINES, LSTMCycles, head_budget
 from hdl.foldings import Limits, Part, Shape, choose_folding, dense_parts, lstm_parts
 
-__all__ = ["Row", "Search", "Stack", "latency_of", "memories_of", "multipliers_of", "pace_of",
-           "size_of"]
+__all__ = ["Row", "Search", "Stack", "cycles_of", "latency_of", "memories_of", "multipliers_of",
+           "pace_of", "size_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +25,14 @@ class Stack:
     head : Shape
     streams : int
         S, independent sequences that take turns.
+    every_step : bool
+        Whether the head works on every step, or on each sequence's last one only.
     """
 
     layers: tuple[Shape, ...]
     head: Shape
     streams: int = 1
+    every_step: bool = False
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -61,7 +64,7 @@ class Stack:
                 weight_bits=max(formats.w_x.width, formats.w_h.width), bias_bits=bits(layer.bias),
                 column_bits=max(formats.x.width, formats.h.width), state_bits=formats.c.width))
         head = network.head
-        return cls(layers=tuple(layers), streams=streams, head=Shape(
+        return cls(layers=tuple(layers), streams=streams, every_step=network.every_step, head=Shape(
             inputs=head.inputs, outputs=head.outputs, weight_bits=head.formats.w.width,
             bias_bits=bits(head.bias), column_bits=head.formats.x.width))
 
@@ -84,6 +87,11 @@ def latency_of(row: Row) -> int:
 
 def pace_of(row: Row) -> int:
     return max(part.round for part in row)
+
+
+def cycles_of(row: Row) -> list[LSTMCycles]:
+    """The cycle models of the layers."""
+    return [part.cycles for part in row if part.cycles]
 
 
 def size_of(row: Row) -> tuple[int, int]:
@@ -162,8 +170,9 @@ class Search:
                     if not memories:
                         break
             rows = _frontier((row + (part,) for row in rows for part in few), size_of)
-        return next((row for row in rows if (
+        row = next((row for row in rows if (
             self.fits(row) if memories else multipliers_of(row) <= self.limits.multipliers)), None)
+        return row and self._unhindered(row)
 
     def fastest(self) -> Row | None:
         """The smallest of the fastest that fit."""
@@ -194,8 +203,19 @@ class Search:
             few = _frontier(((part,) for part in parts if self.fits((part,))), _size_and_latency)
             rows = _frontier((row + part for row in rows for part in few if self.fits(row + part)),
                              _size_and_latency)
-        return next((row for row in rows if latency_of(row) <= latency),
-                    min(rows, key=latency_of, default=None))
+        row = next((row for row in rows if latency_of(row) <= latency),
+                   min(rows, key=latency_of, default=None))
+        return row and self._unhindered(row)
+
+    def _unhindered(self, row: Row) -> Row:
+        """The same with a head that no sequence has to wait for as it begins, if that fits."""
+        layers, head = cycles_of(row), row[-1]
+        most = self.stack.streams * head_budget(layers, every_step=self.stack.every_step)
+        if most < head.work <= max(k.round for k in layers):
+            for quicker in self._parts[-1]:
+                if quicker.work <= most and self.fits((*row[:-1], quicker)):
+                    return (*row[:-1], quicker)
+        return row
 
     def nothing(self) -> ValueError:
         """That not even the smallest fits."""

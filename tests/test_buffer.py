@@ -1,4 +1,5 @@
 import re
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -71,6 +72,59 @@ def test_column_buffer(name: str, streams: int) -> None:
     simulator.add_testbench(bench)
     simulator.run()
     assert len(contents) == pages
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+@pytest.mark.parametrize("forward", [0, 1, 2])
+@pytest.mark.parametrize("name", SHAPES)
+def test_forward(name: str, forward: int, streams: int) -> None:
+    """Each word is read as soon as it may be, in the page that is being written."""
+    columns, offset, counts = SHAPES[name]
+    dut = ColumnBuffer(width=8, columns=columns, offset=offset, counts=counts, streams=streams,
+                       forward=forward)
+    rng = np.random.default_rng(forward)
+    total = sum(counts)
+    filled = [count for count in counts if count]
+    # Which beat completes each word.
+    ends = offset + np.cumsum(filled)
+    completes = [int(np.searchsorted(ends, min((word + 1) * columns, offset + total)))
+                 for word in range(dut.words)]
+
+    async def bench(ctx):
+        for page in rng.integers(0, 2 * streams, 12 * streams).tolist():
+            values = rng.integers(-128, 128, total).tolist()
+            beats: Iterator[np.ndarray] = iter(np.split(
+                np.array(values), np.cumsum(filled)[:-1].tolist()))
+            writes = np.cumsum(rng.integers(1, 4, len(filled))).tolist()
+            reads: dict[int, int] = {}
+            for word, end in enumerate(completes):
+                reads[max([writes[end] + 1 - forward, *(at + 1 for at in reads)])] = word
+            words: list[int] = []
+            for now in range(max(reads) + 2):
+                beat = next(beats) if now in writes else np.array([])
+                ctx.set(dut.valid, now in writes)
+                ctx.set(dut.write_page, page)
+                ctx.set(dut.beat.count, len(beat))
+                for lane in range(max(counts)):
+                    ctx.set(dut.beat.data[lane], int(beat[lane]) if lane < len(beat)
+                            else int(rng.integers(-128, 128)))
+                if now - 1 in reads:
+                    words += [ctx.get(dut.data[lane]) for lane in range(columns)]
+                ctx.set(dut.address, reads.get(now, int(rng.integers(0, dut.words))))
+                ctx.set(dut.read_page, page if now in reads
+                        else int(rng.integers(0, 2 * streams)))
+                await ctx.tick()
+            assert words[offset:offset + total] == values
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+def test_wrong_forward() -> None:
+    with pytest.raises(ValueError, match=r"^column buffer forward must be 0, 1 or 2, not 3$"):
+        ColumnBuffer(width=8, columns=1, offset=0, counts=(1,), streams=1, forward=3)
 
 
 def test_wrong_offset() -> None:

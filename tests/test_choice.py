@@ -11,7 +11,7 @@ from hdl.network import Network
 from hdl.search import Stack
 from tests.networks import STANDARD, random_network
 
-CLOCKS = {"short": 100.0, "fast": 150.0}
+CLOCKS = {"short": 100.0, "medium": 130.0, "fast": 150.0}
 
 
 def limits(multipliers: int = 60, memories: int = 1000) -> Limits:
@@ -302,8 +302,8 @@ def test_latency_that_cannot_be() -> None:
     ({"latency": -1.0}, r"latency must be positive, not -1\.0"),
     ({"rate": 1, "array": 2}, "one thing at most can be wanted, not rate, array"),
     ({"latency": 1, "units": 2}, "one thing at most can be wanted, not latency, units and columns"),
-    ({"clocks": {}}, "clocks must be of short or fast, not {}"),
-    ({"clocks": {"long": 1.0}}, "clocks must be of short or fast, not {'long': 1.0}"),
+    ({"clocks": {}}, "clocks must be some of short, medium, fast, not {}"),
+    ({"clocks": {"long": 1.0}}, "clocks must be some of short, medium, fast, not {'long': 1.0}"),
     ({"units": 21}, "folding units must be at most the 20 hidden units, not 21"),
 ])
 def test_wrong_arguments(wanted: dict[str, Any], text: str) -> None:

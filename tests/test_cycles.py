@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from benchmarks.engine import memory_bits, modelled_memories
+from hdl.choice import choose
 from hdl.cycles import (
     FAST,
+    MEDIUM,
     PIPELINES,
     SHORT,
     DenseCycles,
@@ -23,9 +25,10 @@ from hdl.cycles import (
     Pipeline,
     choose_dense_folding,
 )
-from hdl.foldings import choose_drain, choose_folding
+from hdl.foldings import Limits, choose_drain, choose_folding
 from hdl.memories import DenseWidths, Widths, bias_widths, dense_memories, lstm_memories
 from hdl.network import Network
+from hdl.search import Stack
 from hdl.verilog import generate
 from tests.networks import FORMATS, folded, random_network, random_sequences
 from tests.streams import interleaved, run_network
@@ -33,12 +36,12 @@ from tests.streams import interleaved, run_network
 INTERVALS = range(1, 41)
 # Each register that there can be, on its own and with others.
 TRIED = {
-    "short": SHORT, "fast": FAST,
+    **PIPELINES,
     "before the tables": Pipeline(operand=2, sums=1, bias=2),
-    "behind them": Pipeline(product=1, table=6, multiplier=3),
-    "roundings": Pipeline(operand=1, preactivation=2, table=8, rounding=2),
+    "behind them": Pipeline(product=1, table=6, multiplier=3, feedback=1),
+    "roundings": Pipeline(operand=1, preactivation=2, table=8, rounding=2, feedback=2),
     "all": Pipeline(operand=2, product=1, sums=1, bias=2, preactivation=2, table=8, multiplier=3,
-                    rounding=2),
+                    rounding=2, feedback=2),
 }
 
 
@@ -89,6 +92,9 @@ def test_order(interval: int, name: str) -> None:
     ("short", 1, (2, 7, 11, 16, 19)), ("short", 2, (2, 8, 12, 17, 20)),
     ("short", 3, (2, 8, 12, 17, 20)), ("short", 4, (2, 9, 13, 18, 21)),
     ("short", 11, (2, 9, 13, 18, 21)), ("short", 12, (2, 9, 13, 18, 21)),
+    ("medium", 1, (4, 11, 16, 23, 27)), ("medium", 2, (4, 12, 17, 24, 28)),
+    ("medium", 3, (4, 12, 17, 24, 28)), ("medium", 4, (4, 13, 18, 25, 29)),
+    ("medium", 14, (4, 13, 18, 25, 29)), ("medium", 15, (4, 13, 18, 25, 29)),
     ("fast", 1, (4, 12, 18, 26, 31)), ("fast", 2, (4, 13, 19, 27, 32)),
     ("fast", 3, (4, 13, 19, 27, 32)), ("fast", 4, (4, 14, 20, 28, 33)),
     ("fast", 16, (4, 14, 20, 28, 33)), ("fast", 17, (4, 14, 20, 28, 33))])
@@ -98,21 +104,22 @@ def test_stages_as_documented(pipeline: str, interval: int, cycles: tuple[int, .
     assert (timing.preactivation[0], timing.input_product, timing.state, timing.squashed,
             timing.hidden) == cycles
     assert (timing.shared_table and timing.shared_multiplier) == (
-        interval >= {"short": 12, "fast": 17}[pipeline])
+        interval >= {"short": 12, "medium": 15, "fast": 17}[pipeline])
 
 
 def test_array_latency() -> None:
-    """The memories, two in the multipliers, the adder tree; three more registers in FAST."""
+    """The memories, two in the multipliers, the adder tree; MEDIUM and FAST have four more."""
     levels = {1: 0, 2: 1, 3: 2, 4: 2, 5: 3, 8: 3, 9: 4}
     for columns, cycles in levels.items():
         assert SHORT.array_latency(columns) == 3 + cycles
-        assert FAST.array_latency(columns) == 6 + cycles
+        assert MEDIUM.array_latency(columns) == FAST.array_latency(columns) == 7 + cycles
     assert Pipeline(operand=2).array_latency(2) == 6
 
 
 @pytest.mark.parametrize(("name", "low", "high"), [
     ("operand", 0, 2), ("product", 0, 1), ("sums", 0, 1), ("bias", 1, 2),
-    ("preactivation", 1, 2), ("table", 5, 8), ("multiplier", 2, 3), ("rounding", 1, 2)])
+    ("preactivation", 1, 2), ("table", 5, 8), ("multiplier", 2, 3), ("rounding", 1, 2),
+    ("feedback", 0, 2)])
 def test_wrong_pipeline(name: str, low: int, high: int) -> None:
     assert getattr(SHORT, name) == low
     assert getattr(TRIED["all"], name) == high
@@ -188,9 +195,10 @@ def test_bubble(inputs: int, hidden: int, name: str) -> None:
         starts, usable = schedule(cycles, (0,), steps=6)
         assert distances(starts[0]) == {cycles.step}
         assert cycles.step == cycles.work + cycles.bubble == cycles.round
-        # Written in the cycle before it can be read.
-        assert cycles.first == usable[0][0] - 1 - starts[0][-1]
-        assert cycles.emitted == usable[0][-1] - 1 - starts[0][-1]
+        # Through its memory, it can be read in the cycle after it is written.
+        written = cycles.pipeline.feedback - 1
+        assert cycles.first == usable[0][0] - written - starts[0][-1]
+        assert cycles.emitted == usable[0][-1] - written - starts[0][-1]
         assert sum(cycles.counts) == hidden
         assert len(cycles.counts) == cycles.passes * cycles.groups
         tried += 1
@@ -561,14 +569,24 @@ def test_memories_that_do_not_fit() -> None:
 
 @pytest.mark.parametrize(("inputs", "hidden", "outputs", "multipliers", "steps", "pipeline"), [
     (5, 8, 2, 64, 2, "short"), (1, 8, 1, 40, 3, "short"), (4, 8, 1, 64, 6, "fast"),
-    (1, 2, 3, 16, 3, "short"), (3, 5, 3, 40, 2, "fast")])
+    (1, 4, 4, 16, 3, "short"), (3, 5, 3, 40, 2, "fast"),
+    (1, 7, 2, 28, 2, "medium")])
+@pytest.mark.parametrize("head", ["by default", "searched"])
 def test_back_to_back_sequences(inputs: int, hidden: int, outputs: int, multipliers: int,
-                                steps: int, pipeline: str) -> None:
+                                steps: int, pipeline: str, head: str) -> None:
     """With an output at every step too, a sequence costs its steps and its bubbles, no more."""
     folding = choose_folding(inputs, hidden, multipliers=multipliers, pipeline=PIPELINES[pipeline])
     rng = np.random.default_rng(0)
     network = random_network(rng, FORMATS["8 bits"], inputs, (hidden,), outputs, every_step=True)
-    dut = Network(network, foldings=[folding], pipeline=PIPELINES[pipeline])
+    head_folding = None
+    if head == "searched":
+        plenty = Limits(multipliers=1000, memories=1000, blocks=lambda depth, width: 1,
+                        logic_words=0)
+        choice = choose(Stack.of(network), limits=plenty, clocks={pipeline: 100},
+                        array=multipliers)
+        (folding,), head_folding = choice.foldings, choice.head
+    dut = Network(network, foldings=[folding], head_folding=head_folding,
+                  pipeline=PIPELINES[pipeline])
     seen = run_network(dut, random_sequences(rng, network, *[steps] * 7), outputs=7 * steps,
                        quiet=0)
     ends = [end for _, end in seen.steps_of("lstm0.h", 0, hidden)][steps - 1::steps]

@@ -25,8 +25,8 @@ from benchmarks.engine import (
 )
 from benchmarks.engine_rows import (
     GROUPS,
-    NAMED_PIPELINES,
     PACKED,
+    PIPELINES,
     SIMULATED,
     Row,
     Target,
@@ -86,13 +86,13 @@ def test_fewest_streams(inputs: int, budget: int, pipeline: str) -> None:
 
     def fills(folding: Folding, streams: int) -> bool:
         k = LSTMCycles(inputs=inputs, hidden=20, folding=folding, streams=streams,
-                       pipeline=NAMED_PIPELINES[pipeline])
+                       pipeline=PIPELINES[pipeline])
         return k.round == streams * k.work
 
     assert fills(folding, streams)
     for fewer in range(1, streams):
         other = choose_folding(inputs, 20, multipliers=budget, streams=fewer,
-                               pipeline=NAMED_PIPELINES[pipeline])
+                               pipeline=PIPELINES[pipeline])
         assert not fills(other, fewer)
 
 
@@ -205,7 +205,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[str]) 
         return {"cycles": float(row.cycles.round)}
 
     monkeypatch.setattr(Engine, "_simulate", simulate)
-    return Engine(folder=tmp_path, versions={"yosys": "1", "nextpnr-ecp5": "1"})
+    return Engine(folder=tmp_path, versions={"yosys": "1", "nextpnr-ecp5": "1"}, seeds=3)
 
 
 def test_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

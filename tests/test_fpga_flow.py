@@ -51,7 +51,7 @@ def test_figures(built: tuple[Implementation, Path, list[str]]) -> None:
     # The weights take one block, the 401 words of the stimulus another one.
     assert result.harness.bram.used == 1
     assert result.selftest.bram.used >= 2
-    assert result.harness.target_mhz == 200
+    assert result.harness.target_mhz == 250
     assert result.selftest.target_mhz == 25
     assert result.selftest.fmax_mhz > 25
     content = json.loads(json.dumps(result.as_dict()))
@@ -129,7 +129,7 @@ def test_ice40(tmp_path: Path) -> None:
     assert result.harness.bram.used == 2
     assert result.selftest.bram.used > 2
     assert set(result.harness.fmax_seeds_mhz) == {1, 2}
-    assert result.harness.target_mhz == 200
+    assert result.harness.target_mhz == 250
     assert result.selftest.target_mhz == pytest.approx(12, rel=1e-4)
     assert set(result.tools) == {"yosys", "nextpnr-ice40"}
     assert result.bitstream.name == "selftest.bin"
