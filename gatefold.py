@@ -225,10 +225,7 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
                 (top / f"{top.name}{suffix}").unlink(missing_ok=True)
         mhz = implementation.harness.fmax_mhz
         speed = performance(step=cycles["step"], latency=cycles["latency"],
-                            steps=float(lengths.mean()), mhz=mhz)
-        for name in ("steps_per_second", "sequences_per_second"):
-            # All streams together.
-            speed[name] *= streams
+                            steps=float(lengths.mean()), mhz=mhz, streams=streams)
         report = {
             "gatefold": version("gatefold"),
             "accuracy": asdict(accuracy),

@@ -1,6 +1,7 @@
 """Choosing a core for a board."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from fpga.boards import Board
@@ -71,19 +72,21 @@ def choose_for(
     Raises
     ------
     ValueError
-        As of :func:`hdl.choice.choose`, or if two things are wanted that exclude each other.
+        As of :func:`hdl.choice.choose`, or if multipliers are limited where U or V is given.
     """
-    goals = {"units or columns": units is not None or columns is not None,
-             "rate": rate is not None, "latency": latency_us is not None, "fastest": fastest}
-    given = [name for name, there in goals.items() if there]
-    if len(given) > 1:
-        raise ValueError(f"one thing at most can be wanted, not {' and '.join(given)}")
-    if multipliers is not None and goals["units or columns"]:
+    folded = units is not None or columns is not None
+    if multipliers is not None and folded:
         raise ValueError("multipliers cannot be limited where units or columns are given")
-    return choose(
+    given = folded or fastest or rate is not None or latency_us is not None
+    choice = choose(
         Stack.of(network, streams), limits=limits(board, multipliers), rate=rate,
         latency=latency_us, array=None if given or multipliers is not None else MULTIPLIERS,
-        units=units, columns=columns, clocks=_clocks(board, pipeline, clock_mhz))
+        fastest=fastest, units=units, columns=columns, clocks=_clocks(board, pipeline, clock_mhz))
+    known = board.core_mhz[choice.pipeline]
+    if choice.mhz <= known:
+        return choice
+    return replace(choice, why=(*choice.why, (
+        f"{choice.mhz:g} MHz is more than the {known:g} MHz that a core is known to reach there")))
 
 
 def wanted(choice: Choice, rate: float | None, latency_us: float | None, mhz: float

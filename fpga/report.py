@@ -194,7 +194,8 @@ def check_fit(board: Board, *, multipliers: int = 0, weight_bits: int = 0,
                   if resource.routed and resource.cell in counts], board)
 
 
-def performance(*, step: int, latency: int, steps: float, mhz: float) -> dict[str, float]:
+def performance(*, step: int, latency: int, steps: float, mhz: float, streams: int = 1
+                ) -> dict[str, float]:
     """What the cycle model and the clock come to.
 
     Parameters
@@ -205,6 +206,8 @@ def performance(*, step: int, latency: int, steps: float, mhz: float) -> dict[st
         Mean steps of a sequence.
     mhz : float
         The clock.
+    streams : int
+        Each of them makes a step in ``step`` cycles; rates are those of all together.
     """
     # In steady state sequences follow each other without a gap.
     sequence = step * steps
@@ -216,6 +219,6 @@ def performance(*, step: int, latency: int, steps: float, mhz: float) -> dict[st
         "latency_cycles": whole,
         "latency_us": whole / mhz,
         "step_ns": 1000 * step / mhz,
-        "steps_per_second": 1e6 * mhz / step,
-        "sequences_per_second": 1e6 * mhz / sequence,
+        "steps_per_second": 1e6 * mhz * streams / step,
+        "sequences_per_second": 1e6 * mhz * streams / sequence,
     }

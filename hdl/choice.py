@@ -147,13 +147,11 @@ def _asked(stack: Stack, limits: Limits, name: str, units: int | None, columns: 
 
 
 def choose(stack: Stack, *, limits: Limits, clocks: Mapping[str, float], rate: float | None = None,
-           latency: float | None = None, array: int | None = None, units: int | None = None,
-           columns: int | None = None) -> Choice:
+           latency: float | None = None, array: int | None = None, fastest: bool = False,
+           units: int | None = None, columns: int | None = None) -> Choice:
     """Choose how to fold a network, and the pipeline.
 
-    Without a rate or a latency: the fastest that fits, and of the fastest the smallest, in
-    multipliers first and in block RAMs then. All parts but the slowest are the smallest that are
-    not slower.
+    What is wanted is one of the last, from ``rate`` on, or both of ``units`` and ``columns``.
 
     Parameters
     ----------
@@ -170,6 +168,10 @@ def choose(stack: Stack, *, limits: Limits, clocks: Mapping[str, float], rate: f
     array : int, optional
         The smallest that is as fast as so many multipliers in the array of each layer make it, or
         if that does not fit, the fastest that does.
+    fastest : bool
+        The fastest that fits, and of the fastest the smallest, in multipliers first and in block
+        RAMs then. All parts but the slowest are the smallest that are not slower. This is what
+        there is where nothing is wanted, too.
     units, columns : int, optional
         U and V of every layer, as the user wants them, whether they fit or not.
 
@@ -183,11 +185,11 @@ def choose(stack: Stack, *, limits: Limits, clocks: Mapping[str, float], rate: f
     for key, value in wanted.items():
         if value is not None and not value > 0:
             raise ValueError(f"{key} must be positive, not {value!r}")
-    given = [key for key, value in wanted.items() if value is not None]
-    if units is not None or columns is not None:
-        given.append("units and columns")
-    if len(given) > 1:
-        raise ValueError(f"one thing at most can be wanted, not {', '.join(given)}")
+    given = {**{key: value is not None for key, value in wanted.items()}, "fastest": fastest,
+             "units or columns": units is not None or columns is not None}
+    if sum(given.values()) > 1:
+        raise ValueError("one thing at most can be wanted, not "
+                         + " and ".join(key for key, there in given.items() if there))
     if not clocks or not set(clocks) <= set(PIPELINES):
         raise ValueError(f"clocks must be some of {', '.join(PIPELINES)}, not {dict(clocks)!r}")
 

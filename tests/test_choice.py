@@ -266,7 +266,8 @@ def test_nothing_fits() -> None:
     what = stack((2, 3))
     least = choose(what, limits=limits(120), clocks=CLOCKS, rate=1)
     for few in (limits(least.multipliers - 1), limits(200, memories=1)):
-        for goal in ({}, {"rate": 1}, {"latency": 1000}, {"array": 16}):
+        goals: tuple[dict[str, Any], ...] = ({}, {"rate": 1}, {"latency": 1000}, {"array": 16})
+        for goal in goals:
             with pytest.raises(ValueError, match=(
                     r"^no folding fits: the network takes at least \d+ multipliers and \d+ block "
                     f"RAMs, of which there are {few.multipliers} and {few.memories}$")):
@@ -300,8 +301,9 @@ def test_latency_that_cannot_be() -> None:
 @pytest.mark.parametrize(("wanted", "text"), [
     ({"rate": 0}, "rate must be positive, not 0"),
     ({"latency": -1.0}, r"latency must be positive, not -1\.0"),
-    ({"rate": 1, "array": 2}, "one thing at most can be wanted, not rate, array"),
-    ({"latency": 1, "units": 2}, "one thing at most can be wanted, not latency, units and columns"),
+    ({"rate": 1, "array": 2}, "one thing at most can be wanted, not rate and array"),
+    ({"latency": 1, "units": 2},
+     "one thing at most can be wanted, not latency and units or columns"),
     ({"clocks": {}}, "clocks must be some of short, medium, fast, not {}"),
     ({"clocks": {"long": 1.0}}, "clocks must be some of short, medium, fast, not {'long': 1.0}"),
     ({"units": 21}, "folding units must be at most the 20 hidden units, not 21"),

@@ -47,20 +47,24 @@ def test_small_by_default() -> None:
     ({"pipeline": "fast", "clock_mhz": 90.0}, "fast", 90.0),
     # At a clock that both reach, fewer cycles are less time.
     ({"clock_mhz": 90.0}, "short", 90.0),
-    ({"clock_mhz": 150.0}, "fast", 150.0),
+    ({"clock_mhz": 150.0}, "medium", 150.0),
+    ({"clock_mhz": 199.0}, "fast", 199.0),
     ({"clock_mhz": 300.0}, "fast", 300.0),
 ])
 def test_pipeline_and_clock(asked: dict[str, Any], name: str, mhz: float) -> None:
     chosen = choose_for(BOARD, NETWORK, **asked)
     assert (chosen.pipeline, chosen.mhz) == (name, mhz)
+    # What is more than the board is known for is believed, and told.
+    told = f"{mhz:g} MHz is more than the {BOARD.core_mhz[name]:g} MHz that a core is known"
+    assert any(reason.startswith(told) for reason in chosen.why) == (mhz > BOARD.core_mhz[name])
 
 
 @pytest.mark.parametrize(("asked", "text"), [
-    ({"pipeline": "long"}, "pipeline must be one of short, fast, not 'long'"),
+    ({"pipeline": "long"}, "pipeline must be one of short, medium, fast, not 'long'"),
     ({"clock_mhz": 0.0}, "clock must be positive, not 0 MHz"),
     ({"rate": 1.0, "latency_us": 1.0}, "one thing at most can be wanted, not rate and latency"),
     ({"units": 1, "fastest": True},
-     "one thing at most can be wanted, not units or columns and fastest"),
+     "one thing at most can be wanted, not fastest and units or columns"),
     ({"columns": 1, "multipliers": 9},
      "multipliers cannot be limited where units or columns are given"),
 ])
