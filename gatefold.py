@@ -121,7 +121,7 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
           metric: Metric = mean_squared_error, board: str = DEFAULT_BOARD,
           units: int | None = None, columns: int | None = None, rate: float | None = None,
           latency_us: float | None = None, fastest: bool = False, multipliers: int | None = None,
-          streams: int = 1, pipeline: str | None = None, clock_mhz: float | None = None,
+          streams: int | None = 1, pipeline: str | None = None, clock_mhz: float | None = None,
           portable: bool = False, seed: int = 1, sequences: int = 16,
           progress: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
     """Write Verilog, vectors, a bitstream and a report.
@@ -149,8 +149,9 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
         ``MULTIPLIERS`` multipliers in the array of each layer make it.
     multipliers : int, optional
         All that the core may take; by default those of the board. Alone: as fast as fits in them.
-    streams : int
-        Independent sequences that take turns.
+    streams : int or None
+        Independent sequences that take turns; None for as few as keep the array of the
+        slowest layer busy.
     pipeline : str, optional
         A name in :data:`hdl.cycles.PIPELINES`; by default the best.
     clock_mhz : float, optional
@@ -194,7 +195,7 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
                 pipeline=pipeline, clock_mhz=clock_mhz)
             check_fit(target, multipliers=choice.multipliers)
             core = Core(quantized, foldings=choice.foldings, head_folding=choice.head,
-                        pipeline=PIPELINES[choice.pipeline], streams=streams)
+                        pipeline=PIPELINES[choice.pipeline], streams=choice.streams)
         for reason in choice.why:
             progress(reason)
         progress("running the float and the bit-true network on all data")
@@ -225,14 +226,14 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
                 (top / f"{top.name}{suffix}").unlink(missing_ok=True)
         mhz = implementation.harness.fmax_mhz
         speed = performance(step=cycles["step"], latency=cycles["latency"],
-                            steps=float(lengths.mean()), mhz=mhz, streams=streams)
+                            steps=float(lengths.mean()), mhz=mhz, streams=choice.streams)
         report = {
             "gatefold": version("gatefold"),
             "accuracy": asdict(accuracy),
             "layers": [{name: layer[name] for name in ("kind", "folding", "multipliers")}
                        for layer in description["layers"]],
             "choice": choice.as_dict() | {"wanted": wanted(choice, rate, latency_us, mhz)},
-            "performance": {"streams": streams} | speed,
+            "performance": {"streams": choice.streams} | speed,
             "implementation": implementation.as_dict() | {"bitstream": bitstream.name},
             "vectors": {"sequences": vectors.sequences, "steps": len(vectors.x),
                         "self_test_words": len(stored.stimulus)},
@@ -248,6 +249,14 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         print(f"gatefold: {message} (try: {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
+
+
+def _streams(text: str) -> int | None:
+    if text == "fill":
+        return None
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a positive integer or fill, not {text}")
+    return int(text)
 
 
 def _positive(text: str) -> int:
@@ -320,8 +329,9 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
                               help="hidden units computed in parallel, in every layer")
     build_parser.add_argument("--columns", metavar="V", type=_positive,
                               help="columns of [x, h] in parallel; a layer has 4 U V multipliers")
-    build_parser.add_argument("--streams", metavar="S", type=_positive, default=1,
-                              help="independent sequences that take turns (%(default)s)")
+    build_parser.add_argument("--streams", metavar="S", type=_streams, default=1,
+                              help="independent sequences that take turns, or `fill`: as few as "
+                                   "keep the array busy (%(default)s)")
     build_parser.add_argument("--pipeline", choices=tuple(PIPELINES),
                               help="fewest cycles, highest clock, or in between (the best)")
     build_parser.add_argument("--clock", metavar="MHZ", type=_real,

@@ -7,7 +7,6 @@ Every number that a row gives comes from one build of one text of Verilog; see
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from itertools import count
 from types import MappingProxyType
 
 from benchmarks.synthesis import (
@@ -20,8 +19,10 @@ from benchmarks.synthesis import (
     Device,
     Family,
 )
+from hdl.choice import fill
 from hdl.cycles import PIPELINES, Folding, LSTMCycles
-from hdl.foldings import choose_drain, choose_folding
+from hdl.foldings import Limits, Shape, choose_drain, choose_folding
+from hdl.search import Stack
 
 __all__ = ["CELLS", "GROUPS", "MISSED", "PACKED", "ROUTED", "SIMULATED",
            "Figures", "Group", "Peer", "Row", "Target", "growth", "interleaved", "needed"]
@@ -225,15 +226,13 @@ class Group:
 
 @cache
 def interleaved(inputs: int, hidden: int, *, budget: int, pipeline: str) -> tuple[Folding, int]:
-    """The folding and the fewest streams that fill its bubbles: ``S P C >= P C + B``."""
-    for streams in count(1):
-        folding = choose_folding(inputs, hidden, multipliers=budget, streams=streams,
-                                 pipeline=PIPELINES[pipeline])
-        k = LSTMCycles(inputs=inputs, hidden=hidden, folding=folding, streams=streams,
-                       pipeline=PIPELINES[pipeline])
-        if streams * k.work >= k.step:
-            return folding, streams
-    raise AssertionError
+    """The folding and the fewest streams that fill its bubbles."""
+    plenty = Limits(multipliers=10 * budget, memories=1000, blocks=lambda depth, width: 1,
+                    logic_words=0)
+    choice = fill(Stack(layers=(Shape(inputs=inputs, outputs=hidden),),
+                        head=Shape(inputs=hidden, outputs=1), every_step=True),
+                  limits=plenty, clocks={pipeline: 1}, array=budget)
+    return choice.foldings[0], choice.streams
 
 
 @cache

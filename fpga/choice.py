@@ -7,7 +7,7 @@ from typing import Any
 from fpga.boards import Board
 from fpga.stored import SHARE
 from golden.quantized_network import QuantizedNetwork
-from hdl.choice import Choice, choose
+from hdl.choice import Choice, choose, fill
 from hdl.cycles import PIPELINES
 from hdl.foldings import MULTIPLIERS, Limits
 from hdl.search import Stack
@@ -49,17 +49,18 @@ def _clocks(board: Board, pipeline: str | None, mhz: float | None) -> Mapping[st
 
 
 def choose_for(
-    board: Board, network: QuantizedNetwork, *, streams: int = 1, units: int | None = None,
-    columns: int | None = None, rate: float | None = None, latency_us: float | None = None,
-    fastest: bool = False, multipliers: int | None = None, pipeline: str | None = None,
-    clock_mhz: float | None = None,
+    board: Board, network: QuantizedNetwork, *, streams: int | None = 1,
+    units: int | None = None, columns: int | None = None, rate: float | None = None,
+    latency_us: float | None = None, fastest: bool = False, multipliers: int | None = None,
+    pipeline: str | None = None, clock_mhz: float | None = None,
 ) -> Choice:
     """Choose foldings and pipeline of a network for a board.
 
     Parameters
     ----------
-    streams : int
-        Independent sequences that take turns.
+    streams : int or None
+        Independent sequences that take turns; None for as few as keep the array of the
+        slowest layer busy (:func:`hdl.choice.fill`).
     units, columns, rate, latency_us, fastest
         What is wanted, as of :func:`gatefold.build`: one of them, or both of the first two.
     multipliers : int, optional
@@ -78,8 +79,8 @@ def choose_for(
     if multipliers is not None and folded:
         raise ValueError("multipliers cannot be limited where units or columns are given")
     given = folded or fastest or rate is not None or latency_us is not None
-    choice = choose(
-        Stack.of(network, streams), limits=limits(board, multipliers), rate=rate,
+    choice = (fill if streams is None else choose)(
+        Stack.of(network, streams or 1), limits=limits(board, multipliers), rate=rate,
         latency=latency_us, array=None if given or multipliers is not None else MULTIPLIERS,
         fastest=fastest, units=units, columns=columns, clocks=_clocks(board, pipeline, clock_mhz))
     known = board.core_mhz[choice.pipeline]

@@ -31,7 +31,7 @@ from hdl.search import (
     size_of,
 )
 
-__all__ = ["Choice", "choose"]
+__all__ = ["Choice", "choose", "fill"]
 
 # What a division of floats may be off.
 ROUNDING = 1e-6
@@ -242,6 +242,38 @@ def choose(stack: Stack, *, limits: Limits, clocks: Mapping[str, float], rate: f
     _need(found, searches)
     return _choice(stack, found, clocks, _seconds,
                    lambda name: f"as fast as fits: {searches[name].limited(found[name])}")
+
+
+def fill(stack: Stack, **wanted: Any) -> Choice:
+    """Choose the streams too: as few as keep the array of the slowest layer busy.
+
+    There is one more as long as that makes more steps a second, of all streams together.
+
+    Parameters
+    ----------
+    stack : Stack
+        Its streams do not matter.
+    wanted
+        As of :func:`choose`.
+
+    Raises
+    ------
+    ValueError
+        As of :func:`choose`.
+    """
+    choice = choose(replace(stack, streams=1), **wanted)
+    while True:
+        busy = choice.filled <= choice.streams
+        try:
+            further = choose(replace(stack, streams=choice.streams + 1), **wanted)
+        except ValueError:
+            # What one more takes may not fit.
+            if busy:
+                return choice
+            raise
+        if busy and further.rate <= choice.rate:
+            return choice
+        choice = further
 
 
 def _there(rows: Mapping[str, Row | None]) -> dict[str, Row]:

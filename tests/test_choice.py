@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hdl.choice import Choice, choose
+from hdl.choice import Choice, choose, fill
 from hdl.cycles import PIPELINES, DenseFolding, Folding, LSTMCycles
 from hdl.foldings import Limits, Part, Shape, dense_part, lstm_part
 from hdl.network import Network
@@ -195,6 +195,31 @@ def test_widths_of_a_network() -> None:
     assert 1 << layer.bias_bits - 2 > np.abs(network.layers[0].bias).max()
     assert (what.head.inputs, what.head.outputs, what.head.weight_bits) == (12, 4, 11)
     assert what.streams == 2
+
+
+@pytest.mark.parametrize("array", [4, 16, 40, 80])
+@pytest.mark.parametrize("name", PIPELINES)
+def test_fewest_streams(name: str, array: int) -> None:
+    goal: dict[str, Any] = {"limits": limits(150), "clocks": {name: 100.0}, "array": array}
+    chosen = fill(stack((1, 20)), **goal)
+    (k,) = models(stack((1, 20), streams=chosen.streams), chosen)
+    assert chosen.cycles == k.round == chosen.streams * k.work
+    # Fewer leave a bubble, or make fewer steps; one more does not make more.
+    for streams in range(1, chosen.streams):
+        other = choose(stack((1, 20), streams=streams), **goal)
+        (k,) = models(stack((1, 20), streams=streams), other)
+        assert k.round > streams * k.work or other.rate < chosen.rate
+    assert choose(stack((1, 20), streams=chosen.streams + 1), **goal).rate <= chosen.rate
+
+
+def test_streams_that_fit() -> None:
+    """Where one more stream does not fit there is none; an array that stays idle is refused."""
+    what, goal = stack((1, 20)), {"clocks": {"short": 100.0}, "array": 16}
+    chosen = fill(what, limits=limits(150), **goal)
+    enough = fill(what, limits=limits(150, memories=chosen.memories), **goal)
+    assert (enough.streams, enough.memories) == (chosen.streams, chosen.memories)
+    with pytest.raises(ValueError, match=r"^no folding fits: "):
+        fill(what, limits=limits(150, memories=1), **goal)
 
 
 @pytest.mark.parametrize("streams", [1, 2, 3, 4, 8])

@@ -26,18 +26,15 @@ from benchmarks.engine import (
 from benchmarks.engine_rows import (
     GROUPS,
     PACKED,
-    PIPELINES,
     SIMULATED,
     Row,
     Target,
     growth,
-    interleaved,
     needed,
 )
 from benchmarks.synthesis import XC7, count_cells, pack, registered
 from fpga.report import ReportError
-from hdl.cycles import Folding, LSTMCycles
-from hdl.foldings import choose_folding
+from hdl.cycles import Folding
 from hdl.network import Network
 from hdl.verilog import generate
 from sim.timing import TimingRecord
@@ -77,23 +74,6 @@ def test_long_layers_are_used_as_asked() -> None:
         assert row.cycles.use >= 0.97
         if row.budget == 64:
             assert needed(row.cycles) / (row.cycles.multipliers + 1) / row.cycles.round >= 0.85
-
-
-@pytest.mark.parametrize(("inputs", "budget", "pipeline"), [
-    (1, 16, "short"), (1, 64, "fast"), (6, 64, "short"), (6, 4, "short")])
-def test_fewest_streams(inputs: int, budget: int, pipeline: str) -> None:
-    folding, streams = interleaved(inputs, 20, budget=budget, pipeline=pipeline)
-
-    def fills(folding: Folding, streams: int) -> bool:
-        k = LSTMCycles(inputs=inputs, hidden=20, folding=folding, streams=streams,
-                       pipeline=PIPELINES[pipeline])
-        return k.round == streams * k.work
-
-    assert fills(folding, streams)
-    for fewer in range(1, streams):
-        other = choose_folding(inputs, 20, multipliers=budget, streams=fewer,
-                               pipeline=PIPELINES[pipeline])
-        assert not fills(other, fewer)
 
 
 def test_row_within_budget() -> None:

@@ -246,10 +246,10 @@ def test_wrong_arguments(tmp_path: Path, data: Path, flow: Flow, arguments: list
     (["--columns", "2", "--fastest"], "argument --columns: not allowed with argument --fastest"),
     (["--columns", "2", "--multipliers", "9"],
      "argument --columns: not allowed with argument --multipliers"),
-    (["--streams", "0"], "argument --streams: must be a positive integer, not 0"),
+    (["--streams", "0"], "argument --streams: must be a positive integer or fill, not 0"),
     (["--clock", "-3"], "argument --clock: must be a positive number, not -3"),
     (["--pipeline", "long"],
-     "argument --pipeline: invalid choice: 'long' (choose from 'short', 'fast')"),
+     "argument --pipeline: invalid choice: 'long' (choose from 'short', 'medium', 'fast')"),
 ])
 def test_wrong_wishes(tmp_path: Path, data: Path, flow: Flow, arguments: list[str], text: str,
                       capsys: pytest.CaptureFixture[str]) -> None:
@@ -370,6 +370,15 @@ def test_streams_and_pipeline(tmp_path: Path, data: Path, flow: Flow,
     assert report["performance"]["streams"] == 2
     assert report["performance"]["steps_per_second"] == pytest.approx(
         2e8 / manifest["cycles"]["step"])
+
+
+def test_streams_that_fill(tmp_path: Path, data: Path, flow: Flow) -> None:
+    output = tmp_path / "out"
+    assert command("build", MODEL, "--data", data, "-o", output, "--streams", "fill") == 0
+    report, manifest = built(output)
+    streams = manifest["streams"]
+    assert report["choice"]["filled"] == report["performance"]["streams"] == streams > 1
+    assert manifest["cycles"]["step"] == manifest["cycles"]["work"]
 
 
 def test_other_board(tmp_path: Path, data: Path, flow: Flow) -> None:
