@@ -317,23 +317,26 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
                        help="the smallest core that makes so many steps a second, all streams "
                             "together")
     goals.add_argument("--latency", metavar="US", type=_real,
-                       help="the smallest core that gives the output so many microseconds after "
-                            "a step")
+                       help="the smallest core that gives the whole output so many microseconds "
+                            "after the last input of a step, where it is idle; the layers need "
+                            "not be equally fast")
     goals.add_argument("--fastest", action="store_true",
-                       help="the fastest core that fits; without one of these three it is a small "
-                            f"one, with {MULTIPLIERS} multipliers in the array of each layer")
+                       help="the fastest core that fits; where nothing is asked for it is a small "
+                            f"one, as fast as {MULTIPLIERS} multipliers in the array of each layer "
+                            "make it")
     build_parser.add_argument("--multipliers", metavar="M", type=_positive,
                               help="all that the core may take (the board's); alone, the fastest "
                                    "that fits in them")
     build_parser.add_argument("--units", metavar="U", type=_positive,
-                              help="hidden units computed in parallel, in every layer")
+                              help="hidden units computed in parallel, the same in every layer, "
+                                   "fast or not")
     build_parser.add_argument("--columns", metavar="V", type=_positive,
                               help="columns of [x, h] in parallel; a layer has 4 U V multipliers")
     build_parser.add_argument("--streams", metavar="S", type=_streams, default=1,
                               help="independent sequences that take turns, or `fill`: as few as "
                                    "keep the array busy (%(default)s)")
     build_parser.add_argument("--pipeline", choices=tuple(PIPELINES),
-                              help="fewest cycles, highest clock, or in between (the best)")
+                              help="fewest cycles, in between, or highest clock (the best)")
     build_parser.add_argument("--clock", metavar="MHZ", type=_real,
                               help="the clock to choose for (what is usual for the board)")
     build_parser.add_argument("--portable", action="store_true",

@@ -73,7 +73,8 @@ def choose_for(
     Raises
     ------
     ValueError
-        As of :func:`hdl.choice.choose`, or if multipliers are limited where U or V is given.
+        As of :func:`hdl.choice.choose` and `fill`, or if multipliers are limited where U or V is
+        given.
     """
     folded = units is not None or columns is not None
     if multipliers is not None and folded:

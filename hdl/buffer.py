@@ -87,8 +87,9 @@ class ColumnBuffer(wiring.Component):
     streams : int
         There are two pages for each.
     forward : int
-        Cycles that a column may come later than the address of the word that it belongs to, and
-        still be in it: 0 to 2. It goes past the memory then.
+        Cycles that a column may come later than it would have to for the memory, 0 to 2: with 0,
+        in the cycle before the address of the word that it belongs to, with 2 in the one after. It
+        goes past the memory then.
 
     Attributes
     ----------

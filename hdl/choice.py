@@ -254,13 +254,16 @@ def fill(stack: Stack, **wanted: Any) -> Choice:
     stack : Stack
         Its streams do not matter.
     wanted
-        As of :func:`choose`.
+        As of :func:`choose`, but no rate and no latency.
 
     Raises
     ------
     ValueError
-        As of :func:`choose`.
+        As of :func:`choose`, or if there is a rate or a latency.
     """
+    for key in ("rate", "latency"):
+        if wanted.get(key) is not None:
+            raise ValueError(f"streams must be a number where a {key} is wanted, not to be filled")
     choice = choose(replace(stack, streams=1), **wanted)
     while True:
         busy = choice.filled <= choice.streams

@@ -11,14 +11,14 @@ Several independent *streams* of sequences fill each other's bubbles.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, log2
 from types import MappingProxyType
 
-__all__ = ["BLOCK_WORDS", "CANDIDATE", "FAST", "GATES", "MEDIUM", "PIPELINES", "SHORT",
-           "DenseCycles", "DenseFolding", "DrainTiming", "Folding", "LSTMCycles", "Pipeline",
-           "check_positive", "choose_dense_folding", "head_budget"]
+__all__ = ["BLOCK_WORDS", "CANDIDATE", "FAST", "GATES", "MEDIUM", "PIPELINES", "PIPELINE_LIMITS",
+           "SHORT", "DenseCycles", "DenseFolding", "DrainTiming", "Folding", "LSTMCycles",
+           "Pipeline", "check_positive", "choose_dense_folding", "head_budget"]
 
 BLOCK_WORDS = 16
 """Words of biases from which on they are in a block RAM; fewer are cheaper in lookup tables."""
@@ -41,6 +41,12 @@ def check_positive(owner: str, name: str, value: int) -> None:
     """Raise ValueError if a value is no positive integer."""
     if not isinstance(value, int) or value < 1:
         raise ValueError(f"{owner} {name} must be a positive integer, not {value!r}")
+
+
+PIPELINE_LIMITS: Mapping[str, tuple[int, int]] = MappingProxyType({
+    "operand": (0, 2), "product": (0, 1), "sums": (0, 1), "bias": (1, 2), "preactivation": (1, 2),
+    "table": (5, 8), "multiplier": (2, 3), "rounding": (1, 2), "feedback": (0, 2)})
+"""The least and the most of each field of a :class:`Pipeline`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +93,10 @@ class Pipeline:
     feedback: int = 0
 
     def __post_init__(self) -> None:
-        limits = {"operand": (0, 2), "product": (0, 1), "sums": (0, 1), "bias": (1, 2),
-                  "preactivation": (1, 2), "table": (5, 8), "multiplier": (2, 3),
-                  "rounding": (1, 2), "feedback": (0, 2)}
-        for field in fields(self):
-            low, high = limits[field.name]
-            value = getattr(self, field.name)
+        for name, (low, high) in PIPELINE_LIMITS.items():
+            value = getattr(self, name)
             if not isinstance(value, int) or not low <= value <= high:
-                raise ValueError(f"pipeline {field.name} must be an integer from {low} to {high}, "
+                raise ValueError(f"pipeline {name} must be an integer from {low} to {high}, "
                                  f"not {value!r}")
 
     def array_latency(self, columns: int) -> int:
@@ -506,13 +508,17 @@ class DenseCycles:
 def head_budget(layers: Sequence[LSTMCycles], *, every_step: bool) -> int:
     """Cycles that a head may take for a step, and no layer ever waits for it.
 
-    Where it works on every step, it has to be done with one before the layer wants the page of the
-    step after next, and there may be no bubble between the three: a sequence begins without one.
-    Where ``P C`` is hardly more than ``HEAD_TURN``, no head is that quick.
+    Where it works on every step, it has to be done with one before the last layer wants the page of
+    the step after next, and there may be no bubble between the three: a sequence begins without
+    one. They are as far apart as a layer makes them that all behind it keep up with, bubbles
+    included: behind one that does not keep up, steps queue. Where that is hardly more than
+    ``HEAD_TURN``, no head is that quick.
     """
     if not every_step:
         return max(k.round for k in layers) // layers[0].streams
-    return max(1, max(k.work for k in layers) + layers[0].pipeline.feedback - HEAD_TURN)
+    apart = max(k.work for n, k in enumerate(layers)
+                if all(behind.step <= k.work for behind in layers[n + 1:]))
+    return max(1, apart + layers[0].pipeline.feedback - HEAD_TURN)
 
 
 def choose_dense_folding(inputs: int, outputs: int, budget: int) -> DenseFolding:

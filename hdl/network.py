@@ -93,7 +93,7 @@ class Network(wiring.Component):
         One for each LSTM layer.
     head_folding : DenseFolding or None
         By default the smallest head that the last LSTM layer never waits for, in sequences of two
-        steps and more.
+        steps and more (:func:`hdl.cycles.head_budget`).
     pipeline : Pipeline
         Of all layers.
     streams : int
@@ -120,6 +120,8 @@ class Network(wiring.Component):
         it, as far as the pages of the buffers allow.
     latency : int
         Cycles from the last input beat of a step, on an idle network, to its first output beat.
+    whole_latency : int
+        The same to its last output beat.
 
     Members
     -------
@@ -220,6 +222,10 @@ class Network(wiring.Component):
         # A first output beat needs one pass.
         return (sum(engine.cycles.latency for engine in self.engines)
                 + self.head.cycles.words + self.head.latency)
+
+    @property
+    def whole_latency(self) -> int:
+        return self.latency + self.head.cycles.work - self.head.cycles.words
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

@@ -25,8 +25,8 @@ class Exchange:
         TID of each of them, 0 where there is none.
     taken : list of int
         Cycle in which the last input beat of each step was taken.
-    given : list of int
-        Cycle in which the first beat of each output vector was taken.
+    given, done : list of int
+        Cycles in which the first and the last beat of each output vector were taken.
     states : dict of list of (int, int, list of int)
         New states of each layer as the probes show them, keys like ``lstm0.c``: the cycle, the
         stream, and the codes of the units.
@@ -38,6 +38,7 @@ class Exchange:
     streams: list[int] = field(default_factory=list)
     taken: list[int] = field(default_factory=list)
     given: list[int] = field(default_factory=list)
+    done: list[int] = field(default_factory=list)
     states: dict[str, list[tuple[int, int, list[int]]]] = field(default_factory=dict)
     saturated: int = 0
     malformed: int = 0
@@ -59,7 +60,8 @@ class Exchange:
         return list(zip(cycles[::units], cycles[units - 1::units], strict=True))
 
     def clear(self) -> None:
-        for before in (self.words, self.streams, self.taken, self.given, *self.states.values()):
+        for before in (self.words, self.streams, self.taken, self.given, self.done,
+                       *self.states.values()):
             before.clear()
 
 
@@ -190,6 +192,7 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
                 if len(vector) == dut.network.outputs:
                     seen.words.append((vector.copy(), bool(last)))
                     seen.streams.append(tid)
+                    seen.done.append(now)
                     vector.clear()
             idle = idle + 1 if len(seen.words) >= outputs else 0
             assert now < limit, f"only {len(seen.words)} of {outputs} vectors came"

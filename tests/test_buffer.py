@@ -78,7 +78,10 @@ def test_column_buffer(name: str, streams: int) -> None:
 @pytest.mark.parametrize("forward", [0, 1, 2])
 @pytest.mark.parametrize("name", SHAPES)
 def test_forward(name: str, forward: int, streams: int) -> None:
-    """Each word is read as soon as it may be, in the page that is being written."""
+    """Each word is read as soon as it may be, in the page that is being written.
+
+    In between, words of other pages are read, the one at the place that is written among them.
+    """
     columns, offset, counts = SHAPES[name]
     dut = ColumnBuffer(width=8, columns=columns, offset=offset, counts=counts, streams=streams,
                        forward=forward)
@@ -90,9 +93,13 @@ def test_forward(name: str, forward: int, streams: int) -> None:
     completes = [int(np.searchsorted(ends, min((word + 1) * columns, offset + total)))
                  for word in range(dut.words)]
 
+    contents: dict[int, list[int]] = {}
+
     async def bench(ctx):
         for page in rng.integers(0, 2 * streams, 12 * streams).tolist():
             values = rng.integers(-128, 128, total).tolist()
+            others = [other for other in contents if other != page]
+            elsewhere: dict[int, tuple[int, int]] = {}
             beats: Iterator[np.ndarray] = iter(np.split(
                 np.array(values), np.cumsum(filled)[:-1].tolist()))
             writes = np.cumsum(rng.integers(1, 4, len(filled))).tolist()
@@ -108,13 +115,30 @@ def test_forward(name: str, forward: int, streams: int) -> None:
                 for lane in range(max(counts)):
                     ctx.set(dut.beat.data[lane], int(beat[lane]) if lane < len(beat)
                             else int(rng.integers(-128, 128)))
+                got = [ctx.get(dut.data[lane]) for lane in range(columns)]
                 if now - 1 in reads:
-                    words += [ctx.get(dut.data[lane]) for lane in range(columns)]
-                ctx.set(dut.address, reads.get(now, int(rng.integers(0, dut.words))))
-                ctx.set(dut.read_page, page if now in reads
-                        else int(rng.integers(0, 2 * streams)))
+                    words += got
+                elif now - 1 in elsewhere:
+                    other, word = elsewhere[now - 1]
+                    first, last = (max(0, at * columns - offset) for at in (word, word + 1))
+                    wanted = contents[other][first:last]
+                    begin = offset if word == 0 else 0
+                    assert got[begin:begin + len(wanted)] == wanted
+                if now in reads:
+                    at, of = reads[now], page
+                elif others:
+                    # The word that is completed next, or soon after.
+                    ahead = sum(end + 1 <= now for end in writes)
+                    word = int(np.searchsorted(completes, ahead - int(rng.integers(0, 2))))
+                    at, of = min(word, dut.words - 1), int(rng.choice(others))
+                    elsewhere[now] = of, at
+                else:
+                    at, of = 0, page
+                ctx.set(dut.address, at)
+                ctx.set(dut.read_page, of)
                 await ctx.tick()
             assert words[offset:offset + total] == values
+            contents[page] = values
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)

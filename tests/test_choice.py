@@ -182,8 +182,7 @@ def test_cycles_of_the_network(name: str, streams: int) -> None:
         core = Network(network, foldings=chosen.foldings, head_folding=chosen.head,
                        pipeline=PIPELINES[name], streams=streams)
         assert chosen.cycles == core.step
-        head = core.head.cycles
-        assert chosen.latency == core.latency + (head.passes - 1) * head.words
+        assert chosen.latency == core.whole_latency
 
 
 def test_widths_of_a_network() -> None:
@@ -220,6 +219,13 @@ def test_streams_that_fit() -> None:
     assert (enough.streams, enough.memories) == (chosen.streams, chosen.memories)
     with pytest.raises(ValueError, match=r"^no folding fits: "):
         fill(what, limits=limits(150, memories=1), **goal)
+
+
+@pytest.mark.parametrize("goal", ["rate", "latency"])
+def test_streams_are_not_filled_for(goal: str) -> None:
+    with pytest.raises(ValueError, match=(
+            f"^streams must be a number where a {goal} is wanted, not to be filled$")):
+        fill(stack((1, 20)), limits=limits(150), clocks={"short": 100.0}, **{goal: 1.0})
 
 
 @pytest.mark.parametrize("streams", [1, 2, 3, 4, 8])

@@ -24,6 +24,7 @@ from hdl.cycles import (
     LSTMCycles,
     Pipeline,
     choose_dense_folding,
+    head_budget,
 )
 from hdl.foldings import Limits, choose_drain, choose_folding
 from hdl.memories import DenseWidths, Widths, bias_widths, dense_memories, lstm_memories
@@ -541,6 +542,28 @@ def test_memories_equal_hardware(inputs: int, layers: list[tuple[int, tuple[int,
     assert modelled_memories(dut) == declared_memories(generate(dut)[0])
 
 
+@pytest.mark.parametrize(("inputs", "layers", "outputs", "head", "pipeline"), [
+    (1, [(20, (1, 1, 1, 12))], 1, (1, 1), "short"), (6, [(20, (8, 1, 1, 2))], 3, (2, 5), "fast"),
+    (3, [(7, (2, 3, 1, 2)), (5, (5, 2, 5, 1))], 2, (1, 4), "medium")])
+def test_multipliers(inputs: int, layers: list[tuple[int, tuple[int, ...]]], outputs: int,
+                     head: tuple[int, int], pipeline: str) -> None:
+    """Those of the model are the blocks in the Verilog."""
+    network = random_network(np.random.default_rng(0), FORMATS["16 bits"], inputs,
+                             tuple(hidden for hidden, _ in layers), outputs, every_step=True)
+    names = ("units", "columns", "lanes", "interval")
+    dut = Network(network, pipeline=PIPELINES[pipeline],
+                  foldings=[Folding(**dict(zip(names, folding, strict=True)))
+                            for _, folding in layers],
+                  head_folding=DenseFolding(rows=head[0], columns=head[1]))
+    blocks = re.findall(r"^ *MULT18X18D #", generate(dut, family="ecp5")[0], re.M)
+    engines = [engine.cycles for engine in dut.engines]
+    assert len(blocks) == sum(k.multipliers for k in engines) + dut.head.cycles.folding.multipliers
+    # One in each table, some for the states, and the array.
+    for k in engines:
+        assert k.multipliers == (k.folding.multipliers + k.tables
+                                 + k.folding.lanes * k.timing.state_multipliers)
+
+
 @pytest.mark.parametrize("name", ["weight", "bias", "x", "h", "c", "segments", "knots"])
 def test_wrong_widths(name: str) -> None:
     for wrong in (0, 1.5, *([(20, 0)] if name == "bias" else [])):
@@ -593,3 +616,27 @@ def test_back_to_back_sequences(inputs: int, hidden: int, outputs: int, multipli
     ends = [end for _, end in seen.steps_of("lstm0.h", 0, hidden)][steps - 1::steps]
     k = dut.engines[0].cycles
     assert set(np.diff(ends[2:]).tolist()) == {steps * k.work + (steps - 1) * k.bubble}
+
+
+@pytest.mark.parametrize(("inputs", "layers", "outputs", "steps"), [
+    (38, [(2, (2, 1, 2, 1)), (2, (1, 1, 1, 1))], 18, 3),
+    (19, [(4, (4, 1, 1, 4)), (6, (4, 2, 1, 1))], 11, 3),
+    (2, [(6, (1, 1, 1, 3)), (3, (3, 3, 3, 2)), (4, (4, 1, 1, 1))], 5, 4)])
+def test_back_to_back_sequences_of_a_stack(inputs: int, layers: list[tuple[int, tuple[int, ...]]],
+                                           outputs: int, steps: int) -> None:
+    """Steps that queue before the last layer do not wait for the head as a sequence begins."""
+    network = random_network(np.random.default_rng(0), FORMATS["8 bits"], inputs,
+                             tuple(hidden for hidden, _ in layers), outputs, every_step=True)
+    sequences = random_sequences(np.random.default_rng(1), network, *[steps] * 8)
+    names = ("units", "columns", "lanes", "interval")
+    foldings = [Folding(**dict(zip(names, folding, strict=True))) for _, folding in layers]
+    paces = []
+    for head in (None, DenseFolding(rows=outputs, columns=layers[-1][0])):
+        dut = Network(network, foldings=foldings, head_folding=head, pipeline=FAST)
+        seen = run_network(dut, sequences, outputs=8 * steps, quiet=0)
+        ends = [end for _, end in seen.steps_of(f"lstm{len(layers) - 1}.h", 0, layers[-1][0])]
+        paces.append(np.diff(ends[steps - 1::steps])[-4:].tolist())
+    # As with the quickest head that there is, and the head is not that one.
+    assert paces[0] == paces[1]
+    assert dut.head.cycles.work == 1 < head_budget(
+        [engine.cycles for engine in dut.engines], every_step=True)

@@ -1,7 +1,6 @@
 """The hardware in Amaranth's simulator against the bit-true network: bits and cycles."""
 
 import re
-from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from golden.model import LSTM, Dense
 from golden.model import Network as FloatNetwork
 from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import FAST, SHORT, DenseFolding, Folding, Pipeline
+from hdl.cycles import FAST, PIPELINE_LIMITS, SHORT, DenseFolding, Folding, Pipeline
 from hdl.network import Network
 from tests.networks import (
     FORMATS,
@@ -152,10 +151,8 @@ def test_every_drain(units: int, columns: int, lanes: int, interval: int) -> Non
 
 def drawn_pipeline(rng: np.random.Generator) -> Pipeline:
     """SHORT, FAST, or each register by itself."""
-    several = {"operand": 3, "table": 3}
-    mixed = Pipeline(**{field.name: getattr(SHORT, field.name)
-                        + int(rng.integers(several.get(field.name, 2)))
-                        for field in fields(Pipeline)})
+    mixed = Pipeline(**{name: int(rng.integers(low, high + 1))
+                        for name, (low, high) in PIPELINE_LIMITS.items()})
     return (SHORT, FAST, mixed, mixed)[rng.integers(4)]
 
 
@@ -201,6 +198,7 @@ def test_random_design(seed: int) -> None:
              *interleaved(dut, [random_sequences(rng, network, steps) for _ in range(streams)])]
     seen = run_network(dut, [], beats=beats, outputs=1 + steps * streams, quiet=10)
     assert seen.given[0] - seen.taken[0] == dut.latency
+    assert seen.done[0] - seen.taken[0] == dut.whole_latency
     for stream in range(streams):
         given = [now for now, one in zip(seen.given, seen.streams, strict=True) if one == stream]
         assert set(np.diff(given[-steps:])[3 * len(hidden):].tolist()) == {dut.step}
@@ -219,6 +217,7 @@ def test_cycles_of_a_step(name: str) -> None:
              *interleaved(dut, [random_sequences(rng, network, 6, 1, 5)])]
     seen = run_network(dut, [], beats=beats, outputs=13, quiet=10)
     assert seen.given[0] - seen.taken[0] == dut.latency
+    assert seen.done[0] - seen.taken[0] == dut.whole_latency
     distances = np.diff(seen.given[1:]).tolist()
     assert set(distances[3:5] + distances[9:]) == {dut.step}
     # The first step of a sequence waits for none before it, but for the head and for room there.

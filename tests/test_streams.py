@@ -111,8 +111,6 @@ def test_idle_streams_cost_nothing(streams: int, busy: int, pipeline: Pipeline) 
     given = [now for now, stream in zip(seen.given, seen.streams, strict=True) if stream == busy]
     # The first steps wait for what the others still have to do.
     assert np.diff(given)[2:-2].tolist() == [dut.alone] * 4
-    # They would wait for the array if their turns were kept for them.
-    assert dut.alone < dut.step or streams * dut.engines[0].cycles.work <= dut.alone
 
 
 @pytest.mark.parametrize(("streams", "busy"), [(3, 2), (5, 2), (5, 4)])
