@@ -345,8 +345,8 @@ GROWTH = (((2, 1), (16, 1), 95), ((1, 4), (4, 4), 60))
 
 
 def growing_arrays() -> list[Row]:
-    return [Row(inputs=15, hidden=120, budget=4 * units * columns, pipeline="short",
-                folding=choose_drain(15, 120, units=units, columns=columns))
+    return [Row(inputs=6, hidden=20, budget=4 * units * columns, pipeline="short",
+                folding=choose_drain(6, 20, units=units, columns=columns))
             for pair in GROWTH for units, columns in pair[:2]]
 
 
@@ -446,7 +446,8 @@ GROUPS: Mapping[str, Group] = MappingProxyType({
         columns=ALL_COLUMNS,
         text=f"LUTs of the whole design on {ECP5_85F.name}, with the drain that the tool chooses. "
              "There is no array of 8 multipliers with four columns, so that pair begins at 16; "
-             "in both pairs only the units grow."),
+             "in both pairs only the units grow. Weights that are deeper than a block RAM, as in "
+             "table A, take up to two more for each bit, to choose between the blocks."),
     "I": Group(
         title="Logic for each unit", rows=growing_layers, conclude=flatness,
         columns=ALL_COLUMNS,
