@@ -173,7 +173,7 @@ def _ecp5(*, lut: int, dsp: int, bram: int) -> dict[str, Any]:
     """An ECP5 with so many lookup tables, multipliers and block RAMs."""
     return {
         "family": "ecp5",
-        "core_mhz": MappingProxyType({"short": 115.0, "medium": 175.0, "fast": 200.0}),
+        "core_mhz": MappingProxyType({"short": 115.0, "medium": 170.0, "fast": 185.0}),
         # A carry cell spans two lookup tables; a 16x4 RAM takes four, and two more whose inputs
         # carry its write port.
         "lut": _resource("LUT", "TRELLIS_COMB", lut,
@@ -195,7 +195,7 @@ def _ice40(*, lut: int, dsp: int, bram: int) -> dict[str, Any]:
     """An iCE40 UltraPlus with so many logic cells, multipliers and block RAMs."""
     return {
         "family": "ice40",
-        "core_mhz": MappingProxyType({"short": 31.0, "medium": 48.0, "fast": 49.0}),
+        "core_mhz": MappingProxyType({"short": 33.0, "medium": 50.0, "fast": 49.0}),
         # A logic cell is a lookup table, a carry and a flip-flop.
         "lut": _resource("LUT", "ICESTORM_LC", lut, {"SB_LUT4": 1}),
         "ff": _resource("FF", "ICESTORM_LC", lut, {

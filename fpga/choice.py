@@ -81,9 +81,10 @@ def choose_for(
         raise ValueError("multipliers cannot be limited where units or columns are given")
     given = folded or fastest or rate is not None or latency_us is not None
     choice = (fill if streams is None else choose)(
-        Stack.of(network, streams or 1), limits=limits(board, multipliers), rate=rate,
-        latency=latency_us, array=None if given or multipliers is not None else MULTIPLIERS,
-        fastest=fastest, units=units, columns=columns, clocks=_clocks(board, pipeline, clock_mhz))
+        Stack.of(network, 1 if streams is None else streams), limits=limits(board, multipliers),
+        rate=rate, latency=latency_us, fastest=fastest,
+        array=None if given or multipliers is not None else MULTIPLIERS,
+        units=units, columns=columns, clocks=_clocks(board, pipeline, clock_mhz))
     known = board.core_mhz[choice.pipeline]
     if choice.mhz <= known:
         return choice

@@ -258,7 +258,7 @@ def test_table() -> None:
     # A row that failed leaves dashes, and nothing is said of its pair.
     texts, lines = table(group, rows, [*figures[:3], None])
     assert len(lines) == 1
-    assert texts[3][0] == "15, 120"
+    assert texts[3][0] == "6, 20"
     assert texts[3][group.columns.index("LUT")] == "-"
     assert cells(ROW, None, ("N, H", "target")) == ["2, 4", "FAILED"]
     text = markdown("H", group, texts, lines, {"yosys": "0.70"})
