@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, signed
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.ram import RAM
 from hdl.registers import delayed
 
 __all__ = ["Beat", "ColumnBuffer", "StepBuffer", "beat_counts", "of_stream", "page_of"]
@@ -86,10 +87,12 @@ class ColumnBuffer(wiring.Component):
         Columns in each beat of a step.
     streams : int
         There are two pages for each.
+    latency : int
+        Cycles from an address to its word, 1 or 2.
     forward : int
-        Cycles that a column may come later than it would have to for the memory, 0 to 2: with 0,
-        in the cycle before the address of the word that it belongs to, with 2 in the one after. It
-        goes past the memory then.
+        Cycles that a column may come later than it would have to for the memory, 0 to
+        ``latency + 1``: with 0, in the cycle before the address of the word that it belongs to;
+        with the most, in that of the word. It goes past the memory then.
 
     Attributes
     ----------
@@ -109,14 +112,15 @@ class ColumnBuffer(wiring.Component):
     address : In(range(words))
         Word to be read.
     data : Out(ArrayLayout(signed(width), columns))
-        The word, one cycle after its address. Places that hold no column are 0.
+        The word, ``latency`` cycles after its address. Places that hold no column are 0.
     """
 
     def __init__(self, *, width: int, columns: int, offset: int, counts: Sequence[int],
-                 streams: int, forward: int = 0):
+                 streams: int, latency: int = 1, forward: int = 0):
         self._width = width
         self._columns = columns
         self._offset = offset
+        self._latency = latency
         self._forward = forward
         self._total = sum(counts)
         self._counts = tuple(counts)
@@ -125,8 +129,9 @@ class ColumnBuffer(wiring.Component):
         if not 0 <= offset < columns:
             raise ValueError(f"column buffer offset must be at least 0 and below the {columns} "
                              f"columns of a word, not {offset}")
-        if forward not in (0, 1, 2):
-            raise ValueError(f"column buffer forward must be 0, 1 or 2, not {forward!r}")
+        if forward not in range(latency + 2):
+            raise ValueError(f"column buffer forward must be an integer from 0 to {latency + 1}, "
+                             f"not {forward!r}")
         # How many words lie side by side, in banks of their own.
         self._ways_bits = 0
         while columns << self._ways_bits < self._lanes:
@@ -183,9 +188,13 @@ class ColumnBuffer(wiring.Component):
         # A memory for each half of the pages: what is read is registered before it is chosen from,
         # since a deep memory of lookup tables is slow to read.
         starts = self._starts()
-        way, way_now = self.address[:self._ways_bits], Signal(self._ways_bits)
-        page_now = Signal.like(self.read_page)
-        m.d.sync += [way_now.eq(way), page_now.eq(self.read_page)]
+        way, wanted = self.address[:self._ways_bits], self.address[self._ways_bits:]
+        way_now = delayed(m, way, self._latency)
+        # What is asked for, from the cycle of the address to that of the word.
+        pages, places = [self.read_page], [wanted]
+        for _ in range(self._latency):
+            pages.append(delayed(m, pages[-1], 1))
+            places.append(delayed(m, places[-1], 1))
         for number in range(self._banks):
             if (number - self._offset) % self._banks >= self._total:
                 continue
@@ -201,30 +210,38 @@ class ColumnBuffer(wiring.Component):
             # A beat that reaches over the last bank goes on in the next row.
             at, next_at = (Mux(number < place, of + 1, of)[:row_bits]
                            for place, of in ((bank, row), (next_bank, next_row)))
-            wanted = self.address[self._ways_bits:]
             halves = []
             for half in range(2):
-                store: memory.Memory = memory.Memory(
-                    shape=signed(self._width), depth=self._pages // 2 << row_bits, init=[])
-                m.submodules[f"bank{number}_{half}"] = store
-                write, read = store.write_port(), store.read_port()
+                m.submodules[f"bank{number}_{half}"] = store = RAM(
+                    shape=signed(self._width), depth=self._pages // 2 << row_bits,
+                    latency=self._latency)
                 m.d.comb += [
-                    write.data.eq(word),
-                    write.en.eq(enable & (self.write_page[0] == half)),
-                    write.addr.eq(at | self.write_page[1:] << row_bits),
-                    read.addr.eq(wanted | self.read_page[1:] << row_bits),
+                    store.write_data.eq(word),
+                    store.write_en.eq(enable & (self.write_page[0] == half)),
+                    store.write_addr.eq(at | self.write_page[1:] << row_bits),
+                    store.read_addr.eq(wanted | self.read_page[1:] << row_bits),
                 ]
-                halves.append(read.data)
-            found: Value = Mux(page_now[0], *reversed(halves))
-            if self._forward >= 1:
-                caught = Signal(name=f"caught{number}")
-                m.d.sync += caught.eq(enable & (at == wanted) & (self.write_page == self.read_page))
-                found = Mux(caught, delayed(m, word, 1), found)
-            if self._forward == 2:
-                # The place is compared a cycle ahead.
-                here = Signal(name=f"here{number}")
-                m.d.sync += here.eq(next_at == wanted)
-                found = Mux(here & enable & (self.write_page == page_now), word, found)
+                halves.append(store.read_data)
+
+            # What comes while the memory is being read is caught, and kept for the word's cycle.
+            caught: Value = Const(0, 1)
+            kept: Value = Const(0, self._width)
+            found: Value = Mux(pages[-1][0], *reversed(halves))
+            for stage in range(self._latency + 1):
+                hit: Value = Const(0, 1)
+                if stage < self._forward:
+                    same: Value = at == wanted
+                    if stage > 0:
+                        # Compared a cycle ahead.
+                        here = Signal(name=f"here{number}_{stage}")
+                        m.d.sync += here.eq(next_at == places[stage - 1])
+                        same = here
+                    hit = enable & same & (self.write_page == pages[stage])
+                if stage == self._latency:
+                    found = Mux(hit, word, Mux(caught, kept, found))
+                elif self._forward:
+                    caught, kept = (delayed(m, value, 1) for value in (
+                        hit | caught, Mux(hit, word, kept) if stage else word))
             with m.If(way_now == number // self._columns):
                 m.d.comb += self.data[number % self._columns].eq(found)
         return m
@@ -235,7 +252,7 @@ class StepBuffer(wiring.Component):
 
     Parameters
     ----------
-    width, columns, counts, streams
+    width, columns, counts, streams, latency
         As of :class:`ColumnBuffer`.
     prompt : bool
         A page is free for the writer in the very cycle after its release, instead of one later.
@@ -258,11 +275,11 @@ class StepBuffer(wiring.Component):
     """
 
     def __init__(self, *, width: int, columns: int, counts: Sequence[int], streams: int,
-                 prompt: bool = False):
+                 latency: int = 1, prompt: bool = False):
         self._streams = streams
         self._prompt = prompt
         self._buffer = ColumnBuffer(width=width, columns=columns, offset=0, counts=counts,
-                                    streams=streams)
+                                    streams=streams, latency=latency)
         super().__init__({
             "i": In(stream.Signature(Beat(width, max(counts), streams))),
             "address": In(range(self._buffer.words)),

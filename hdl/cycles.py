@@ -17,11 +17,15 @@ from math import ceil, log2
 from types import MappingProxyType
 
 __all__ = ["BLOCK_WORDS", "CANDIDATE", "FAST", "GATES", "MEDIUM", "PIPELINES", "PIPELINE_LIMITS",
-           "SHORT", "DenseCycles", "DenseFolding", "DrainTiming", "Folding", "LSTMCycles",
-           "Pipeline", "check_positive", "choose_dense_folding", "head_budget"]
+           "SHALLOW", "SHORT", "DenseCycles", "DenseFolding", "DrainTiming", "Folding",
+           "LSTMCycles", "Pipeline", "check_positive", "choose_dense_folding", "head_budget"]
 
 BLOCK_WORDS = 16
 """Words of biases from which on they are in a block RAM; fewer are cheaper in lookup tables."""
+
+SHALLOW = 64
+"""Words of a memory that is written up to which it is in lookup tables, on an ECP5: what Yosys does
+with 16 bits to a word."""
 
 QUEUE_LATENCY = 3
 """Cycles from a beat's arrival in the head's output queue, where it is taken at once, to its room
@@ -45,7 +49,8 @@ def check_positive(owner: str, name: str, value: int) -> None:
 
 PIPELINE_LIMITS: Mapping[str, tuple[int, int]] = MappingProxyType({
     "operand": (0, 2), "product": (0, 1), "sums": (0, 1), "bias": (1, 2), "preactivation": (1, 2),
-    "table": (5, 8), "multiplier": (2, 3), "rounding": (1, 2), "feedback": (0, 2)})
+    "table": (5, 8), "multiplier": (2, 3), "rounding": (1, 2),
+    "memory": (1, 2), "feedback": (0, 2)})
 """The least and the most of each field of a :class:`Pipeline`."""
 
 
@@ -77,9 +82,12 @@ class Pipeline:
         Cycles of a state multiplier, 2 or 3: 3 with a register behind the block.
     rounding : int
         Cycles in which c', u and h are rounded and saturated, 1 or 2.
+    memory : int
+        Cycles to read x, h or c where a memory of them has more than ``SHALLOW`` words, 1 or 2:
+        block RAM is slow without the register behind it. Fewer words are read in one.
     feedback : int
-        Cycles from an h being present to its being an operand, 0 to 2: 2 through its memory, fewer
-        past it, where an h that is on its way there is wanted.
+        Cycles from an h being present to its being an operand, 0 to 2. It goes through its memory,
+        or past it where an h that is on its way there is wanted.
     """
 
     operand: int = 0
@@ -90,6 +98,7 @@ class Pipeline:
     table: int = 5
     multiplier: int = 2
     rounding: int = 1
+    memory: int = 1
     feedback: int = 0
 
     def __post_init__(self) -> None:
@@ -109,7 +118,8 @@ class Pipeline:
 
 
 SHORT = Pipeline()
-MEDIUM = Pipeline(operand=2, product=1, sums=1, bias=2, preactivation=2, table=7, rounding=2)
+MEDIUM = Pipeline(operand=2, product=1, sums=1, bias=2, preactivation=2, table=7, rounding=2,
+                  memory=2)
 FAST = replace(MEDIUM, table=8, multiplier=3, feedback=1)
 
 PIPELINES: Mapping[str, Pipeline] = MappingProxyType(
@@ -225,6 +235,11 @@ class DrainTiming:
         return (1 if self.shared_product else 2) + (not self.shared_multiplier)
 
 
+def deep(words: int, streams: int) -> bool:
+    """Whether a memory with so many words for each stream has more than ``SHALLOW``."""
+    return streams << (words - 1).bit_length() > SHALLOW
+
+
 @dataclass(frozen=True, kw_only=True)
 class Folding:
     """How an LSTM layer is folded.
@@ -280,6 +295,8 @@ class LSTMCycles:
         Units that leave a lane per pass.
     drain : int
         D: cycles from the last column of a pass entering the array to its first h usable.
+    memory : int
+        Cycles to read a word of x, h and c.
     bubble : int
         B.
     step : int
@@ -357,6 +374,13 @@ class LSTMCycles:
         return self.pipeline.array_latency(self.folding.columns)
 
     @property
+    def memory(self) -> int:
+        f = self.folding
+        deepest = max(ceil(self.inputs / f.columns), ceil(self.hidden / f.columns),
+                      self.passes * self.groups)
+        return self.pipeline.memory if deep(deepest, self.streams) else 1
+
+    @property
     def drain(self) -> int:
         return self._written + self.pipeline.feedback - 1
 
@@ -401,8 +425,9 @@ class LSTMCycles:
 
     @property
     def latency(self) -> int:
-        # A step that is complete is decided on, and enters; the output has a register.
-        return self.emitted + 3
+        # A step that is complete is decided on, its x is read, and it enters; the output has a
+        # register.
+        return self.emitted + self.memory + 2
 
     @property
     def use(self) -> float:
@@ -450,10 +475,6 @@ class DenseFolding:
         """Cycles from complete sums to the output queue: held, biased, rounded and saturated."""
         return 1 + pipeline.bias + pipeline.preactivation
 
-    def latency(self, pipeline: Pipeline) -> int:
-        """Cycles from an input's last beat to the first output, without the words of its pass."""
-        return pipeline.array_latency(self.columns) + self.output_latency(pipeline) + 3
-
 
 @dataclass(frozen=True, kw_only=True)
 class DenseCycles:
@@ -473,6 +494,10 @@ class DenseCycles:
         The product takes so many passes of so many cycles.
     work : int
         ``passes * words``.
+    memory : int
+        Cycles to read a word of the inputs.
+    latency : int
+        Cycles from an input's last beat to the first output, but for the words of its pass.
     queue : int
         Beats that the output queue holds: enough that a pass never waits for the one before to
         get through.
@@ -501,8 +526,17 @@ class DenseCycles:
         return self.passes * self.words
 
     @property
+    def memory(self) -> int:
+        return self.pipeline.memory if deep(self.words, self.streams) else 1
+
+    @property
+    def latency(self) -> int:
+        return (self.pipeline.array_latency(self.folding.columns)
+                + self.folding.output_latency(self.pipeline) + self.memory + 2)
+
+    @property
     def queue(self) -> int:
-        return ceil((self.folding.latency(self.pipeline) + QUEUE_LATENCY) / self.words) + 1
+        return ceil((self.latency + QUEUE_LATENCY) / self.words) + 1
 
 
 def head_budget(layers: Sequence[LSTMCycles], *, every_step: bool) -> int:

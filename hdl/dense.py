@@ -34,8 +34,6 @@ class DenseEngine(wiring.Component):
     ----------
     cycles : DenseCycles
         The cycle model of this layer.
-    latency : int
-        Cycles from the arrival of an input's last beat to the first output, but for a pass's words.
 
     Members
     -------
@@ -68,17 +66,14 @@ class DenseEngine(wiring.Component):
     def layer(self) -> QuantizedDense:
         return self._layer
 
-    @property
-    def latency(self) -> int:
-        return self.cycles.folding.latency(self.cycles.pipeline)
-
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         layer, k, formats = self._layer, self.cycles, self._layer.formats
         f, pipeline, streams = k.folding, k.pipeline, k.streams
         output_latency = f.output_latency(pipeline)
         m.submodules.x_buffer = x = StepBuffer(
-            width=formats.x.width, columns=f.columns, counts=self._counts, streams=streams)
+            width=formats.x.width, columns=f.columns, counts=self._counts, streams=streams,
+            latency=k.memory)
         m.submodules.sequencer = sequencer = Sequencer(
             passes=k.passes, words=k.words, streams=streams)
         m.submodules.array = array = MacArray(
@@ -98,20 +93,24 @@ class DenseEngine(wiring.Component):
             sequencer.stall.eq(sequencer.last & (room == 0)),
             x.release.eq(sequencer.ended),
             self.freed.eq(sequencer.ended),
-            array.address.eq(sequencer.address),
             array.operands.eq(x.data),
         ]
         m.d.sync += [
             x.address.eq(sequencer.word),
             x.read_page.eq(page_of(sequencer.stream, of_stream(x.page, sequencer.stream))),
-            array.issue.eq(sequencer.issue),
-            array.last.eq(sequencer.last),
+        ]
+        # The word enters when its inputs have been read but for a cycle.
+        wait = k.memory - 1
+        m.d.comb += array.address.eq(delayed(m, sequencer.address, wait))
+        m.d.sync += [
+            array.issue.eq(delayed(m, sequencer.issue, wait, reset=True)),
+            array.last.eq(delayed(m, sequencer.last, wait)),
         ]
 
         # What travels with a pass: whether it ends a step, and a sequence, and whose it is.
         travelling: Value = Cat(sequencer.end, of_stream(x.last, sequencer.stream) & sequencer.end,
                                 sequencer.stream)
-        travelling = delayed(m, travelling, 1 + array.latency + output_latency)
+        travelling = delayed(m, travelling, k.memory + array.latency + output_latency)
         end, last, whose = travelling[0], travelling[1], travelling[2:]
 
         # Half a unit in the last place comes with the bias, as in the drain.

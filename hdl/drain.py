@@ -18,7 +18,7 @@ from operator import or_
 from typing import Any
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -28,6 +28,7 @@ from hdl.buffer import Beat
 from hdl.cycles import CANDIDATE, GATES, LSTMCycles
 from hdl.mac import bias_memory
 from hdl.multiplier import Multiplier
+from hdl.ram import RAM
 from hdl.registers import delayed
 from hdl.rounding import floor_to_even, half, rounded, saturated
 from hdl.table import TableUnit
@@ -217,16 +218,14 @@ class _Lane(wiring.Component):
 
         # The cell state, read into a register that is 0 at the start of a sequence.
         units = k.passes * k.groups
-        store: memory.Memory = memory.Memory(
-            shape=signed(formats.c.width), depth=k.streams << ceil_log2(units), init=[])
-        m.submodules.c_memory = store
-        read, write = store.read_port(), store.write_port()
-        read_at = t.forget_product - 2
+        m.submodules.c_memory = store = RAM(
+            shape=signed(formats.c.width), depth=k.streams << ceil_log2(units), latency=k.memory)
+        read_at = t.forget_product - 1 - k.memory
         stream = token.carry(self.stream, -LEAD, read_at)
         fresh = token.carry(self.fresh, -LEAD, t.forget_product - 1)
         c_before = Signal(signed(formats.c.width), reset_less=True)
-        m.d.comb += read.addr.eq(Cat(counter(read_at, units - 1), stream))
-        m.d.sync += c_before.eq(Mux(fresh, 0, read.data))
+        m.d.comb += store.read_addr.eq(Cat(counter(read_at, units - 1), stream))
+        m.d.sync += c_before.eq(Mux(fresh, 0, store.read_data))
         forget = multipliers[0]
         forget.use(t.forget_product, gate[1], c_before)
         enter = multipliers[0 if t.shared_product else 1]
@@ -256,10 +255,10 @@ class _Lane(wiring.Component):
         u = Signal(signed(formats.z.width), reset_less=True)
         m.d.sync += [self.c.eq(c_code), u.eq(u_code)]
         m.d.comb += [
-            write.addr.eq(Cat(counter(t.state, units - 1),
-                              token.carry(stream, read_at, t.state))),
-            write.data.eq(self.c),
-            write.en.eq(token.at(t.state)),
+            store.write_addr.eq(Cat(counter(t.state, units - 1),
+                                    token.carry(stream, read_at, t.state))),
+            store.write_data.eq(self.c),
+            store.write_en.eq(token.at(t.state)),
         ]
 
         # The hidden state.

@@ -6,7 +6,16 @@ from functools import cached_property
 from math import ceil, log2
 from typing import Generic, TypeVar
 
-from hdl.cycles import BLOCK_WORDS, SHORT, DenseFolding, DrainTiming, Folding, LSTMCycles, Pipeline
+from hdl.cycles import (
+    BLOCK_WORDS,
+    SHORT,
+    DenseCycles,
+    DenseFolding,
+    DrainTiming,
+    Folding,
+    LSTMCycles,
+    Pipeline,
+)
 
 __all__ = ["MULTIPLIERS", "Limits", "Part", "Shape", "choose_drain", "choose_folding",
            "dense_part", "dense_parts", "lstm_part", "lstm_parts"]
@@ -283,14 +292,14 @@ def lstm_parts(shape: Shape, *, pipeline: Pipeline, streams: int, limits: Limits
 def dense_part(shape: Shape, folding: DenseFolding, *, pipeline: Pipeline, streams: int,
                limits: Limits) -> Part[DenseFolding]:
     """What a folding of a dense layer takes."""
-    words, passes = ceil(shape.inputs / folding.columns), ceil(shape.outputs / folding.rows)
-    memories = limits.blocks(words * passes, folding.multipliers * shape.weight_bits)
-    if passes >= BLOCK_WORDS:
-        memories += limits.blocks(passes, folding.rows * shape.bias_bits)
+    k = DenseCycles(inputs=shape.inputs, outputs=shape.outputs, folding=folding, pipeline=pipeline,
+                    streams=streams)
+    memories = limits.blocks(k.work, folding.multipliers * shape.weight_bits)
+    if k.passes >= BLOCK_WORDS:
+        memories += limits.blocks(k.passes, folding.rows * shape.bias_bits)
     memories += _written(limits, total=shape.inputs, banks=folding.columns, pages=2 * streams,
                        bits=shape.column_bits)
-    return Part(folding=folding, work=streams * words * passes,
-                latency=words * passes + folding.latency(pipeline),
+    return Part(folding=folding, work=streams * k.work, latency=k.work + k.latency,
                 multipliers=folding.multipliers, memories=memories)
 
 

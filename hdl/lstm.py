@@ -112,10 +112,10 @@ class LSTMEngine(wiring.Component):
 
         m.submodules.x_buffer = x = StepBuffer(
             width=formats.x.width, columns=columns, counts=self._counts, streams=streams,
-            prompt=len(self._counts) + 1 > k.work)
+            latency=k.memory, prompt=len(self._counts) + 1 > k.work)
         m.submodules.h_buffer = h = ColumnBuffer(
             width=formats.h.width, columns=columns, offset=h_place, counts=k.counts,
-            streams=streams, forward=2 - k.pipeline.feedback)
+            streams=streams, latency=k.memory, forward=1 + k.memory - k.pipeline.feedback)
         m.submodules.sequencer = sequencer = Sequencer(
             passes=k.passes, words=k.words, bubble=k.bubble, streams=streams)
         m.submodules.array = array = self._array()
@@ -156,24 +156,25 @@ class LSTMEngine(wiring.Component):
             sequencer.free.eq(last),
             x.release.eq(sequencer.ended),
             self.freed.eq(sequencer.ended),
-            array.address.eq(sequencer.address),
         ]
 
-        # The word enters: its memories' addresses. Words hold x, then one of both kinds where V
-        # does not divide N, then h.
+        # The addresses of x and h, and when these have been read but for a cycle the word enters.
+        # Words hold x, then one of both kinds where V does not divide N, then h.
+        wait = k.memory - 1
+        m.d.comb += array.address.eq(delayed(m, sequencer.address, wait))
         only_x, mixed, masked = Signal(), Signal(), Signal()
         entering = Signal(step.shape(), reset_less=True)
         word_is_x, word_is_mixed = Signal(reset_less=True), Signal(reset_less=True)
         m.d.sync += [
-            array.issue.eq(sequencer.issue),
-            array.last.eq(sequencer.last),
+            array.issue.eq(delayed(m, sequencer.issue, wait, reset=True)),
+            array.last.eq(delayed(m, sequencer.last, wait)),
             x.address.eq(sequencer.word),
             x.read_page.eq(page_of(sequencer.stream, of_stream(x.page, sequencer.stream))),
             h.address.eq(sequencer.word - h_word),
             h.read_page.eq(page_of(sequencer.stream, of_stream(half, sequencer.stream))),
-            word_is_x.eq(sequencer.word < h_word),
-            word_is_mixed.eq(sequencer.word == h_word),
-            entering.eq(step),
+            word_is_x.eq(delayed(m, sequencer.word < h_word, wait)),
+            word_is_mixed.eq(delayed(m, sequencer.word == h_word, wait)),
+            entering.eq(delayed(m, step, wait)),
             only_x.eq(word_is_x), mixed.eq(word_is_mixed), masked.eq(entering.fresh),
         ]
 

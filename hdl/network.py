@@ -221,7 +221,7 @@ class Network(wiring.Component):
     def latency(self) -> int:
         # A first output beat needs one pass.
         return (sum(engine.cycles.latency for engine in self.engines)
-                + self.head.cycles.words + self.head.latency)
+                + self.head.cycles.words + self.head.cycles.latency)
 
     @property
     def whole_latency(self) -> int:

@@ -24,10 +24,16 @@ endmodule
 """
 
 
-def delayed(m: Module, value: Any, cycles: int) -> Any:
-    """A value so many cycles later, through registers without reset. A constant stays itself."""
+def delayed(m: Module, value: Any, cycles: int, *, reset: bool = False) -> Any:
+    """A value so many cycles later, through registers. A constant stays itself.
+
+    Parameters
+    ----------
+    reset : bool
+        Whether a reset makes them 0.
+    """
     for _ in range(0 if isinstance(value, Const) else cycles):
-        register = Signal.like(value, name="delayed", reset_less=True)
+        register = Signal.like(value, name="delayed", reset_less=not reset)
         m.d.sync += register.eq(value)
         value = register
     return value

@@ -4,27 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Shape, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
+
+from hdl.dp16kd import SHAPES, Port, block
 
 __all__ = ["ROM", "STYLES"]
 
 STYLES = ("block", "logic")
 
-# Lattice FPGA-TN-02204: the words of a DP16KD with two ports, and the bits of each. An address
-# counts words in its upper bits, since the narrowest form counts single ones.
-ECP5_SHAPES = {1024: 18, 2048: 9, 4096: 4, 8192: 2, 16384: 1}
 # Where there is but one port to read, each port of the block gives half of a word.
 ECP5_HALVES = 512
-ECP5_ADDRESS_BITS = 14
-# Its contents are given by 64 parameters of 16 rows, each of 18 bits and two void ones. A row holds
-# two bytes of 9 bits; words of 4, 2 or 1 bits leave out the ninth. This is how Yosys fills them
-# (techlibs/lattice/brams_16kd.txt, brams_map_16kd.v).
-ECP5_ROWS = 1024
-ECP5_ROW_BITS = 20
-ECP5_BYTE = 9
-ECP5_PARAMETERS = 64
 # More blocks behind one another than that take more than one lookup table, with the multiplexers
 # of its slices, to choose from.
 ECP5_BANKS = 8
@@ -37,10 +28,6 @@ class ROM(wiring.Component):
     no reset. On an ECP5 these are ``DP16KD`` with their output registers, which Yosys would infer
     without, in the shape that takes the fewest. A memory too deep for one block is up to eight
     banks of them (more only beyond 131,072 words), with the choice behind the output registers.
-
-    nextpnr-ecp5 times the way into the block and the way out of it, but not the one inside, from
-    the memory to the output register. Its tables give 5.8 ns from the clock to the pins without
-    that register and 1.0 ns with it at speed grade 6, so take a clock above 200 MHz for unproven.
 
     Parameters
     ----------
@@ -152,7 +139,8 @@ class ROM(wiring.Component):
                     address = Cat(address, Const(0, low - len(address)))
                     ports = [(Cat(address, Const(n, 1)), word[n * half:(n + 1) * half])
                              for n in range(2)]
-                m.submodules[f"block{bank}_{column}"] = _ecp5_block(words, ports)
+                m.submodules[f"block{bank}_{column}"] = block(
+                    words, [Port(address=address, read=word) for address, word in ports])
 
         for port in range(self.ports):
             if banks == 1:
@@ -170,9 +158,9 @@ class ROM(wiring.Component):
 
     def _ecp5_shape(self) -> tuple[int, int]:
         """Words and bits of a word of the blocks: the fewest, and of these the fewest banks."""
-        shapes = dict(ECP5_SHAPES)
+        shapes = dict(SHAPES)
         if self.ports == 1:
-            shapes[ECP5_HALVES] = 2 * ECP5_SHAPES[2 * ECP5_HALVES]
+            shapes[ECP5_HALVES] = 2 * SHAPES[2 * ECP5_HALVES]
         deepest = max(shapes)
 
         def banks(depth: int) -> int:
@@ -192,53 +180,3 @@ class ROM(wiring.Component):
             np.frombuffer(octets, dtype=np.uint8).reshape(-1, count), axis=1, bitorder="little",
             count=width)
         return bits
-
-
-def _ecp5_block(words: np.ndarray, ports: Sequence[tuple[Value, Value]]) -> Instance:
-    """A ``DP16KD`` that holds some words.
-
-    Parameters
-    ----------
-    words : array [depth, width] of 0 and 1
-        Of one of the shapes.
-    ports : sequence of (Value, Value)
-        One or two: the address of a word, and what takes the word.
-    """
-    depth, width = words.shape
-    rows = np.zeros((ECP5_ROWS, ECP5_ROW_BITS), dtype=np.uint8)
-    used = width if width >= ECP5_BYTE else ECP5_BYTE - 1
-    row = words.reshape(ECP5_ROWS, -1, used)
-    for n in range(row.shape[1]):
-        rows[:, n * ECP5_BYTE:][:, :used] = row[:, n]
-    parameters = np.packbits(rows.reshape(ECP5_PARAMETERS, -1), axis=1, bitorder="little")
-    bits = ECP5_ROWS // ECP5_PARAMETERS * ECP5_ROW_BITS
-    arguments: dict[str, Any] = {
-        f"p_INITVAL_{n:02X}": Const(int.from_bytes(value.tobytes(), "little"), bits)
-        for n, value in enumerate(parameters)}
-
-    below = ECP5_ADDRESS_BITS - (depth - 1).bit_length()
-    widest = max(ECP5_SHAPES.values())
-    for n, letter in enumerate("AB"):
-        on = n < len(ports)
-        address, word = ports[n] if on else (Const(0, 0), Const(0, 0))
-        for bit in range(ECP5_ADDRESS_BITS):
-            # The lowest bits would enable the bytes of a write, where they are not an address.
-            at = bit - below
-            arguments[f"i_AD{letter}{bit}"] = (
-                address[at] if 0 <= at < len(address) else Const(0, 1))
-        arguments |= {f"i_DI{letter}{bit}": Const(0, 1) for bit in range(widest)}
-        arguments |= {f"o_DO{letter}{bit}": word[bit] for bit in range(len(word))}
-        arguments |= {
-            f"i_CLK{letter}": ClockSignal(),
-            f"i_CE{letter}": Const(on, 1),
-            f"i_OCE{letter}": Const(on, 1),
-            f"i_WE{letter}": Const(0, 1),
-            f"i_RST{letter}": Const(0, 1),
-            **{f"i_CS{letter}{bit}": Const(0, 1) for bit in range(3)},
-            f"p_CSDECODE_{letter}": "0b000",
-            f"p_DATA_WIDTH_{letter}": width,
-            f"p_REGMODE_{letter}": "OUTREG",
-            f"p_WRITEMODE_{letter}": "NORMAL",
-        }
-    return Instance("DP16KD", **arguments, p_RESETMODE="SYNC", p_ASYNC_RESET_RELEASE="SYNC",
-                    p_GSR="DISABLED")

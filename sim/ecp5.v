@@ -92,8 +92,8 @@ module MULT18X18D #(
     } = p;
 endmodule
 
-// Block RAM as a memory that is only read, with two ports and output registers: 1024 words of 18
-// bits, 2048 of 9, 4096 of 4, 8192 of 2 or 16384 of 1.
+// Block RAM with two ports and output registers: 1024 words of 18 bits, 2048 of 9, 4096 of 4, 8192
+// of 2 or 16384 of 1. Port B only reads. Port A writes, where the words have 18 or 9 bits.
 //
 // - DATA_WIDTH_* = 18, 9, 4, 2 or 1: AD*13 and down to AD*4, 3, 2, 1 or 0 are the word's address.
 //   AD*1 and AD*0 enable the bytes of a write where they are not part of it; the others below are
@@ -101,7 +101,10 @@ endmodule
 // - The memory is read on the rising edge of CLK* where CE* is high. REGMODE_* = OUTREG puts one
 //   register more behind it, which takes the word where OCE* is high. [EBR: true dual port RAM,
 //   output register]
-// - WE* = 0 reads. CS*2 to CS*0 equal to CSDECODE_* select the block. RST*, active high, clears
+// - WE* = 0 reads, WE* = 1 writes DI* on the same edge; of 18 bits AD*0 high writes the lower 9 and
+//   AD*1 high the upper 9. What the port puts out then is not relied on: the model makes it wrong.
+//   Neither is what one port reads while the other writes the same place. [EBR: true dual port RAM]
+// - CS*2 to CS*0 equal to CSDECODE_* select the block. RST*, active high, clears
 //   the registers. WRITEMODE_* is of no effect without a write. [EBR: true dual port RAM,
 //   attributes]
 // - INITVAL_00 to INITVAL_3F are the contents: sixteen rows each, the first in the lowest bits,
@@ -206,12 +209,25 @@ module DP16KD #(
     reg [17:0] read_a = 18'd0;
     reg [17:0] out_a = 18'd0;
     wire [9:0] row_a = {ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4};
+    wire [17:0] word_a = word(rows[row_a], {ADA3, ADA2, ADA1, ADA0});
     always @(posedge CLKA) begin
         if (CEA)
-            read_a <= word(rows[row_a], {ADA3, ADA2, ADA1, ADA0});
+            read_a <= WEA ? ~word_a : word_a;
         if (OCEA)
             out_a <= read_a;
-        if (WEA || RSTA || CSA2 || CSA1 || CSA0) begin
+        if (CEA && WEA && DATA_WIDTH_A == 18) begin
+            if (ADA0)
+                rows[row_a][8:0] <= {DIA8, DIA7, DIA6, DIA5, DIA4, DIA3, DIA2, DIA1, DIA0};
+            if (ADA1)
+                rows[row_a][17:9] <= {DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9};
+        end
+        if (CEA && WEA && DATA_WIDTH_A == 9) begin
+            if (ADA3)
+                rows[row_a][17:9] <= {DIA8, DIA7, DIA6, DIA5, DIA4, DIA3, DIA2, DIA1, DIA0};
+            else
+                rows[row_a][8:0] <= {DIA8, DIA7, DIA6, DIA5, DIA4, DIA3, DIA2, DIA1, DIA0};
+        end
+        if (WEA && DATA_WIDTH_A < 9 || RSTA || CSA2 || CSA1 || CSA0) begin
             read_a <= 18'bx;
             out_a <= 18'bx;
         end
@@ -224,9 +240,11 @@ module DP16KD #(
     reg [17:0] read_b = 18'd0;
     reg [17:0] out_b = 18'd0;
     wire [9:0] row_b = {ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4};
+    wire [17:0] word_b = word(rows[row_b], {ADB3, ADB2, ADB1, ADB0});
+    wire collides = CEA && WEA && row_a == row_b && (DATA_WIDTH_A != 9 || ADA3 == ADB3);
     always @(posedge CLKB) begin
         if (CEB)
-            read_b <= word(rows[row_b], {ADB3, ADB2, ADB1, ADB0});
+            read_b <= collides ? ~word_b : word_b;
         if (OCEB)
             out_b <= read_b;
         if (WEB || RSTB || CSB2 || CSB1 || CSB0) begin

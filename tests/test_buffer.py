@@ -75,16 +75,17 @@ def test_column_buffer(name: str, streams: int) -> None:
 
 
 @pytest.mark.parametrize("streams", [1, 3])
-@pytest.mark.parametrize("forward", [0, 1, 2])
+@pytest.mark.parametrize(("latency", "forward"), [
+    (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (2, 3)])
 @pytest.mark.parametrize("name", SHAPES)
-def test_forward(name: str, forward: int, streams: int) -> None:
+def test_forward(name: str, latency: int, forward: int, streams: int) -> None:
     """Each word is read as soon as it may be, in the page that is being written.
 
     In between, words of other pages are read, the one at the place that is written among them.
     """
     columns, offset, counts = SHAPES[name]
     dut = ColumnBuffer(width=8, columns=columns, offset=offset, counts=counts, streams=streams,
-                       forward=forward)
+                       latency=latency, forward=forward)
     rng = np.random.default_rng(forward)
     total = sum(counts)
     filled = [count for count in counts if count]
@@ -102,12 +103,12 @@ def test_forward(name: str, forward: int, streams: int) -> None:
             elsewhere: dict[int, tuple[int, int]] = {}
             beats: Iterator[np.ndarray] = iter(np.split(
                 np.array(values), np.cumsum(filled)[:-1].tolist()))
-            writes = np.cumsum(rng.integers(1, 4, len(filled))).tolist()
+            writes = (forward + np.cumsum(rng.integers(1, 4, len(filled)))).tolist()
             reads: dict[int, int] = {}
             for word, end in enumerate(completes):
                 reads[max([writes[end] + 1 - forward, *(at + 1 for at in reads)])] = word
             words: list[int] = []
-            for now in range(max(reads) + 2):
+            for now in range(max(reads) + 1 + latency):
                 beat = next(beats) if now in writes else np.array([])
                 ctx.set(dut.valid, now in writes)
                 ctx.set(dut.write_page, page)
@@ -116,10 +117,10 @@ def test_forward(name: str, forward: int, streams: int) -> None:
                     ctx.set(dut.beat.data[lane], int(beat[lane]) if lane < len(beat)
                             else int(rng.integers(-128, 128)))
                 got = [ctx.get(dut.data[lane]) for lane in range(columns)]
-                if now - 1 in reads:
+                if now - latency in reads:
                     words += got
-                elif now - 1 in elsewhere:
-                    other, word = elsewhere[now - 1]
+                elif now - latency in elsewhere:
+                    other, word = elsewhere[now - latency]
                     first, last = (max(0, at * columns - offset) for at in (word, word + 1))
                     wanted = contents[other][first:last]
                     begin = offset if word == 0 else 0
@@ -147,8 +148,12 @@ def test_forward(name: str, forward: int, streams: int) -> None:
 
 
 def test_wrong_forward() -> None:
-    with pytest.raises(ValueError, match=r"^column buffer forward must be 0, 1 or 2, not 3$"):
-        ColumnBuffer(width=8, columns=1, offset=0, counts=(1,), streams=1, forward=3)
+    for latency in (1, 2):
+        with pytest.raises(ValueError, match=(
+                f"^column buffer forward must be an integer from 0 to {latency + 1}, "
+                f"not {latency + 2}$")):
+            ColumnBuffer(width=8, columns=1, offset=0, counts=(1,), streams=1, latency=latency,
+                         forward=latency + 2)
 
 
 def test_wrong_offset() -> None:

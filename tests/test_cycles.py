@@ -15,6 +15,7 @@ from hdl.choice import choose
 from hdl.cycles import (
     FAST,
     MEDIUM,
+    PIPELINE_LIMITS,
     PIPELINES,
     SHORT,
     DenseCycles,
@@ -38,11 +39,10 @@ INTERVALS = range(1, 41)
 # Each register that there can be, on its own and with others.
 TRIED = {
     **PIPELINES,
-    "before the tables": Pipeline(operand=2, sums=1, bias=2),
+    "before the tables": Pipeline(operand=2, sums=1, bias=2, memory=2),
     "behind them": Pipeline(product=1, table=6, multiplier=3, feedback=1),
-    "roundings": Pipeline(operand=1, preactivation=2, table=8, rounding=2, feedback=2),
-    "all": Pipeline(operand=2, product=1, sums=1, bias=2, preactivation=2, table=8, multiplier=3,
-                    rounding=2, feedback=2),
+    "roundings": Pipeline(operand=1, preactivation=2, table=8, rounding=2, memory=2, feedback=2),
+    "all": Pipeline(**{name: most for name, (_, most) in PIPELINE_LIMITS.items()}),
 }
 
 
@@ -120,7 +120,7 @@ def test_array_latency() -> None:
 @pytest.mark.parametrize(("name", "low", "high"), [
     ("operand", 0, 2), ("product", 0, 1), ("sums", 0, 1), ("bias", 1, 2),
     ("preactivation", 1, 2), ("table", 5, 8), ("multiplier", 2, 3), ("rounding", 1, 2),
-    ("feedback", 0, 2)])
+    ("memory", 1, 2), ("feedback", 0, 2)])
 def test_wrong_pipeline(name: str, low: int, high: int) -> None:
     assert getattr(SHORT, name) == low
     assert getattr(TRIED["all"], name) == high
@@ -145,7 +145,24 @@ def test_every_register_costs_its_cycle() -> None:
     for field in fields(Pipeline):
         least = getattr(SHORT, field.name)
         longer = drain(replace(SHORT, **{field.name: least + 1}))
-        assert longer - drain(SHORT) == (2 if field.name in twice else 1), field.name
+        # A memory is read ahead of need.
+        assert longer - drain(SHORT) == (0 if field.name == "memory" else
+                                         2 if field.name in twice else 1), field.name
+
+
+@pytest.mark.parametrize(("inputs", "hidden", "units", "columns", "streams", "is_deep"), [
+    (65, 2, 2, 1, 1, True), (64, 2, 2, 1, 1, False), (64, 2, 2, 1, 2, True), (3, 65, 8, 1, 1, True),
+    (3, 65, 8, 2, 1, False), (1, 9, 9, 1, 4, False), (1, 9, 9, 1, 5, True),
+    (1, 66, 1, 8, 1, True), (200, 4, 4, 4, 1, False)])
+def test_deep_memories(inputs: int, hidden: int, units: int, columns: int, streams: int,
+                       is_deep: bool) -> None:
+    """x, h or c with more than 64 words, a power of two for each stream."""
+    folding = Folding(units=units, columns=columns, lanes=units, interval=1)
+    for pipeline in (SHORT, FAST):
+        k = LSTMCycles(inputs=inputs, hidden=hidden, folding=folding, pipeline=pipeline,
+                       streams=streams)
+        assert k.memory == (2 if is_deep and pipeline is FAST else 1)
+        assert k.latency == k.emitted + 2 + k.memory
 
 
 def schedule(cycles: LSTMCycles, busy: tuple[int, ...], steps: int = 8
@@ -330,9 +347,6 @@ def test_dense_folding(outputs: int, budget: int, rows: int, columns: int) -> No
     assert isinstance(folding, DenseFolding)
 
 
-ENTRY = 2
-"""Cycles from the last beat of a step to its first column: it is decided on, and enters."""
-
 # Inputs, hidden units of each layer, units and columns in parallel.
 SHAPES = [
     (1, (1,), 1, 1), (1, (1,), 1, 2), (4, (1,), 1, 3), (1, (2,), 2, 3), (1, (5,), 1, 1),
@@ -340,6 +354,10 @@ SHAPES = [
     (1, (11,), 4, 3), (13, (2,), 2, 5), (2, (5,), 5, 1), (2, (4,), 4, 1), (3, (4,), 1, 4),
     (40, (1,), 1, 1),
 ]
+# Memories of more than 64 words.
+DEEP = [(1, (9,), 9, 1, 5, "medium"), (1, (9,), 3, 2, 9, "fast"), (80, (2,), 2, 1, 1, "medium"),
+        (2, (9,), 9, 1, 5, "all"), (70, (1, 2), 1, 1, 1, "fast"), (1, (33,), 11, 1, 2, "medium"),
+        (3, (9,), 2, 3, 33, "roundings")]
 OTHERS = tuple(name for name in TRIED if name not in ("short", "fast"))
 STACKS = [(2, (5, 3), 2, 2), (1, (2, 5), 1, 3), (1, (3, 1, 2), 1, 1)]
 DESIGNS = [
@@ -348,7 +366,7 @@ DESIGNS = [
     for streams, pipeline in ((1, "short"), ((2, 3, 5)[n % 3], "fast"),
                               ((5, 1, 3, 2)[n % 4], OTHERS[n % len(OTHERS)]))
 ] + [(*shape, streams, pipeline) for shape in STACKS
-     for streams, pipeline in ((1, "fast"), (2, "short"))]
+     for streams, pipeline in ((1, "fast"), (2, "short"))] + DEEP
 # Inputs, hidden units, and a drain that nobody would choose.
 DRAINS = [
     (6, 6, Folding(units=3, columns=2, lanes=3, interval=2), 2, "short"),
@@ -391,8 +409,10 @@ def check_hardware(inputs: int, hidden: tuple[int, ...], foldings: list[Folding]
         h, c = seen.states[f"lstm{n}.h"], seen.states[f"lstm{n}.c"]
         of_layer = seen.steps_of(f"lstm{n}.h", last, k.hidden)
         first, emitted = of_layer[0]
-        assert first - taken == ENTRY + k.first
-        assert emitted - taken == ENTRY + k.emitted == k.latency - 1
+        # A step is decided on, and its first column enters when it has been read but for a cycle.
+        entry = 1 + k.memory
+        assert first - taken == entry + k.first
+        assert emitted - taken == entry + k.emitted == k.latency - 1
         # A register lies between the layers.
         taken = emitted + 1
         # Where each beat of a step lies, from its first on.
