@@ -254,15 +254,13 @@ class _Parser(argparse.ArgumentParser):
 def _streams(text: str) -> int | None:
     if text == "fill":
         return None
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"must be a positive integer or fill, not {text}")
-    return int(text)
+    return _positive(text, or_else=" or fill")
 
 
-def _positive(text: str) -> int:
+def _positive(text: str, *, or_else: str = "") -> int:
     value = int(text) if text.isdecimal() else 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive integer, not {text}")
+        raise argparse.ArgumentTypeError(f"must be a positive integer{or_else}, not {text}")
     return value
 
 

@@ -41,7 +41,6 @@ from benchmarks.engine_rows import (
     GROUPS,
     MISSED,
     PACKED,
-    PIPELINES,
     ROUTED,
     SIMULATED,
     Figures,
@@ -50,12 +49,14 @@ from benchmarks.engine_rows import (
     needed,
 )
 from benchmarks.synthesis import TOP, count_cells, pack, registered, route, synthesize
+from fpga.flow import TARGET_HZ
 from fpga.report import FlowError
 from fpga.tools import Processes, Progress, warm_up
 from golden.calibrate import quantize
 from golden.model import LSTM, Dense
 from golden.model import Network as FloatNetwork
 from golden.quantized_network import QuantizedNetwork
+from hdl.cycles import PIPELINES
 from hdl.memories import DenseWidths, Widths, bias_widths, dense_memories, lstm_memories
 from hdl.network import Network
 from hdl.rounding import half
@@ -315,7 +316,7 @@ class Engine:
             counted = count_cells(taken, family)
             return {"LUT": counted["LUT"], "FF": counted["FF"], "DSP": counted["DSP48"],
                     "block RAM": counted["RAMB18"]}
-        nextpnr = *yosys, *device.arguments, device.target_mhz, self.versions[device.tool]
+        nextpnr = *yosys, *device.arguments, TARGET_HZ, self.versions[device.tool]
         if row.build == PACKED:
             what = f"{row.name}: packing"
             packed: dict[str, float] = self._once(

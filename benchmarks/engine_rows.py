@@ -25,7 +25,7 @@ from hdl.foldings import Limits, Shape, choose_drain, choose_folding
 from hdl.search import Stack
 
 __all__ = ["CELLS", "GROUPS", "MISSED", "PACKED", "ROUTED", "SIMULATED",
-           "Figures", "Group", "Peer", "Row", "Target", "growth", "interleaved", "needed"]
+           "Figures", "Group", "Peer", "Row", "Target", "growth", "needed"]
 
 Figures = Mapping[str, float]
 

@@ -18,7 +18,7 @@ from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from fpga.flow import PLACER, VerilogCore
+from fpga.flow import PLACER, TARGET_HZ, VerilogCore
 from fpga.harness import Harness
 from fpga.report import ReportError, fmax_mhz
 from fpga.tools import Processes
@@ -91,8 +91,6 @@ class Device:
     name : str
     tool : str
     arguments : sequence of str
-    target_mhz : int
-        The clock that is asked for, beyond what is reached.
     resources : mapping of str to str
         Resources as we call them, by nextpnr's names.
     """
@@ -100,7 +98,6 @@ class Device:
     name: str
     tool: str
     arguments: Sequence[str]
-    target_mhz: int
     resources: Mapping[str, str]
 
 
@@ -108,7 +105,7 @@ class Device:
 def _ecp5(size: int, *options: str, grade: int = 6) -> Device:
     """An ECP5 of a speed grade, 6 to 8; 6 is the slowest."""
     return Device(
-        name=f"LFE5U-{size}F, speed grade {grade}", tool="nextpnr-ecp5", target_mhz=250,
+        name=f"LFE5U-{size}F, speed grade {grade}", tool="nextpnr-ecp5",
         arguments=(f"--{size}k", "--package", "CABGA381", "--speed", str(grade),
                    "--out-of-context", *options),
         resources={"TRELLIS_COMB": "LUT", "TRELLIS_FF": "FF", "MULT18X18D": "DSP",
@@ -118,7 +115,7 @@ def _ecp5(size: int, *options: str, grade: int = 6) -> Device:
 ECP5_25F = _ecp5(25, "--tmg-ripup")
 ECP5_85F = _ecp5(85, *PLACER)
 ECP5_85F_8 = _ecp5(85, *PLACER, grade=8)
-ICE40_UP5K = Device(name="iCE40UP5K-SG48", tool="nextpnr-ice40", target_mhz=48,
+ICE40_UP5K = Device(name="iCE40UP5K-SG48", tool="nextpnr-ice40",
                     arguments=("--up5k", "--package", "sg48", *PLACER),
                     resources={"ICESTORM_LC": "LUT", "ICESTORM_DSP": "DSP",
                                "ICESTORM_RAM": "block RAM"})
@@ -233,7 +230,7 @@ def route(folder: Path, device: Device, *, seed: int, processes: Processes | Non
     report = f"report.{seed}.json"
     (processes or Processes()).run(
         device.tool,
-        [*device.arguments, "--json", f"{TOP}.json", "--freq", str(device.target_mhz),
+        [*device.arguments, "--json", f"{TOP}.json", "--freq", f"{TARGET_HZ / 1e6:g}",
          "--seed", str(seed), "--timing-allow-fail", "--report", report],
         folder=folder, log=folder / f"nextpnr.{seed}.log", waiting=waiting)
     content = json.loads((folder / report).read_text())

@@ -17,6 +17,8 @@ from amaranth.build.plat import TemplatedPlatform
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
+from hdl.cycles import SHALLOW
+
 __all__ = ["BOARDS", "Board", "BoardError", "MemoryShape", "Resource", "find"]
 
 
@@ -185,8 +187,7 @@ def _ecp5(*, lut: int, dsp: int, bram: int) -> dict[str, Any]:
         # 18 kbit; the widest shape has one port to write and one to read (Lattice FPGA-TN-02204).
         "memory_shapes": (MemoryShape(512, 36), MemoryShape(1024, 18), MemoryShape(2048, 9),
                           MemoryShape(4096, 4), MemoryShape(8192, 2), MemoryShape(16384, 1)),
-        # Seen, with powers of two.
-        "logic_words": 64,
+        "logic_words": SHALLOW,
         "bitstream": ".bit",
     }
 

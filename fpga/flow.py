@@ -27,7 +27,7 @@ from fpga.selftest import SelfTest, SelfTestTop
 from fpga.stored import Stored
 from fpga.tools import Processes, Progress, ToolError, warm_up
 
-__all__ = ["PLACER", "Implementation", "VerilogCore", "implement"]
+__all__ = ["PLACER", "TARGET_HZ", "Implementation", "VerilogCore", "implement"]
 
 # The first gives the area and the self-test, all give the harness' median Fmax.
 SEEDS = (1, 2, 3)

@@ -61,6 +61,10 @@ class RAM(wiring.Component):
             "read_data": Out(self._shape),
         })
 
+    @property
+    def depth(self) -> int:
+        return self._depth
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         if (getattr(platform, "family", None) == "ecp5" and self._latency == 2

@@ -86,7 +86,8 @@ def run_verilator(sources: Sequence[Path], folder: Path, *, edges: int) -> np.nd
 
 
 def prove(portable: wiring.Component, device: wiring.Component, folder: Path, *,
-          platform: Any = ECP5, change: Callable[[str], str] = lambda text: text) -> str:
+          platform: Any = ECP5, change: Callable[[str], str] = lambda text: text,
+          equal: Sequence[tuple[str, str]] = ()) -> str:
     """Prove that two pipelines of at most three cycles are equal from the fourth cycle on.
 
     That holds for every input and every state to begin with, but for registers that keep their
@@ -100,6 +101,9 @@ def prove(portable: wiring.Component, device: wiring.Component, folder: Path, *,
         For the platform, over the models of its blocks.
     change : function of str
         What is done to the Verilog of ``device`` before.
+    equal : sequence of (str, str)
+        Registers of the one and the other that always hold the same: the words of a memory, without
+        which the induction has nothing to stand on. They are proven along with the outputs.
 
     Returns
     -------
@@ -118,7 +122,8 @@ def prove(portable: wiring.Component, device: wiring.Component, folder: Path, *,
     (folder / "gate.v").write_text(text)
     # Merging what both sides share makes the product one and the same cell, so that the proof
     # does not depend on the width of a multiplier; the solver sees the rest.
-    run_yosys("""
+    words = " ".join(f"-prove \\gold.{theirs} \\gate.{ours}" for theirs, ours in equal)
+    run_yosys(f"""
         read_verilog -sv -defer models.v
         read_verilog gate.v
         prep -flatten -top gate
@@ -136,16 +141,16 @@ def prove(portable: wiring.Component, device: wiring.Component, folder: Path, *,
         wreduce
         opt -full
         opt_merge -share_all
-        sat -verify -tempinduct -seq 3 -maxsteps 5 -prove trigger 0 miter
+        sat -verify -tempinduct -seq 3 -maxsteps 5 -prove trigger 0 {words} miter
     """, folder)
     return text
 
 
-def differs(portable: wiring.Component, device: wiring.Component, folder: Path, *,
-            platform: Any = ECP5, change: Callable[[str], str] = lambda text: text) -> bool:
+def differs(portable: wiring.Component, device: wiring.Component, folder: Path,
+            **how: Any) -> bool:
     """Whether the proof fails, because there is an input for which the outputs differ."""
     try:
-        prove(portable, device, folder, platform=platform, change=change)
+        prove(portable, device, folder, **how)
     except ToolError:
         return "model found for base case: FAIL!" in (folder / "yosys.log").read_text()
     return False

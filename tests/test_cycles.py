@@ -527,7 +527,8 @@ MEMORIES = [
     (1, [(3, (1, 1, 1, 4)), (1, (1, 3, 1, 1)), (2, (2, 2, 2, 1))], 3, (3, 1), 1, "all", "16 bits"),
 ]
 KINDS = {r"array\.weights": "weights", r"drain\.lane\d+\.bias\d": "biases", "bias": "biases",
-         r"x_buffer\.columns": "x", "h_buffer": "h", r"drain\.lane\d+": "c",
+         r"x_buffer\.columns\.bank\d+_\d": "x", r"h_buffer\.bank\d+_\d": "h",
+         r"drain\.lane\d+\.c_memory": "c",
          r"drain\.lane\d+\.table\d\.knots": "tables", "queue": "queue"}
 """What is kept in the memories that a module declares, by the module's name in its layer."""
 
