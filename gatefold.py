@@ -394,7 +394,7 @@ def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> i
         data.check(network)
     if args.metric and data.y is None:
         raise InputError(f"--metric needs targets, but {args.data} has no array 'y'")
-    hidden = " + ".join(str(layer.hidden) for layer in network.layers)
+    hidden = " + ".join(str(layer.hidden) for layer in network.directions)
     progress(f"{args.model}: LSTM, {network.inputs} inputs, {hidden} hidden units, "
              f"{network.outputs} outputs at {'every' if network.every_step else 'the last'} step")
     progress(f"{args.data}: {len(data.x)} sequences, {data.lengths.sum()} steps")

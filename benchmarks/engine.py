@@ -53,7 +53,8 @@ from fpga.flow import TARGET_HZ
 from fpga.report import FlowError
 from fpga.tools import Processes, Progress, warm_up
 from golden.calibrate import quantize
-from golden.model import LSTM, Dense
+from golden.lstm import LSTM
+from golden.model import Dense
 from golden.model import Network as FloatNetwork
 from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import PIPELINES
@@ -98,7 +99,7 @@ def random_network(inputs: int, hidden: int, every_step: bool) -> QuantizedNetwo
 
     lstm = LSTM(w_x=uniform(4 * hidden, inputs), w_h=uniform(4 * hidden, hidden),
                 bias=uniform(4 * hidden))
-    network = FloatNetwork(layers=(lstm,), head=Dense(w=uniform(1, hidden), bias=uniform(1)),
+    network = FloatNetwork(layers=(lstm,), head=(Dense(w=uniform(1, hidden), bias=uniform(1)),),
                            every_step=every_step)
     return quantize(network, rng.uniform(-1, 1, (8, 20, inputs)), bits=BITS)
 

@@ -21,7 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from golden.calibrate import quantize
-from golden.model import LSTM, Dense, Network
+from golden.lstm import LSTM
+from golden.model import Dense, Network
 
 __all__ = ["main", "random_network", "to_onnx"]
 
@@ -40,13 +41,12 @@ def random_network(hidden: int, seed: int) -> Network:
 
     lstm = LSTM(w_x=weights(4 * hidden, INPUTS), w_h=weights(4 * hidden, hidden),
                 bias=weights(4 * hidden))
-    return Network(layers=(lstm,), head=Dense(w=weights(OUTPUTS, hidden), bias=weights(OUTPUTS)))
+    return Network(layers=(lstm,), head=(Dense(w=weights(OUTPUTS, hidden), bias=weights(OUTPUTS)),))
 
 
 def to_onnx(network: Network) -> bytes:
     """The network as an ONNX model with input [T, B, N] and output [B, O], in float32."""
-    lstm, head = network.layers[0], network.head
-    assert head is not None
+    (lstm,), (head,) = network.directions, network.head
 
     def onnx_order(rows: np.ndarray) -> np.ndarray:
         i, f, g, o = np.split(rows, 4)

@@ -22,7 +22,9 @@ from numpy.typing import ArrayLike
 from golden.activation import tail_integer_bits
 from golden.checks import sequence_lengths
 from golden.fixed import SQ, UQ, Format
-from golden.model import LSTM, Network
+from golden.function import IDENTITY
+from golden.lstm import LSTM
+from golden.model import ModelError, Network
 from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 
@@ -149,7 +151,7 @@ class Calibration:
     def apply(self, network: Network) -> QuantizedNetwork:
         """The network with its weights and biases rounded to these formats."""
         layers = []
-        for lstm, chosen in zip(network.layers, self.layers, strict=True):
+        for lstm, chosen in zip(network.directions, self.layers, strict=True):
             formats = chosen.formats
             layers.append(QuantizedLSTM(
                 formats=formats, w_x=formats.w_x.quantize(lstm.w_x)[0],
@@ -158,13 +160,33 @@ class Calibration:
         head = None
         if network.head and self.head:
             dense = self.head.formats
-            head = QuantizedDense(formats=dense, w=dense.w.quantize(network.head.w)[0],
-                                  bias=_bias(network.head.bias, dense.product_fraction))
+            (of,) = network.head
+            head = QuantizedDense(formats=dense, w=dense.w.quantize(of.w)[0],
+                                  bias=_bias(of.bias, dense.product_fraction))
         return QuantizedNetwork(layers=tuple(layers), head=head, every_step=network.every_step)
 
 
 def _bias(bias: np.ndarray, f: int) -> np.ndarray:
     return np.rint(bias * 2.0**f).astype(np.int64)
+
+
+def _require_supported(network: Network) -> None:
+    """Refuse what the bit-true model and the hardware do not have."""
+    plain = LSTM(w_x=np.ones((4, 1)), w_h=np.ones((4, 1)), bias=np.ones(4))
+    for number, layer in enumerate(network.layers):
+        if not isinstance(layer, LSTM):
+            raise ModelError(f"layer {number} must have one direction, not two")
+        for name in ("peepholes", "projection", "clip", "initial_h", "initial_c", "reverse",
+                     "gate", "candidate", "squash"):
+            given, usual = getattr(layer, name), getattr(plain, name)
+            if given is not None if usual is None else given != usual:
+                raise ModelError(f"layer {number} has {name}, which no hardware is made for")
+    if len(network.head) > 1:
+        raise ModelError(f"there must be one dense layer at most, not {len(network.head)}")
+    if network.head and network.head[0].function != IDENTITY:
+        raise ModelError(f"the dense layer must have no function, not {network.head[0].function}")
+    if network.states or network.stateful:
+        raise ModelError("states must neither be outputs nor be kept from sequence to sequence")
 
 
 class _Statistics:
@@ -198,11 +220,11 @@ class _Statistics:
                              f"{np.abs(self.x).max():g}: scale it, and the weights against it")
         self.ranges: dict[str, Range] = {"x": Range.of(self.x)}
         self.power = [(self.x**2).mean(axis=0),
-                      *(np.zeros(layer.hidden) for layer in network.layers)]
+                      *(np.zeros(layer.hidden) for layer in network.directions)]
         for first in range(0, sequences, PART):
             part = slice(first, first + PART)
             trace = network.trace(array[part], every[part])
-            for number, layer in enumerate(trace.layers):
+            for number, layer in enumerate(trace.directions):
                 for name in ("z", "c", "h"):
                     self._see(f"lstm{number}.{name}", getattr(layer, name)[trace.valid])
                 self.power[number + 1] += (layer.h[trace.valid] ** 2).sum(axis=0) / len(self.x)
@@ -286,6 +308,7 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
     """
     if not isinstance(bits, int) or bits not in BITS:
         raise ValueError(f"bits must be an integer from {BITS[0]} to {BITS[-1]}, not {bits!r}")
+    _require_supported(network)
     seen = _Statistics(network, x, lengths)
     gate, tanh = UQ(1, bits - 1), SQ(2, bits - 2)
     chosen: dict[str, SQ] = {"x": seen.ranges["x"].of_width(bits)}
@@ -303,10 +326,11 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
         chosen[name] = override
 
     # What each layer reads: the input, then each layer's hidden state.
-    names = ["x", *(f"lstm{number}.h" for number in range(len(network.layers)))]
+    layers = network.directions
+    names = ["x", *(f"lstm{number}.h" for number in range(len(layers)))]
     operands = [chosen[name] for name in names]
     given = [0] * len(names)
-    for number, lstm in enumerate(network.layers):
+    for number, lstm in enumerate(layers):
         pair = slice(number, number + 2)
         for at, more in enumerate(_align(lstm, operands[pair], seen.power[pair],
                                          None if number else seen.x, bits), number):
@@ -315,13 +339,13 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
                 given[at] += more
                 operands[at] = SQ(operands[at].i, operands[at].f - more)
 
-    layers = []
-    for number, lstm in enumerate(network.layers):
+    chosen_layers = []
+    for number, lstm in enumerate(layers):
         own, h = operands[number], operands[number + 1]
         points = [_finest_products(w, lstm.bias, operand, bits)
                   for w, operand in ((lstm.w_x, own), (lstm.w_h, h))]
         point = min(points)
-        layers.append(LSTMCalibration(
+        chosen_layers.append(LSTMCalibration(
             formats=LSTMFormats(
                 x=own, h=h, c=chosen[f"lstm{number}.c"], z=chosen[f"lstm{number}.z"],
                 w_x=Range.of(lstm.w_x).of_fraction(point - own.f),
@@ -333,12 +357,12 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
                     **{name: seen.ranges[f"lstm{number}.{name}"] for name in ("z", "c", "h")}}))
     head = None
     if network.head:
-        own, dense = operands[-1], network.head
+        own, (dense,) = operands[-1], network.head
         f = _finest_products(dense.w, dense.bias, own, bits) - own.f
         head = DenseCalibration(
             formats=DenseFormats(x=own, w=Range.of(dense.w).of_fraction(f), y=chosen["dense.y"]),
             ranges={"y": seen.ranges["y"]})
-    return Calibration(bits=bits, layers=tuple(layers), head=head)
+    return Calibration(bits=bits, layers=tuple(chosen_layers), head=head)
 
 
 def quantize(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, *,

@@ -1,226 +1,45 @@
 """The float model of an LSTM network: what the trained weights compute, in NumPy float64.
 
-A `Network` is a stack of `LSTM` layers and, where the model has one, a `Dense` head on the last
-step or on every step.  It is the reference that the fixed-point model and the hardware are
-measured against, and the source of the value ranges from which number formats are chosen.
+A `Network` is a stack of LSTM layers (`golden.lstm`) and, where the model has some, `Dense` layers
+on top.  It is the reference that the fixed-point model and the hardware are measured against, and
+the source of the value ranges from which number formats are chosen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from golden.checks import batch, parameter, shape_text
+from golden.function import IDENTITY, Function
+from golden.lstm import LSTM, Bidirectional, LSTMTrace, State
 
-__all__ = [
-    "LSTM",
-    "Dense",
-    "LayerTrace",
-    "ModelError",
-    "Network",
-    "NetworkTrace",
-    "sigmoid",
-]
+__all__ = ["Dense", "Layer", "ModelError", "Network", "NetworkTrace", "TrainedModel"]
 
 Array = NDArray[np.float64]
+Layer = LSTM | Bidirectional
 
 
 class ModelError(ValueError):
     """A trained model that cannot be read, or asks for something that is not supported."""
 
 
-def sigmoid(x: ArrayLike) -> Array:
-    """The logistic function ``1 / (1 + exp(-x))``, without overflow for any finite `x`.
-
-    Parameters
-    ----------
-    x : array_like
-        Arguments, dimensionless.
-
-    Returns
-    -------
-    ndarray
-        Values in [0, 1], shaped like `x`.
-    """
-    values = np.asarray(x, dtype=np.float64)
-    # exp of a non-positive number cannot overflow; for negative x, 1 / (1 + exp(-x)) equals
-    # exp(x) / (1 + exp(x)).
-    decay = np.exp(-np.abs(values))
-    return np.asarray(np.where(values >= 0.0, 1.0, decay) / (1.0 + decay))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LayerTrace:
-    """Every intermediate of one LSTM layer, over B sequences of T steps and H hidden units.
-
-    Parameters
-    ----------
-    z : ndarray, shape (B, T, 4H)
-        Preactivations, gates in the order i, f, g, o.
-    gates : ndarray, shape (B, T, 4H)
-        Their activations: sigmoid for i, f and o, tanh for g.
-    c : ndarray, shape (B, T, H)
-        Cell states after each step.
-    h : ndarray, shape (B, T, H)
-        Hidden states after each step, the outputs of the layer.
-    """
-
-    z: Array
-    gates: Array
-    c: Array
-    h: Array
-
-    def _gate(self, index: int) -> Array:
-        hidden = self.h.shape[2]
-        return self.gates[:, :, index * hidden : (index + 1) * hidden]
-
-    @property
-    def i(self) -> Array:
-        """Input gates, shape (B, T, H), in [0, 1]."""
-        return self._gate(0)
-
-    @property
-    def f(self) -> Array:
-        """Forget gates, shape (B, T, H), in [0, 1]."""
-        return self._gate(1)
-
-    @property
-    def g(self) -> Array:
-        """Candidates, shape (B, T, H), in [-1, 1]."""
-        return self._gate(2)
-
-    @property
-    def o(self) -> Array:
-        """Output gates, shape (B, T, H), in [0, 1]."""
-        return self._gate(3)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LSTM:
-    """One LSTM layer with forget gates and without peepholes, starting from h = c = 0.
-
-    The equations are those of Gers, Schmidhuber and Cummins, "Learning to Forget", Neural
-    Computation 12(10), 2000, with tanh for both squashing functions, as ``torch.nn.LSTM`` and the
-    ONNX operator ``LSTM`` define them::
-
-        z = w_x x[t] + w_h h[t-1] + bias,    split into z_i, z_f, z_g, z_o
-        i = sigmoid(z_i)    f = sigmoid(z_f)    g = tanh(z_g)    o = sigmoid(z_o)
-        c[t] = f * c[t-1] + i * g
-        h[t] = o * tanh(c[t])
-
-    Parameters
-    ----------
-    w_x : array_like, shape (4H, N)
-        Weights of the N inputs; H rows for each gate, gates in the order i, f, g, o.
-    w_h : array_like, shape (4H, H)
-        Weights of the H hidden states.
-    bias : array_like, shape (4H,)
-        One bias per row; where a framework keeps two, their sum.
-
-    Raises
-    ------
-    ValueError
-        If a shape does not fit the others, or an array is empty, not real or not finite.
-    """
-
-    w_x: Array
-    w_h: Array
-    bias: Array
-
-    def __post_init__(self) -> None:
-        w_x = parameter("LSTM weight 'w_x'", self.w_x, "4H, N")
-        w_h = parameter("LSTM weight 'w_h'", self.w_h, "4H, H")
-        bias = parameter("LSTM bias", self.bias, "4H")
-        rows, hidden = w_h.shape
-        if rows != 4 * hidden:
-            raise ValueError(
-                f"LSTM weight 'w_h' must have the shape [4H, H], not {shape_text(w_h.shape)}"
-            )
-        if w_x.shape[0] != rows:
-            raise ValueError(
-                f"LSTM weight 'w_x' must have {rows} rows, as 'w_h' has, not {w_x.shape[0]}"
-            )
-        if bias.shape[0] != rows:
-            raise ValueError(
-                f"LSTM bias must have {rows} elements, as 'w_h' has rows, not {bias.shape[0]}"
-            )
-        object.__setattr__(self, "w_x", w_x)
-        object.__setattr__(self, "w_h", w_h)
-        object.__setattr__(self, "bias", bias)
-
-    @property
-    def inputs(self) -> int:
-        """N, the features of one step of the input."""
-        return int(self.w_x.shape[1])
-
-    @property
-    def hidden(self) -> int:
-        """H, the hidden units, which are also the features of the output."""
-        return int(self.w_h.shape[1])
-
-    def _steps(self, x: Array) -> Iterator[tuple[Array, Array, Array, Array]]:
-        """Yield z, gates, c and h of every step, each shaped (B, ...), for checked x."""
-        hidden = self.hidden
-        c = np.zeros((x.shape[0], hidden))
-        h = np.zeros((x.shape[0], hidden))
-        for t in range(x.shape[1]):
-            z = x[:, t] @ self.w_x.T + h @ self.w_h.T + self.bias
-            gates = sigmoid(z)
-            gates[:, 2 * hidden : 3 * hidden] = np.tanh(z[:, 2 * hidden : 3 * hidden])
-            i, f, g, o = np.split(gates, 4, axis=1)
-            c = f * c + i * g
-            h = o * np.tanh(c)
-            yield z, gates, c, h
-
-    def run(self, x: ArrayLike) -> LayerTrace:
-        """Run the layer and keep every intermediate.
-
-        Parameters
-        ----------
-        x : array_like, shape (B, T, N)
-            B sequences of T steps.
-
-        Returns
-        -------
-        LayerTrace
-            z, gates (also as i, f, g, o), c and h of every step.
-
-        Raises
-        ------
-        ValueError
-            If `x` has another shape, or is empty, not real or not finite.
-        """
-        return self._run(batch(x, None, self.inputs)[0])
-
-    def _run(self, x: Array) -> LayerTrace:
-        count, steps, _ = x.shape
-        hidden = self.hidden
-        z = np.empty((count, steps, 4 * hidden))
-        gates = np.empty((count, steps, 4 * hidden))
-        c = np.empty((count, steps, hidden))
-        h = np.empty((count, steps, hidden))
-        for t, step in enumerate(self._steps(x)):
-            z[:, t], gates[:, t], c[:, t], h[:, t] = step
-        return LayerTrace(z=z, gates=gates, c=c, h=h)
-
-    def _outputs(self, x: Array) -> Array:
-        """The hidden states alone, shape (B, T, H): a tenth of the memory of `_run`."""
-        return np.stack([h for _, _, _, h in self._steps(x)], axis=1)
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dense:
-    """A linear layer, ``y = w x + bias``.
+    """A dense layer, ``y = function(w x + bias)``.
 
     Parameters
     ----------
     w : array_like, shape (O, H)
-        One row of H weights for each of the O outputs.
+        One row of H weights for each of the O sums.
     bias : array_like, shape (O,)
-        One bias per output.
+        One bias per sum.
+    function : Function
+        By default none.
 
     Raises
     ------
@@ -230,6 +49,7 @@ class Dense:
 
     w: Array
     bias: Array
+    function: Function = IDENTITY
 
     def __post_init__(self) -> None:
         w = parameter("dense weight 'w'", self.w, "O, H")
@@ -248,11 +68,16 @@ class Dense:
 
     @property
     def outputs(self) -> int:
-        """O, the values the layer gives."""
-        return int(self.w.shape[0])
+        """The values the layer gives: O, or with ``ArgMax`` 1."""
+        return 1 if self.function.name == "ArgMax" else int(self.w.shape[0])
+
+    def of_scaled(self, scale: ArrayLike, shift: ArrayLike) -> Dense:
+        """The layer that does with x what this one does with ``scale * x + shift``."""
+        factor, offset = (np.broadcast_to(v, (self.inputs,)) for v in (scale, shift))
+        return replace(self, w=self.w * factor, bias=self.bias + self.w @ offset)
 
     def run(self, x: ArrayLike) -> Array:
-        """Map x of shape (..., H) to outputs of shape (..., O).
+        """Map x of shape (..., H) to outputs of shape (..., `outputs`).
 
         Raises
         ------
@@ -265,7 +90,7 @@ class Dense:
                 f"dense input must have {self.inputs} features, but its shape is "
                 f"{shape_text(array.shape)}"
             )
-        return np.asarray(array @ self.w.T + self.bias)
+        return self.function(array @ self.w.T + self.bias)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -276,61 +101,92 @@ class NetworkTrace:
     ----------
     x : ndarray, shape (B, T, N)
         The input, padding set to zero.
-    layers : tuple of LayerTrace
-        One per LSTM layer, the first nearest to the input.
+    directions : tuple of LSTMTrace
+        One for each of the network's `directions`.
     y : ndarray, shape (B, O) or (B, T, O)
         What `Network.run` gives.
     valid : ndarray of bool, shape (B, T)
         Which steps belong to a sequence.  Everything at the other steps is meaningless and must
-        be left out of any statistics: ``trace.layers[0].z[trace.valid]`` has the shape
+        be left out of any statistics: ``trace.directions[0].z[trace.valid]`` has the shape
         (steps, 4H).
     """
 
     x: Array
-    layers: tuple[LayerTrace, ...]
+    directions: tuple[LSTMTrace, ...]
     y: Array
     valid: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Network:
-    """A stack of LSTM layers and an optional linear head.
+    """A stack of LSTM layers and dense layers on top.
 
     Parameters
     ----------
-    layers : tuple of LSTM
+    layers : tuple of LSTM or Bidirectional
         At least one, the first nearest to the input.
-    head : Dense or None
-        Applied to the hidden states of the last layer; None gives those states themselves.
+    head : tuple of Dense
+        Applied to the outputs of the last LSTM layer, one after the other; without any these are
+        the network's.
     every_step : bool
-        Whether the network gives an output at every step or at the last one only.
+        Whether the network gives an output at every step or at one only.
+    final : bool
+        Which step that one is: False for the last one in time, True for each direction's own last
+        one, whose hidden states are its final ones.  There is a difference in the reverse
+        direction only, whose last step is the first in time.
+    backwards : bool
+        Whether the outputs of every step come from the last to the first.
+    states : tuple of str
+        Final states that are outputs, too, by layer and tensor: ``"lstm0.h"``, ``"lstm0.c"``. Those
+        of a bidirectional layer are the forward ones and then the backward ones.
+    stateful : bool
+        Whether the model wants to begin where the sequence before has ended.
 
     Raises
     ------
     ValueError
-        If there is no layer, or a layer or the head does not take what the one before it gives.
+        If there is no layer, or one does not take what the one before it gives, or only the last
+        may have its function, or there is no such state.
     """
 
-    layers: tuple[LSTM, ...]
-    head: Dense | None = None
-    every_step: bool = field(default=False)
+    layers: tuple[Layer, ...]
+    head: tuple[Dense, ...] = ()
+    every_step: bool = False
+    final: bool = False
+    backwards: bool = False
+    states: tuple[str, ...] = ()
+    stateful: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
+        object.__setattr__(self, "head", tuple(self.head))
+        object.__setattr__(self, "states", tuple(self.states))
         if not self.layers:
             raise ValueError("a network must have at least one LSTM layer, but has none")
         for number in range(1, len(self.layers)):
-            given, taken = self.layers[number - 1].hidden, self.layers[number].inputs
+            given, taken = self.layers[number - 1].outputs, self.layers[number].inputs
             if taken != given:
                 raise ValueError(
-                    f"LSTM layer {number} must take the {given} hidden units of layer "
+                    f"LSTM layer {number} must take the {given} outputs of layer "
                     f"{number - 1}, but takes {taken} inputs"
                 )
-        if self.head is not None and self.head.inputs != self.layers[-1].hidden:
-            raise ValueError(
-                f"the head must take the {self.layers[-1].hidden} hidden units of the last LSTM "
-                f"layer, but takes {self.head.inputs} inputs"
-            )
+        given, by = self.layers[-1].outputs, "the last LSTM layer"
+        for number, dense in enumerate(self.head):
+            if dense.inputs != given:
+                raise ValueError(
+                    f"dense layer {number} must take the {given} outputs of {by}, but takes "
+                    f"{dense.inputs} inputs"
+                )
+            if number < len(self.head) - 1 and not dense.function.elementwise:
+                raise ValueError(
+                    f"only the last dense layer may have the function {dense.function}, but "
+                    f"dense layer {number} has it"
+                )
+            given, by = dense.outputs, f"dense layer {number}"
+        known = [f"lstm{n}.{tensor}" for n in range(len(self.layers)) for tensor in "hc"]
+        for name in self.states:
+            if name not in known:
+                raise ValueError(f"a final state must be one of {', '.join(known)}, not {name}")
 
     @property
     def inputs(self) -> int:
@@ -340,17 +196,38 @@ class Network:
     @property
     def outputs(self) -> int:
         """O, the values of one output."""
-        return self.layers[-1].hidden if self.head is None else self.head.outputs
+        return self.head[-1].outputs if self.head else self.layers[-1].outputs
 
-    def _result(self, h: Array, lengths: NDArray[np.int64], valid: NDArray[np.bool_]) -> Array:
-        """The output from the last layer's hidden states, shape (B, T, H)."""
-        chosen = h if self.every_step else h[np.arange(len(h)), lengths - 1]
-        y = chosen if self.head is None else self.head.run(chosen)
+    @property
+    def directions(self) -> tuple[LSTM, ...]:
+        """The directions of all layers, the first layer's first."""
+        return tuple(each for layer in self.layers for each in layer.directions)
+
+    def _result(
+        self, h: Array, final: Array, lengths: NDArray[np.int64], valid: NDArray[np.bool_]
+    ) -> Array:
+        """The output, from the last layer's at each step, (B, T, F), and its final ones, (B, F)."""
+        if self.every_step:
+            y = h
+            if self.backwards:
+                steps = np.arange(h.shape[1])
+                order = np.where(valid, lengths[:, None] - 1 - steps, steps)
+                y = np.take_along_axis(h, order[:, :, None], axis=1)
+        else:
+            y = final if self.final else h[np.arange(len(h)), lengths - 1]
+        for dense in self.head:
+            y = dense.run(y)
         if self.every_step:
             y = np.where(valid[:, :, None], y, 0.0)
         return y
 
-    def run(self, x: ArrayLike, lengths: ArrayLike | None = None) -> Array:
+    def run(
+        self,
+        x: ArrayLike,
+        lengths: ArrayLike | None = None,
+        *,
+        state: Sequence[State] | None = None,
+    ) -> Array:
         """Run the network on a batch of sequences.
 
         Parameters
@@ -359,27 +236,43 @@ class Network:
             B sequences, the shorter ones padded to T steps with any values at all.
         lengths : array_like of int, shape (B,), optional
             Steps of each sequence, 1 .. T; by default all have T.
+        state : sequence of State, optional
+            What each of the `directions` begins with, in place of its own.
 
         Returns
         -------
         ndarray, shape (B, O) or (B, T, O)
-            The output at each sequence's own last step or, with `every_step`, at every step,
-            zero beyond the end of a sequence.
+            The output of each sequence or, with `every_step`, of every step, zero beyond the end
+            of a sequence.
 
         Raises
         ------
         ValueError
             If `x` or `lengths` has another shape, is empty or holds values that are not allowed.
         """
+        return self.run_states(x, lengths, state=state)[0]
+
+    def run_states(
+        self,
+        x: ArrayLike,
+        lengths: ArrayLike | None = None,
+        *,
+        state: Sequence[State] | None = None,
+    ) -> tuple[Array, tuple[State, ...]]:
+        """:meth:`run`, and the final state of each of the `directions`."""
         h, steps, valid = batch(x, lengths, self.inputs)
+        begin: Iterator[State | None] = iter(state) if state else repeat(None)
+        ended: list[State] = []
         for layer in self.layers:
-            h = layer._outputs(h)
-        return self._result(h, steps, valid)
+            parts = [each.advance(h, steps, next(begin)) for each in layer.directions]
+            h, final = _merged(layer, [part for part, _ in parts], [end for _, end in parts])
+            ended += [end for _, end in parts]
+        return self._result(h, final, steps, valid), tuple(ended)
 
     def trace(self, x: ArrayLike, lengths: ArrayLike | None = None) -> NetworkTrace:
         """Run the network and keep every intermediate.
 
-        Takes some ``10 H`` float64 per step and layer; large data sets should come in parts.
+        Takes some ``11 H`` float64 per step and direction; large data sets should come in parts.
 
         Parameters
         ----------
@@ -397,8 +290,46 @@ class Network:
             As for `run`.
         """
         array, steps, valid = batch(x, lengths, self.inputs)
-        traces: list[LayerTrace] = []
+        traces: list[LSTMTrace] = []
+        h = array
         for layer in self.layers:
-            traces.append(layer._run(traces[-1].h if traces else array))
-        y = self._result(traces[-1].h, steps, valid)
-        return NetworkTrace(x=array, layers=tuple(traces), y=y, valid=valid)
+            parts = [each.trace(h, steps, None) for each in layer.directions]
+            h, final = _merged(layer, [part.h for part in parts], [part.final for part in parts])
+            traces += parts
+        y = self._result(h, final, steps, valid)
+        return NetworkTrace(x=array, directions=tuple(traces), y=y, valid=valid)
+
+    def state_outputs(self, ended: Sequence[State]) -> tuple[Array, ...]:
+        """The final states that are outputs, from those of all directions; shapes (B, features)."""
+        of = iter(ended)
+        layers = [[next(of) for _ in layer.directions] for layer in self.layers]
+        return tuple(
+            np.concatenate([getattr(each, name[-1]) for each in layers[int(name[4:-2])]], axis=1)
+            for name in self.states
+        )
+
+
+def _merged(layer: Layer, h: Sequence[Array], final: Sequence[State]) -> tuple[Array, Array]:
+    """A layer's outputs and its final ones, from those of its directions."""
+    if isinstance(layer, Bidirectional):
+        return layer.merged(h), layer.merged([each.h for each in final])
+    return h[0], final[0].h
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """What a file of a trained model says.
+
+    Parameters
+    ----------
+    network : Network
+    source : str
+        What the file is, in a few words: ``"ONNX, operator set 17"``.
+    notes : tuple of str
+        What was taken into the weights, or is left out because it changes no output, one sentence
+        each: a dropout, a normalisation, a coupled gate.
+    """
+
+    network: Network
+    source: str
+    notes: tuple[str, ...] = ()

@@ -19,7 +19,8 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.model import LSTM, Dense, ModelError
+from golden.lstm import LSTM
+from golden.model import Dense, ModelError
 
 __all__ = [
     "Atom",
@@ -79,8 +80,8 @@ class Stream:
         What each axis of the tensor is.
     layers : tuple of LSTM
         The layers passed so far; empty for the input.
-    head : Dense or None
-        The dense layer, if passed.
+    head : tuple of Dense
+        The dense layers passed so far.
     open : bool
         Whether the dense layer has no bias yet.
     time, batch, features : Axis
@@ -91,7 +92,7 @@ class Stream:
 
     axes: tuple[Axis, ...]
     layers: tuple[LSTM, ...] = ()
-    head: Dense | None = None
+    head: tuple[Dense, ...] = ()
     open: bool = False
     time: Axis = ()
     batch: Axis = ()

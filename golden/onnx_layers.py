@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import AttributeProto
 
-from golden.model import LSTM, Dense, ModelError
+from golden.lstm import LSTM
+from golden.model import Dense, ModelError
 from golden.onnx_axes import Atom, Axis, Opaque, Stream, Value, axes_text, axis_text
 from golden.onnx_call import Call, is_zero
 
@@ -92,7 +93,7 @@ def lstm(call: Call) -> list[Value]:
         time, batch = batch, time
     roles = "[batch, time, features]" if batch_first else "[time, batch, features]"
     if stream.layers:
-        if stream.head is not None:
+        if stream.head:
             raise ModelError("an LSTM must not follow a dense layer")
         fits = (time, batch, features) == (stream.time, stream.batch, stream.features)
         fits = fits and not stream.last
@@ -122,7 +123,7 @@ def _dense(stream: Stream, w: NDArray[np.float64], bias: NDArray[np.float64] | N
     """Apply a head of weights w, shape (O, H), to the last axis."""
     if not stream.layers:
         raise ModelError("a dense layer must come after the LSTM, not before it")
-    if stream.head is not None:
+    if stream.head:
         raise ModelError("only one dense layer is supported, but this is the second")
     if not stream.axes or stream.axes[-1] != stream.features:
         last = axis_text(stream.axes[-1]) if stream.axes else "missing"
@@ -138,7 +139,7 @@ def _dense(stream: Stream, w: NDArray[np.float64], bias: NDArray[np.float64] | N
         stream,
         axes=(*stream.axes[:-1], features),
         features=features,
-        head=Dense(w=w, bias=np.zeros(outputs) if bias is None else bias),
+        head=(Dense(w=w, bias=np.zeros(outputs) if bias is None else bias),),
         open=bias is None,
     )
 
@@ -190,8 +191,8 @@ def add(call: Call) -> list[Value]:
     at = 0 if isinstance(call.input(0), Stream) else 1
     stream = call.stream(at)
     bias = call.weights(1 - at, "the other summand")
-    if stream.head is None or not stream.open or stream.axes[-1] != stream.features:
+    if not stream.head or not stream.open or stream.axes[-1] != stream.features:
         raise ModelError("a sum is supported as the bias of a dense layer only")
-    head = stream.head
+    (head,) = stream.head
     values = _bias(bias, head.outputs, len(stream.axes))
-    return [replace(stream, head=Dense(w=head.w, bias=values), open=False)]
+    return [replace(stream, head=(Dense(w=head.w, bias=values),), open=False)]

@@ -11,7 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from golden.model import LSTM
+from golden.lstm import LSTM
 
 Array = NDArray[Any]
 

@@ -5,14 +5,15 @@ import pytest
 
 from golden.accuracy import MetricError, compare, load_metric, mean_squared_error
 from golden.calibrate import quantize
-from golden.model import LSTM, Dense, Network
+from golden.lstm import LSTM
+from golden.model import Dense, Network
 
 
 def network(rng: np.random.Generator, every_step: bool) -> Network:
     return Network(
         layers=(LSTM(w_x=rng.normal(size=(12, 2)), w_h=rng.normal(size=(12, 3)),
                      bias=rng.normal(size=12)),),
-        head=Dense(w=rng.normal(size=(2, 3)), bias=rng.normal(size=2)), every_step=every_step)
+        head=(Dense(w=rng.normal(size=(2, 3)), bias=rng.normal(size=2)),), every_step=every_step)
 
 
 @pytest.mark.parametrize("every_step", [False, True])

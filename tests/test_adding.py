@@ -134,7 +134,7 @@ def test_program_says_where_it_cannot_write(tmp_path: Path) -> None:
 
 def test_network_solves_the_task() -> None:
     network = load(FOLDER / "model.onnx")
-    assert (network.inputs, network.layers[0].hidden, network.outputs) == (2, 20, 1)
+    assert (network.inputs, network.directions[0].hidden, network.outputs) == (2, 20, 1)
     assert not network.every_step
     x, lengths, y = task.sequences(task.TEST_COUNT, task.TEST_SEED)
     outputs = network.run(x, lengths)
@@ -156,9 +156,9 @@ def test_network_stays_in_range() -> None:
     network = load(FOLDER / "model.onnx")
     x, lengths, _ = task.sequences(512, task.TEST_SEED)
     trace = network.trace(x, lengths)
-    assert np.abs(trace.layers[0].z[trace.valid]).max() < 16.0
-    assert np.abs(trace.layers[0].c[trace.valid]).max() < 4.0
-    layer = network.layers[0]
+    assert np.abs(trace.directions[0].z[trace.valid]).max() < 16.0
+    assert np.abs(trace.directions[0].c[trace.valid]).max() < 4.0
+    layer = network.directions[0]
     assert max(np.abs(w).max() for w in (layer.w_x, layer.w_h, layer.bias)) < 8.0
 
 

@@ -10,7 +10,8 @@ import pytest
 from golden.activation import tail_integer_bits
 from golden.calibrate import PART, Range, calibrate, quantize
 from golden.fixed import SQ, UQ
-from golden.model import LSTM, Dense, Network
+from golden.lstm import LSTM
+from golden.model import Dense, Network
 from golden.onnx_file import load
 
 ADDING = Path(__file__).resolve().parents[1] / "examples" / "adding"
@@ -27,8 +28,8 @@ def network(seed: int, *, inputs: int = 2, hidden: tuple[int, ...] = (5,),
         w_h = rng.uniform(-1, 1, (4 * units, units)) * h_scale
         layers.append(LSTM(w_x=w_x, w_h=w_h, bias=rng.uniform(-1, 1, 4 * units)))
         columns = units
-    head = Dense(w=rng.uniform(-1, 1, (outputs, columns)), bias=rng.uniform(-1, 1, outputs)
-                 ) if outputs else None
+    head = (Dense(w=rng.uniform(-1, 1, (outputs, columns)), bias=rng.uniform(-1, 1, outputs)),
+            ) if outputs else ()
     return Network(layers=tuple(layers), head=head, every_step=every_step)
 
 
@@ -77,7 +78,7 @@ def test_formats(bits: int, every_step: bool) -> None:
     chosen = calibrate(model, x, bits=bits)
     trace = model.trace(x)
     for number, layer in enumerate(chosen.layers):
-        formats, seen = layer.formats, trace.layers[number]
+        formats, seen = layer.formats, trace.directions[number]
         assert formats.gate == UQ(1, bits - 1)
         assert formats.tanh == SQ(2, bits - 2)
         assert formats.z == SQ(tail_integer_bits(bits - 1), bits - 1)
@@ -107,15 +108,15 @@ def test_weights_and_bias_are_rounded_to_nearest() -> None:
     model = network(3)
     fixed = quantize(model, data(4, 8, 6, 2), bits=10)
     layer, formats = fixed.layers[0], fixed.layers[0].formats
-    for codes, to, real in ((layer.w_x, formats.w_x, model.layers[0].w_x),
-                            (layer.w_h, formats.w_h, model.layers[0].w_h)):
+    for codes, to, real in ((layer.w_x, formats.w_x, model.directions[0].w_x),
+                            (layer.w_h, formats.w_h, model.directions[0].w_h)):
         assert np.abs(to.to_real(codes) - real).max() <= to.ulp / 2
     bias = layer.bias * 2.0**-formats.product_fraction
-    assert np.abs(bias - model.layers[0].bias).max() <= 2.0 ** -(formats.product_fraction + 1)
+    assert np.abs(bias - model.directions[0].bias).max() <= 2.0 ** -(formats.product_fraction + 1)
     assert fixed.head is not None
-    assert model.head is not None
+    assert model.head
     dense = fixed.head.formats
-    assert np.abs(dense.w.to_real(fixed.head.w) - model.head.w).max() <= dense.w.ulp / 2
+    assert np.abs(dense.w.to_real(fixed.head.w) - model.head[0].w).max() <= dense.w.ulp / 2
 
 
 @pytest.mark.parametrize(("x_scale", "h_scale", "lost_x", "lost_h"), [
@@ -131,7 +132,7 @@ def test_a_large_cost_is_shared_with_the_operand() -> None:
     """An input of 0 or 200, exact in few bits, with weights that are as exact: what limits z is
     the recurrent part, whose weights would lose 8 bits."""
     model = network(7, h_scale=1.0)
-    lstm = model.layers[0]
+    (lstm,) = model.directions
     model = Network(layers=(LSTM(w_x=np.round(lstm.w_x * 64) / 64, w_h=lstm.w_h, bias=lstm.bias),),
                     head=model.head)
     x = np.random.default_rng(8).integers(0, 2, (64, 10, 2)) * 200.0
@@ -147,7 +148,7 @@ def test_a_large_cost_is_shared_with_the_operand() -> None:
         assert layers is not None
         z = layers[0].z * 2.0**-15
         z[:, :, 10:15] /= 2
-        exact = model.trace(x).layers[0].z
+        exact = model.trace(x).directions[0].z
         inside = np.abs(exact) < 7  # the candidate's range
         return float(((z - exact)[inside] ** 2).mean())
 
@@ -167,12 +168,11 @@ def test_an_input_may_be_what_is_rescaled() -> None:
 @pytest.mark.parametrize("part", ["w_x", "w_h", "both", "head"])
 def test_zero_weights_cost_nothing(part: str) -> None:
     model = network(11)
-    lstm, head = model.layers[0], model.head
-    assert head is not None
+    (lstm,), (head,) = model.directions, model.head
     model = Network(
         layers=(LSTM(w_x=lstm.w_x * (part not in ("w_x", "both")),
                      w_h=lstm.w_h * (part not in ("w_h", "both")), bias=lstm.bias),),
-        head=Dense(w=head.w * (part != "head"), bias=head.bias))
+        head=(Dense(w=head.w * (part != "head"), bias=head.bias),))
     x = data(12, 16, 8, 2)
     layer, = calibrate(model, x).layers
     assert (layer.lost_x, layer.lost_h, layer.rescaled_x, layer.rescaled_h) == (0, 0, 0, 0)
@@ -196,7 +196,7 @@ def test_padding_and_parts() -> None:
     lengths = np.random.default_rng(17).integers(1, 6, PART + 7)
     clean = calibrate(model, x, lengths)
     trace = model.trace(x, lengths)
-    assert clean.layers[1].ranges["h"] == Range.of(trace.layers[1].h[trace.valid])
+    assert clean.layers[1].ranges["h"] == Range.of(trace.directions[1].h[trace.valid])
     x[np.arange(5) >= lengths[:, None]] = np.nan
     assert calibrate(model, x, lengths) == clean
 

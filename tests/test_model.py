@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from golden.checks import sequence_lengths
-from golden.model import LSTM, Dense, Network, sigmoid
+from golden.function import sigmoid
+from golden.lstm import LSTM
+from golden.model import Dense, Network
 from tests.onnx_builder import cell, lstm_arrays, node, runtime, save
 
 SHAPES = [  # seed, sequences, steps, inputs, hidden
@@ -35,9 +37,9 @@ def network(
     rng = np.random.default_rng(seed)
     widths = (inputs, *hidden)
     layers = tuple(cell(rng, n, h).layer() for n, h in zip(widths, hidden, strict=False))
-    head = None
+    head: tuple[Dense, ...] = ()
     if outputs:
-        head = Dense(w=rng.normal(size=(outputs, widths[-1])), bias=rng.normal(size=outputs))
+        head = (Dense(w=rng.normal(size=(outputs, widths[-1])), bias=rng.normal(size=outputs)),)
     return Network(layers=layers, head=head, every_step=every)
 
 
@@ -135,8 +137,8 @@ def test_padding_never_matters(seed: int, padding: float) -> None:
             trace.y[row, :length], every.run(alone)[0], rtol=1e-12, atol=1e-15
         )
         assert not trace.y[row, length:].any()
-        z = every.trace(alone).layers[1].z[0]
-        np.testing.assert_allclose(trace.layers[1].z[row, :length], z, rtol=1e-12, atol=1e-15)
+        z = every.trace(alone).directions[1].z[0]
+        np.testing.assert_allclose(trace.directions[1].z[row, :length], z, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -144,7 +146,7 @@ def test_stack_feeds_each_layer_with_the_one_before(seed: int) -> None:
     stack = network(seed, 3, (4, 6, 2), every=True)
     x = np.random.default_rng(seed).normal(size=(5, 7, 3))
     h = x
-    for layer in stack.layers:
+    for layer in stack.directions:
         h = layer.run(h).h
     np.testing.assert_array_equal(stack.run(x), h)
     assert (stack.inputs, stack.outputs) == (3, 2)
@@ -155,11 +157,11 @@ def test_stack_feeds_each_layer_with_the_one_before(seed: int) -> None:
 def test_head_and_widths() -> None:
     net = network(0, 3, (4,), outputs=2, every=True)
     x = np.random.default_rng(0).normal(size=(2, 5, 3))
-    assert net.head is not None
-    expected = net.layers[0].run(x).h @ net.head.w.T + net.head.bias
+    (layer,), (head,) = net.directions, net.head
+    expected = layer.run(x).h @ head.w.T + head.bias
     np.testing.assert_array_equal(net.run(x), expected)
-    assert (net.inputs, net.outputs, net.head.inputs, net.head.outputs) == (3, 2, 4, 2)
-    assert (net.layers[0].inputs, net.layers[0].hidden) == (3, 4)
+    assert (net.inputs, net.outputs, head.inputs, head.outputs) == (3, 2, 4, 2)
+    assert (layer.inputs, layer.hidden, layer.outputs) == (3, 4, 4)
 
 
 def test_weights_are_copied_and_read_only() -> None:
@@ -247,12 +249,12 @@ def test_dense_refuses_other_widths() -> None:
     ("count", "head", "text"),
     [
         (0, None, "a network must have at least one LSTM layer, but has none"),
-        (2, None, "LSTM layer 1 must take the 2 hidden units of layer 0, but takes 3 inputs"),
-        (1, 5, "the head must take the 2 hidden units of the last LSTM layer, but takes 5 inputs"),
+        (2, None, "LSTM layer 1 must take the 2 outputs of layer 0, but takes 3 inputs"),
+        (1, 5, "dense layer 0 must take the 2 outputs of the last LSTM layer, but takes 5 inputs"),
     ],
 )
 def test_network_refuses_what_does_not_fit(count: int, head: int | None, text: str) -> None:
-    dense = None if head is None else Dense(w=np.ones((1, head)), bias=np.ones(1))
+    dense = () if head is None else (Dense(w=np.ones((1, head)), bias=np.ones(1)),)
     with pytest.raises(ValueError) as info:  # noqa: PT011 - the text is compared in full
         Network(layers=(lstm(),) * count, head=dense)
     assert str(info.value) == text

@@ -7,7 +7,8 @@ import pytest
 
 from golden.calibrate import quantize
 from golden.fixed import SQ, UQ
-from golden.model import LSTM, Dense
+from golden.lstm import LSTM
+from golden.model import Dense
 from golden.model import Network as FloatNetwork
 from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
@@ -126,7 +127,7 @@ def test_calibrated(bits: int, inputs_to: float, weights_to: float, recurrent_to
         layers=(LSTM(w_x=rng.uniform(-weights_to, weights_to, (4 * hidden, 2)),
                      w_h=rng.uniform(-recurrent_to, recurrent_to, (4 * hidden, hidden)),
                      bias=rng.uniform(-1, 1, 4 * hidden)),),
-        head=Dense(w=rng.uniform(-1, 1, (2, hidden)), bias=rng.uniform(-1, 1, 2)),
+        head=(Dense(w=rng.uniform(-1, 1, (2, hidden)), bias=rng.uniform(-1, 1, 2)),),
         every_step=True)
     x = rng.uniform(-inputs_to, inputs_to, (4, 7, 2))
     network = quantize(model, x, bits=bits)

@@ -227,7 +227,7 @@ def test_plumbing_equals_onnx_runtime(tmp_path: Path, variant: str, seed: int) -
     arrays = lstm_arrays(cell(rng, N, H)) | head_arrays(rng) | arrays
     network = compare(save(tmp_path / "m.onnx", nodes, arrays), rng)
     assert network.every_step == (variant in ("every-step", "merged-and-split", "reshape-zero"))
-    assert (network.head is None) == (variant in ("no-head-last", "reshape-zero"))
+    assert (not network.head) == (variant in ("no-head-last", "reshape-zero"))
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_shapes_equal_onnx_runtime(
         tmp_path / "m.onnx", nodes, arrays | VARIANTS["gather"][1], x=["batch", "time", inputs]
     )
     network = compare(path, rng, inputs=inputs, steps=steps)
-    assert (network.inputs, network.layers[0].hidden, network.outputs) == (inputs, hidden, O)
+    assert (network.inputs, network.directions[0].hidden, network.outputs) == (inputs, hidden, O)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -283,7 +283,7 @@ def test_stacks_equal_onnx_runtime(tmp_path: Path, picked: int | None, seed: int
         nodes.append(node("Gather", ["all", "k"], ["y"], axis=0))
     network = compare(save(tmp_path / "m.onnx", nodes, arrays), rng)
     passed = 3 if picked is None else picked % 3 + 1
-    assert tuple(layer.hidden for layer in network.layers) == widths[:passed]
+    assert tuple(layer.hidden for layer in network.directions) == widths[:passed]
     assert network.every_step == (picked is None)
 
 
@@ -364,7 +364,7 @@ def test_weights_in_other_types_and_places(tmp_path: Path) -> None:
         node("Squeeze", ["Yh", "zero"], ["y"]),
     ]
     arrays = {"zero": ints(0), "one": ints(1), "n": ints(N), "end": ints(END)}
-    layer = load(save(tmp_path / "m.onnx", nodes, arrays)).layers[0]
+    layer = load(save(tmp_path / "m.onnx", nodes, arrays)).directions[0]
     expected = Cell(each.w, each.r, np.zeros_like(each.b)).layer()
     np.testing.assert_array_equal(layer.w_x, expected.w_x)
     np.testing.assert_array_equal(layer.w_h, expected.w_h)
@@ -373,7 +373,7 @@ def test_weights_in_other_types_and_places(tmp_path: Path) -> None:
     path = save(
         tmp_path / "h.onnx", VARIANTS["no-head-last"][0], lstm_arrays(half) | {"zero": ints(0)}
     )
-    np.testing.assert_array_equal(load(path).layers[0].w_h, half.layer().w_h)
+    np.testing.assert_array_equal(load(path).directions[0].w_h, half.layer().w_h)
 
 
 def test_external_data(tmp_path: Path) -> None:
@@ -386,7 +386,7 @@ def test_external_data(tmp_path: Path) -> None:
     onnx.save(
         onnx.load(plain), path, save_as_external_data=True, location="m.data", size_threshold=0
     )
-    np.testing.assert_array_equal(load(path).layers[0].w_x, load(plain).layers[0].w_x)
+    np.testing.assert_array_equal(load(path).directions[0].w_x, load(plain).directions[0].w_x)
 
     model = onnx.load(path, load_external_data=False)
     (tmp_path / "m.data").write_bytes((tmp_path / "sub" / "m.data").read_bytes())

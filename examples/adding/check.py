@@ -41,7 +41,7 @@ def check(network: Network) -> None:
           f"{TOLERANCE:g}")
     trace = network.trace(x, lengths)
     print(f"float64: {_errors(trace.y, y)}")
-    layer, seen = network.layers[0], trace.layers[0]
+    layer, seen = network.directions[0], trace.directions[0]
     z = np.abs(seen.z[trace.valid])
     candidate = slice(2 * layer.hidden, 3 * layer.hidden)
     weights = max(np.abs(each).max() for each in (layer.w_x, layer.w_h, layer.bias))
