@@ -10,6 +10,7 @@ from golden.quantized_network import QuantizedNetwork
 from hdl.choice import Choice, choose, fill
 from hdl.cycles import PIPELINES
 from hdl.foldings import MULTIPLIERS, Limits
+from hdl.rom import ecp5_blocks
 from hdl.search import Stack
 
 __all__ = ["choose_for", "limits", "wanted"]
@@ -28,7 +29,8 @@ def limits(board: Board, multipliers: int | None = None) -> Limits:
         multipliers=have if multipliers is None else min(multipliers, have),
         # What the self-test may take is not the core's.
         memories=board.bram.available - board.bram.available // SHARE,
-        blocks=lambda depth, width: board.memory_blocks(depth=depth, width=width),
+        blocks=ecp5_blocks if board.family == "ecp5" else (
+            lambda depth, width: board.memory_blocks(depth=depth, width=width)),
         logic_words=board.logic_words)
 
 

@@ -15,6 +15,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.cycles import ColumnMemories
 from hdl.ram import RAM
 from hdl.registers import delayed
 
@@ -93,6 +94,8 @@ class ColumnBuffer(wiring.Component):
         Cycles that a column may come later than it would have to for the memory, 0 to
         ``latency + 1``: with 0, in the cycle before the address of the word that it belongs to;
         with the most, in that of the word. It goes past the memory then.
+    collides : bool
+        Whether a word may be read in the very cycle in which its place is written anew.
 
     Attributes
     ----------
@@ -116,12 +119,13 @@ class ColumnBuffer(wiring.Component):
     """
 
     def __init__(self, *, width: int, columns: int, offset: int, counts: Sequence[int],
-                 streams: int, latency: int = 1, forward: int = 0):
+                 streams: int, latency: int = 1, forward: int = 0, collides: bool = False):
         self._width = width
         self._columns = columns
         self._offset = offset
         self._latency = latency
         self._forward = forward
+        self._collides = collides
         self._total = sum(counts)
         self._counts = tuple(counts)
         self._lanes = max(counts)
@@ -132,11 +136,10 @@ class ColumnBuffer(wiring.Component):
         if forward not in range(latency + 2):
             raise ValueError(f"column buffer forward must be an integer from 0 to {latency + 1}, "
                              f"not {forward!r}")
-        # How many words lie side by side, in banks of their own.
-        self._ways_bits = 0
-        while columns << self._ways_bits < self._lanes:
-            self._ways_bits += 1
-        self._banks = columns << self._ways_bits
+        self._memories = ColumnMemories(total=self._total, columns=columns, offset=offset,
+                                        beat=self._lanes, streams=streams)
+        self._ways_bits = self._memories.words_beside.bit_length() - 1
+        self._banks = self._memories.banks
         super().__init__({
             "valid": In(1),
             "beat": In(Beat(width, self._lanes, streams)),
@@ -162,7 +165,7 @@ class ColumnBuffer(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        rows = ceil((self._offset + self._total) / self._banks)
+        rows = self._memories.rows
         row_bits = Shape.cast(range(rows)).width
         bank = Signal(range(self._banks), init=self._offset)
         row = Signal(range(rows + 1))
@@ -213,8 +216,8 @@ class ColumnBuffer(wiring.Component):
             halves = []
             for half in range(2):
                 m.submodules[f"bank{number}_{half}"] = store = RAM(
-                    shape=signed(self._width), depth=self._pages // 2 << row_bits,
-                    latency=self._latency)
+                    shape=signed(self._width), depth=self._memories.depth,
+                    latency=self._latency, collides=self._collides)
                 m.d.comb += [
                     store.write_data.eq(word),
                     store.write_en.eq(enable & (self.write_page[0] == half)),
@@ -279,7 +282,7 @@ class StepBuffer(wiring.Component):
         self._streams = streams
         self._prompt = prompt
         self._buffer = ColumnBuffer(width=width, columns=columns, offset=0, counts=counts,
-                                    streams=streams, latency=latency)
+                                    streams=streams, latency=latency, collides=prompt)
         super().__init__({
             "i": In(stream.Signature(Beat(width, max(counts), streams))),
             "address": In(range(self._buffer.words)),

@@ -17,8 +17,9 @@ from math import ceil, log2
 from types import MappingProxyType
 
 __all__ = ["BLOCK_WORDS", "CANDIDATE", "FAST", "GATES", "MEDIUM", "PIPELINES", "PIPELINE_LIMITS",
-           "SHALLOW", "SHORT", "DenseCycles", "DenseFolding", "DrainTiming", "Folding",
-           "LSTMCycles", "Pipeline", "check_positive", "choose_dense_folding", "head_budget"]
+           "SHALLOW", "SHORT", "ColumnMemories", "DenseCycles", "DenseFolding", "DrainTiming",
+           "Folding", "LSTMCycles", "Pipeline", "check_positive", "choose_dense_folding",
+           "head_budget"]
 
 BLOCK_WORDS = 16
 """Words of biases from which on they are in a block RAM; fewer are cheaper in lookup tables."""
@@ -235,9 +236,63 @@ class DrainTiming:
         return (1 if self.shared_product else 2) + (not self.shared_multiplier)
 
 
-def deep(words: int, streams: int) -> bool:
-    """Whether a memory with so many words for each stream has more than ``SHALLOW``."""
-    return streams << (words - 1).bit_length() > SHALLOW
+@dataclass(frozen=True, kw_only=True)
+class ColumnMemories:
+    """The memories of a column buffer (:mod:`hdl.buffer`).
+
+    The columns of a step lie side by side in banks, one for each column of a word; as many times
+    two, four, ... where a beat has more columns than a word. A bank is two memories, each for one
+    of the two pages of each stream; a bank that no column falls into is left out.
+
+    Parameters
+    ----------
+    total : int
+        Columns of a step.
+    columns : int
+        V, columns of a word.
+    offset : int
+        Place of the first column in its word.
+    beat : int
+        Columns that are written at a time, at most.
+    streams : int
+
+    Attributes
+    ----------
+    words_beside : int
+        Words that lie side by side, a power of two.
+    banks, rows : int
+        And what a step takes of each bank.
+    count : int
+        Memories.
+    depth : int
+        Words of each.
+    """
+
+    total: int
+    columns: int
+    offset: int = 0
+    beat: int
+    streams: int
+
+    @property
+    def words_beside(self) -> int:
+        return 1 << (ceil(self.beat / self.columns) - 1).bit_length()
+
+    @property
+    def banks(self) -> int:
+        return self.columns * self.words_beside
+
+    @property
+    def rows(self) -> int:
+        return ceil((self.offset + self.total) / self.banks)
+
+    @property
+    def count(self) -> int:
+        return 2 * min(self.banks, self.total)
+
+    @property
+    def depth(self) -> int:
+        return self.streams << (self.rows - 1).bit_length()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,6 +350,10 @@ class LSTMCycles:
         Units that leave a lane per pass.
     drain : int
         D: cycles from the last column of a pass entering the array to its first h usable.
+    x_memories, h_memories : ColumnMemories
+        x with beats of V columns, or of N where these are fewer: those of the bus.
+    c_depth : int
+        Words of a lane's memory of cell states.
     memory : int
         Cycles to read a word of x, h and c.
     bubble : int
@@ -374,11 +433,25 @@ class LSTMCycles:
         return self.pipeline.array_latency(self.folding.columns)
 
     @property
-    def memory(self) -> int:
+    def x_memories(self) -> ColumnMemories:
+        v = self.folding.columns
+        return ColumnMemories(total=self.inputs, columns=v, beat=min(v, self.inputs),
+                              streams=self.streams)
+
+    @property
+    def h_memories(self) -> ColumnMemories:
         f = self.folding
-        deepest = max(ceil(self.inputs / f.columns), ceil(self.hidden / f.columns),
-                      self.passes * self.groups)
-        return self.pipeline.memory if deep(deepest, self.streams) else 1
+        return ColumnMemories(total=self.hidden, columns=f.columns,
+                              offset=self.inputs % f.columns, beat=f.lanes, streams=self.streams)
+
+    @property
+    def c_depth(self) -> int:
+        return self.streams << (self.passes * self.groups - 1).bit_length()
+
+    @property
+    def memory(self) -> int:
+        deepest = max(self.x_memories.depth, self.h_memories.depth, self.c_depth)
+        return self.pipeline.memory if deepest > SHALLOW else 1
 
     @property
     def drain(self) -> int:
@@ -494,6 +567,8 @@ class DenseCycles:
         The product takes so many passes of so many cycles.
     work : int
         ``passes * words``.
+    x_memories : ColumnMemories
+        Of the inputs, with beats of no more columns than a word.
     memory : int
         Cycles to read a word of the inputs.
     latency : int
@@ -526,8 +601,13 @@ class DenseCycles:
         return self.passes * self.words
 
     @property
+    def x_memories(self) -> ColumnMemories:
+        return ColumnMemories(total=self.inputs, columns=self.folding.columns, beat=1,
+                              streams=self.streams)
+
+    @property
     def memory(self) -> int:
-        return self.pipeline.memory if deep(self.words, self.streams) else 1
+        return self.pipeline.memory if self.x_memories.depth > SHALLOW else 1
 
     @property
     def latency(self) -> int:

@@ -20,7 +20,6 @@ from typing import Any
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from golden.fixed import Format
 from golden.quantized import QuantizedLSTM
@@ -219,7 +218,7 @@ class _Lane(wiring.Component):
         # The cell state, read into a register that is 0 at the start of a sequence.
         units = k.passes * k.groups
         m.submodules.c_memory = store = RAM(
-            shape=signed(formats.c.width), depth=k.streams << ceil_log2(units), latency=k.memory)
+            shape=signed(formats.c.width), depth=k.c_depth, latency=k.memory)
         read_at = t.forget_product - 1 - k.memory
         stream = token.carry(self.stream, -LEAD, read_at)
         fresh = token.carry(self.fresh, -LEAD, t.forget_product - 1)

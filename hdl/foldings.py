@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from math import ceil, log2
+from math import ceil
 from typing import Generic, TypeVar
 
 from hdl.cycles import (
@@ -223,11 +223,9 @@ def _columns(total: int) -> list[int]:
             if columns == 1 or ceil(total / columns) < ceil(total / (columns - 1))]
 
 
-def _written(limits: Limits, *, total: int, banks: int, pages: int, bits: int) -> int:
-    """Block RAMs of a memory that is written: pages of ``total`` words over some banks."""
-    banks = min(banks, total)
-    depth = pages << ceil(log2(ceil(total / banks)))
-    return banks * limits.blocks(depth, bits) if depth > limits.logic_words else 0
+def _written(limits: Limits, *, count: int, depth: int, bits: int) -> int:
+    """Block RAMs of so many memories that are written."""
+    return count * limits.blocks(depth, bits) if depth > limits.logic_words else 0
 
 
 def lstm_part(shape: Shape, folding: Folding, *, pipeline: Pipeline, streams: int,
@@ -247,12 +245,9 @@ def lstm_part(shape: Shape, folding: Folding, *, pipeline: Pipeline, streams: in
     if biases >= BLOCK_WORDS:
         memories += (folding.lanes * k.timing.gate_tables
                      * limits.blocks(biases, shape.bias_bits))
-    memories += _written(limits, total=shape.inputs, banks=folding.columns, pages=2 * streams,
-                       bits=shape.column_bits)
-    memories += _written(limits, total=shape.outputs, banks=max(folding.columns, folding.lanes),
-                       pages=2 * streams, bits=shape.column_bits)
-    memories += folding.lanes * _written(limits, total=k.passes * k.groups, banks=1, pages=streams,
-                                       bits=shape.state_bits)
+    for banks in (k.x_memories, k.h_memories):
+        memories += _written(limits, count=banks.count, depth=banks.depth, bits=shape.column_bits)
+    memories += _written(limits, count=folding.lanes, depth=k.c_depth, bits=shape.state_bits)
     return Part(folding=folding, work=streams * k.work, latency=k.latency,
                 multipliers=k.multipliers, memories=memories, cycles=k)
 
@@ -297,8 +292,8 @@ def dense_part(shape: Shape, folding: DenseFolding, *, pipeline: Pipeline, strea
     memories = limits.blocks(k.work, folding.multipliers * shape.weight_bits)
     if k.passes >= BLOCK_WORDS:
         memories += limits.blocks(k.passes, folding.rows * shape.bias_bits)
-    memories += _written(limits, total=shape.inputs, banks=folding.columns, pages=2 * streams,
-                       bits=shape.column_bits)
+    memories += _written(limits, count=k.x_memories.count, depth=k.x_memories.depth,
+                         bits=shape.column_bits)
     return Part(folding=folding, work=streams * k.work, latency=k.work + k.latency,
                 multipliers=folding.multipliers, memories=memories)
 

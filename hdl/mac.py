@@ -173,10 +173,10 @@ class Sequencer(wiring.Component):
 
 def _lowest(bits: Value) -> Value:
     """The number of the lowest bit that is set, if there is any."""
-    number: Value = Value.cast(0)
-    for n in reversed(range(len(bits))):
-        number = Mux(bits[n], n, number)
-    return number
+    if len(bits) == 1:
+        return Const(0)
+    half = 1 << (len(bits) - 1).bit_length() - 1
+    return Mux(bits[:half].any(), _lowest(bits[:half]), half | _lowest(bits[half:]))
 
 
 class MacArray(wiring.Component):

@@ -1,10 +1,9 @@
 """The bits of the memories that a layer takes: plain arithmetic, as the cycle model is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from math import ceil
+from dataclasses import dataclass, fields, replace
 
-from hdl.cycles import CANDIDATE, GATES, DenseCycles, LSTMCycles, check_positive
+from hdl.cycles import CANDIDATE, GATES, ColumnMemories, DenseCycles, LSTMCycles, check_positive
 
 __all__ = ["DenseWidths", "Widths", "bias_widths", "dense_memories", "lstm_memories"]
 
@@ -14,15 +13,8 @@ def _addressed(words: int) -> int:
     return 1 << (words - 1).bit_length()
 
 
-def _pages(total: int, *, columns: int, offset: int = 0, beat: int, streams: int, width: int
-           ) -> int:
-    """Bits of the two pages of each stream in a column buffer (:mod:`hdl.buffer`)."""
-    banks = columns
-    while banks < beat:
-        banks *= 2
-    rows = ceil((offset + total) / banks)
-    # A bank is two memories, one for each half of the pages; one for no column is left out.
-    return 2 * min(banks, total) * streams * _addressed(rows) * width
+def _bits(memories: ColumnMemories, width: int) -> int:
+    return memories.count * memories.depth * width
 
 
 def _check_widths(widths: "Widths | DenseWidths") -> None:
@@ -122,10 +114,7 @@ def lstm_memories(k: LSTMCycles, widths: Widths, *, beat: int | None = None) -> 
     - ``weights``: one memory, P C words rounded up, each of 4 U V weights.
     - ``biases``: one for each of a lane's gate tables, for each pass and each unit of the lane
       in it as many words as there are slots, rounded up, each of one bias.
-    - ``x``, ``h``: V banks, or as many times two, four, ... as an input beat needs; no more
-      than columns. A bank is two memories, each with as many words for each stream as the
-      columns of a step take in it, rounded up to a power of two, one column wide. h begins
-      within a word where V does not divide N, and may take a word more for that.
+    - ``x``, ``h``: :class:`hdl.cycles.ColumnMemories`, one column wide.
     - ``c``: one for each lane, for each stream the units of the lane, rounded up to a power of
       two, one cell state wide.
     - ``tables``: one for each table unit, ``segments`` words rounded up, of ``knots`` bits.
@@ -144,7 +133,7 @@ def lstm_memories(k: LSTMCycles, widths: Widths, *, beat: int | None = None) -> 
         If there are not as many widths of biases as memories for them, or ``beat`` is no
         positive integer.
     """
-    f, t, v = k.folding, k.timing, k.folding.columns
+    f, t = k.folding, k.timing
     of_lane = k.passes * k.groups
     memories = f.lanes * t.gate_tables
     bias = widths.bias if isinstance(widths.bias, tuple) else (widths.bias,) * memories
@@ -152,15 +141,14 @@ def lstm_memories(k: LSTMCycles, widths: Widths, *, beat: int | None = None) -> 
         raise ValueError(f"width bias must be of each of the {memories} bias memories, "
                          f"not of {len(bias)}")
     if beat is None:
-        beat = min(v, k.inputs)
+        beat = k.x_memories.beat
     check_positive("LSTM", "beat", beat)
     return {
         "weights": _addressed(k.work) * f.multipliers * widths.weight,
         "biases": _addressed(of_lane * t.slots) * sum(bias),
-        "x": _pages(k.inputs, columns=v, beat=beat, streams=k.streams, width=widths.x),
-        "h": _pages(k.hidden, columns=v, offset=k.inputs % v, beat=f.lanes,
-                    streams=k.streams, width=widths.h),
-        "c": f.lanes * k.streams * _addressed(of_lane) * widths.c,
+        "x": _bits(replace(k.x_memories, beat=beat), widths.x),
+        "h": _bits(k.h_memories, widths.h),
+        "c": f.lanes * k.c_depth * widths.c,
         "tables": k.tables * _addressed(widths.segments) * widths.knots,
     }
 
@@ -196,7 +184,6 @@ def dense_memories(k: DenseCycles, widths: DenseWidths, *, beat: int) -> dict[st
     return {
         "weights": _addressed(k.work) * f.multipliers * widths.weight,
         "biases": _addressed(k.passes) * f.rows * widths.bias,
-        "x": _pages(k.inputs, columns=f.columns, beat=beat, streams=k.streams,
-                    width=widths.x),
+        "x": _bits(replace(k.x_memories, beat=beat), widths.x),
         "queue": (k.queue - 1) * word,
     }

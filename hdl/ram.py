@@ -17,8 +17,7 @@ __all__ = ["RAM"]
 class RAM(wiring.Component):
     """Words that are written and read, one of each every cycle.
 
-    A word may be read from the cycle after the one in which it is written. In that very cycle what
-    is read may be the old word, the new one, or neither.
+    A word may be read from the cycle after the one in which it is written.
 
     With two cycles there is a register behind the memory. More than ``SHALLOW`` words are in block
     RAM then, and on an ECP5 that is ``DP16KD`` with its output registers, which Yosys would infer
@@ -32,6 +31,9 @@ class RAM(wiring.Component):
         Words.
     latency : int
         Cycles from an address to its word, 1 or 2.
+    collides : bool
+        Whether a word that is read in the very cycle of its being written is the old one. Without,
+        it may be anything.
 
     Members
     -------
@@ -47,12 +49,13 @@ class RAM(wiring.Component):
         If there is no such latency.
     """
 
-    def __init__(self, *, shape: ShapeLike, depth: int, latency: int):
+    def __init__(self, *, shape: ShapeLike, depth: int, latency: int, collides: bool = False):
         if latency not in (1, 2):
             raise ValueError(f"RAM latency must be 1 or 2, not {latency!r}")
         self._shape = Shape.cast(shape)
         self._depth = depth
         self._latency = latency
+        self._collides = collides
         super().__init__({
             "write_en": In(1),
             "write_addr": In(range(depth)),
@@ -62,13 +65,26 @@ class RAM(wiring.Component):
         })
 
     @property
+    def shape(self) -> Shape:
+        return self._shape
+
+    @property
     def depth(self) -> int:
         return self._depth
 
+    @property
+    def latency(self) -> int:
+        return self._latency
+
+    @property
+    def collides(self) -> bool:
+        return self._collides
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        # A DP16KD says nothing of the old word.
         if (getattr(platform, "family", None) == "ecp5" and self._latency == 2
-                and SHALLOW < self._depth <= max(WRITABLE)):
+                and not self._collides and SHALLOW < self._depth <= max(WRITABLE)):
             self._ecp5(m)
             return m
         store: memory.Memory = memory.Memory(shape=self._shape, depth=self._depth, init=[])

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.dp16kd import SHAPES, Port, block
 
-__all__ = ["ROM", "STYLES"]
+__all__ = ["ROM", "STYLES", "ecp5_blocks"]
 
 STYLES = ("block", "logic")
 
@@ -19,6 +19,31 @@ ECP5_HALVES = 512
 # More blocks behind one another than that take more than one lookup table, with the multiplexers
 # of its slices, to choose from.
 ECP5_BANKS = 8
+
+
+def _ecp5_shape(words: int, bits: int, ports: int) -> tuple[int, int, int]:
+    """Words and bits of a word of the blocks, and how many: the fewest, then the fewest banks."""
+    shapes = dict(SHAPES)
+    if ports == 1:
+        shapes[ECP5_HALVES] = 2 * SHAPES[2 * ECP5_HALVES]
+    most = max(ECP5_BANKS, -(-words // max(shapes)))
+    count, _, depth, width = min(
+        (banks * -(-bits // width), banks, depth, width) for depth, width in shapes.items()
+        if (banks := -(-words // depth)) <= most)
+    return depth, width, count
+
+
+def ecp5_blocks(depth: int, width: int) -> int:
+    """How many ``DP16KD`` a memory takes that is read through one port.
+
+    Parameters
+    ----------
+    depth : int
+        Words.
+    width : int
+        Bits of a word.
+    """
+    return _ecp5_shape(depth, width, 1)[2]
 
 
 class ROM(wiring.Component):
@@ -120,7 +145,7 @@ class ROM(wiring.Component):
 
     def _ecp5(self, m: Module) -> None:
         """Blocks side by side for the bits of a word, and in banks for the words."""
-        depth, width = self._ecp5_shape()
+        depth, width, _ = _ecp5_shape(len(self._words), self._width, self.ports)
         banks, columns = -(-len(self._words) // depth), -(-self._width // width)
         contents = self._bits(banks * depth, columns * width)
         low = (depth - 1).bit_length()
@@ -155,21 +180,6 @@ class ROM(wiring.Component):
                 for n in range(banks):
                     with m.Case(n):
                         m.d.comb += self.data[port].eq(read[n][port])
-
-    def _ecp5_shape(self) -> tuple[int, int]:
-        """Words and bits of a word of the blocks: the fewest, and of these the fewest banks."""
-        shapes = dict(SHAPES)
-        if self.ports == 1:
-            shapes[ECP5_HALVES] = 2 * SHAPES[2 * ECP5_HALVES]
-        deepest = max(shapes)
-
-        def banks(depth: int) -> int:
-            return -(-len(self._words) // depth)
-
-        return min(((depth, width) for depth, width in shapes.items()
-                    if banks(depth) <= max(ECP5_BANKS, banks(deepest))),
-                   key=lambda shape: (banks(shape[0]) * -(-self._width // shape[1]),
-                                      banks(shape[0])))
 
     def _bits(self, depth: int, width: int) -> np.ndarray:
         """The words, bit by bit, [depth, width] of 0 and 1; zeros beyond them."""

@@ -131,9 +131,10 @@ def test_memories() -> None:
     asked.clear()
     part = lstm_part(shape, folding, limits=Limits(
         multipliers=99, memories=99, blocks=blocks, logic_words=47), **common)
-    # h in two pages a stream and two banks; the cell states of 16 groups in each lane; x is small.
-    assert asked[2:] == [(96, 12), (48, 14)]
-    assert part.memories == 1 + 2 * 3 + 2 * 2 + 2 + 2
+    # h in two banks, each of two memories with a page of each stream; the cell states of 16 groups
+    # in each lane; x is small.
+    assert asked[2:] == [(48, 12), (48, 14)]
+    assert part.memories == 1 + 2 * 3 + 2 * 2 + 2 * 2 + 2
 
 
 def test_every_dense_folding() -> None:

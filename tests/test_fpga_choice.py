@@ -1,5 +1,7 @@
 """Choosing a core for a board."""
 
+import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,10 @@ import pytest
 from fpga.boards import BOARDS, find
 from fpga.choice import choose_for, limits, wanted
 from hdl.cycles import PIPELINES
-from hdl.foldings import MULTIPLIERS
+from hdl.foldings import MULTIPLIERS, choose_drain, dense_part, lstm_part
+from hdl.network import Network
+from hdl.search import Stack
+from hdl.verilog import generate
 from tests.networks import STANDARD, random_network
 
 BOARD = find("ulx3s-85f")
@@ -86,3 +91,28 @@ def test_wanted() -> None:
     for much, met in (1.001, True), (0.999, False):
         assert wanted(chosen, None, latency * much, 50.0) == {
             "latency_us": latency * much, "reached": pytest.approx(latency), "met": met}
+
+
+@pytest.mark.parametrize(("inputs", "hidden", "units", "columns", "streams", "pipeline"), [
+    (1, 20, 1, 1, 1, "fast"), (15, 120, 1, 1, 1, "medium"), (6, 120, 8, 4, 8, "fast"),
+    (3, 64, 1, 1, 1, "fast"), (3, 20, 1, 1, 5, "medium"), (3, 128, 8, 2, 1, "fast"),
+    (5, 33, 11, 3, 16, "fast"), (70, 9, 3, 5, 2, "medium")])
+def test_memories_are_those_of_the_hardware(inputs: int, hidden: int, units: int, columns: int,
+                                            streams: int, pipeline: str) -> None:
+    """Block RAMs in the Verilog for the device, written with output registers."""
+    stages = PIPELINES[pipeline]
+    network = random_network(np.random.default_rng(2), STANDARD, inputs, (hidden,), 2,
+                             every_step=True)
+    folding = choose_drain(inputs, hidden, units=units, columns=columns, pipeline=stages,
+                           streams=streams)
+    dut = Network(network, foldings=[folding], streams=streams, pipeline=stages)
+    stack, most = Stack.of(network, streams), limits(BOARD)
+    assert stack.head is not None
+    layer = lstm_part(stack.layers[0], folding, pipeline=stages, streams=streams, limits=most)
+    head = dense_part(stack.head, dut.head.cycles.folding, pipeline=stages, streams=streams,
+                      limits=most)
+    blocks: Counter[str] = Counter()
+    for name, body in re.findall(r"^module \\gatefold\.(\w+)\S* (.*?)^endmodule",
+                                 generate(dut, family=BOARD.family)[0], re.M | re.S):
+        blocks[name] += body.count("DP16KD #")
+    assert blocks == Counter({"lstm0": layer.memories, "dense": head.memories})

@@ -1,9 +1,12 @@
 """The hardware in Amaranth's simulator against the bit-true network: bits and cycles."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import memory
 
 from golden.calibrate import quantize
 from golden.fixed import SQ, UQ
@@ -12,8 +15,18 @@ from golden.model import Dense
 from golden.model import Network as FloatNetwork
 from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import FAST, PIPELINE_LIMITS, SHORT, DenseFolding, Folding, Pipeline
+from hdl.cycles import (
+    FAST,
+    PIPELINE_LIMITS,
+    PIPELINES,
+    SHORT,
+    DenseFolding,
+    Folding,
+    Pipeline,
+)
 from hdl.network import Network
+from hdl.ram import RAM
+from hdl.registers import delayed
 from tests.networks import (
     FORMATS,
     STANDARD,
@@ -115,6 +128,58 @@ def test_every_format(name: str) -> None:
     dut = Network(network, foldings=folded(network, 2, 2))
     words = expected_words(network, sequences)
     assert run_network(dut, sequences, outputs=len(words)).words == words
+
+
+def poisoned(ram: RAM, platform: Any) -> Module:
+    """A memory as a device may have it: what is read in the cycle of its writing is wrong."""
+    m = Module()
+    store: memory.Memory = memory.Memory(shape=ram.shape, depth=ram.depth, init=[])
+    m.submodules.store = store
+    write, read = store.write_port(), store.read_port()
+    word = Signal.like(ram.read_data)
+    hit = ram.write_en & (ram.write_addr == ram.read_addr) & (not ram.collides)
+    m.d.comb += [
+        write.en.eq(ram.write_en),
+        write.addr.eq(ram.write_addr),
+        write.data.eq(ram.write_data),
+        read.addr.eq(ram.read_addr),
+        word.eq(Mux(delayed(m, hit, 1), ~read.data, read.data)),
+        ram.read_data.eq(delayed(m, word, ram.latency - 1)),
+    ]
+    return m
+
+
+@pytest.mark.parametrize("pipeline", ["short", "medium", "fast"])
+@pytest.mark.parametrize(("inputs", "hidden", "units", "columns", "streams"), [
+    # All in one cycle, where a page of x is written in the cycle in which it is read at last.
+    (1, (2,), 2, 3, 1), (3, (2,), 2, 5, 2),
+    (5, (1,), 1, 3, 1), (3, (5,), 2, 2, 1), (2, (4,), 1, 1, 3), (2, (5, 3), 3, 4, 2)])
+def test_no_word_is_needed_in_the_cycle_of_its_writing(
+        inputs: int, hidden: tuple[int, ...], units: int, columns: int, streams: int,
+        pipeline: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RAM, "elaborate", poisoned)
+    # Every memory is a deep one.
+    monkeypatch.setattr("hdl.cycles.SHALLOW", 0)
+    rng = np.random.default_rng(4)
+    network = random_network(rng, FORMATS["8 bits"], inputs, hidden, 1, every_step=True, size=0.5)
+    dut = Network(network, foldings=folded(network, units, columns), streams=streams,
+                  pipeline=PIPELINES[pipeline],
+                  head_folding=DenseFolding(rows=1, columns=hidden[-1]))
+    sequences = [random_sequences(rng, network, 1, 5, 1, 1, 3) for _ in range(streams)]
+    words = [expected_words(network, each) for each in sequences]
+    seen = run_network(dut, [], beats=interleaved(dut, sequences), outputs=sum(map(len, words)))
+    assert [seen.of(stream) for stream in range(streams)] == words
+
+
+def test_many_streams() -> None:
+    """The choice between them is no deep nest of decisions."""
+    rng = np.random.default_rng(5)
+    network = random_network(rng, FORMATS["8 bits"], 1, (1,), 1, every_step=True, size=0.5)
+    dut = Network(network, foldings=folded(network, 1, 1), streams=100)
+    sequences = [random_sequences(rng, network, 2) for _ in range(100)]
+    words = [expected_words(network, each) for each in sequences]
+    seen = run_network(dut, [], beats=interleaved(dut, sequences), outputs=200)
+    assert [seen.of(stream) for stream in range(100)] == words
 
 
 @pytest.mark.parametrize(("bits", "inputs_to", "weights_to", "recurrent_to"), [
