@@ -196,7 +196,7 @@ def _ice40(*, lut: int, dsp: int, bram: int) -> dict[str, Any]:
     """An iCE40 UltraPlus with so many logic cells, multipliers and block RAMs."""
     return {
         "family": "ice40",
-        "core_mhz": MappingProxyType({"short": 33.0, "medium": 50.0, "fast": 49.0}),
+        "core_mhz": MappingProxyType({"short": 33.0, "medium": 50.0, "fast": 51.0}),
         # A logic cell is a lookup table, a carry and a flip-flop.
         "lut": _resource("LUT", "ICESTORM_LC", lut, {"SB_LUT4": 1}),
         "ff": _resource("FF", "ICESTORM_LC", lut, {

@@ -27,9 +27,9 @@ def _ecp5_shape(words: int, bits: int, ports: int) -> tuple[int, int, int]:
     if ports == 1:
         shapes[ECP5_HALVES] = 2 * SHAPES[2 * ECP5_HALVES]
     most = max(ECP5_BANKS, -(-words // max(shapes)))
-    count, _, depth, width = min(
-        (banks * -(-bits // width), banks, depth, width) for depth, width in shapes.items()
-        if (banks := -(-words // depth)) <= most)
+    found = [(banks * -(-bits // width), banks, depth, width) for depth, width in shapes.items()
+             if (banks := -(-words // depth)) <= most]
+    count, _, depth, width = min(found, key=lambda each: each[:2])
     return depth, width, count
 
 
