@@ -135,11 +135,14 @@ def modelled_memories(core: Network) -> dict[str, int]:
         widths = Widths(
             weight=max(formats.w_x.width, formats.w_h.width),
             bias=bias_widths(k, layer.bias.tolist(),
-                             half(formats.product_fraction - formats.z.f)),
+                             half(formats.product_fraction - formats.z.f),
+                             first=layer.first_bias.tolist() if layer.initial_h.any() else None),
             x=formats.x.width, h=formats.h.width, c=formats.c.width, segments=table.segments,
             knots=2 * table.knot_bits + table.curvature_bits)
         found |= {f"lstm{n}.{kind}": bits
-                  for kind, bits in lstm_memories(k, widths, beat=beat).items()}
+                  for kind, bits in lstm_memories(
+                      k, widths, beat=beat, initial_h=bool(layer.initial_h.any()),
+                      initial_c=bool(layer.initial_c.any())).items()}
         beat = k.folding.lanes
     head, of_head = core.head.layer, core.head.layer.formats
     ulp_half = half(of_head.product_fraction - of_head.y.f)

@@ -13,7 +13,7 @@ brings errors as large as those that the other part's shorter weights cause.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -22,13 +22,14 @@ from numpy.typing import ArrayLike
 from golden.activation import tail_integer_bits
 from golden.checks import sequence_lengths
 from golden.fixed import SQ, UQ, Format
-from golden.function import IDENTITY
+from golden.function import IDENTITY, RELU, SIGMOID, TANH, Function
 from golden.lstm import LSTM
 from golden.model import ModelError, Network
-from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
+from golden.quantized import Curve, DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 
-__all__ = ["Calibration", "DenseCalibration", "LSTMCalibration", "Range", "calibrate", "quantize"]
+__all__ = ["Calibration", "DenseCalibration", "LSTMCalibration", "Range", "calibrate", "quantize",
+           "unsupported"]
 
 BITS = range(8, 19)
 
@@ -153,10 +154,17 @@ class Calibration:
         layers = []
         for lstm, chosen in zip(network.directions, self.layers, strict=True):
             formats = chosen.formats
+            lines = _with_lines(lstm, z=formats.z, g=formats.g)
             layers.append(QuantizedLSTM(
-                formats=formats, w_x=formats.w_x.quantize(lstm.w_x)[0],
-                w_h=formats.w_h.quantize(lstm.w_h)[0],
-                bias=_bias(lstm.bias, formats.product_fraction)))
+                formats=formats, w_x=formats.w_x.quantize(lines.w_x)[0],
+                w_h=formats.w_h.quantize(lines.w_h)[0],
+                bias=_bias(lines.bias, formats.product_fraction),
+                gate=_curve(lstm.gate, lstm.clip, formats.z, formats.gate),
+                of_candidate=_curve(lstm.candidate, lstm.clip,
+                                    SQ(formats.z.i - 1, formats.z.f + 1), formats.g),
+                of_cell=_curve(lstm.squash, None, SQ(formats.z.i - 1, formats.z.f + 1), formats.c),
+                initial_h=_codes(lstm.initial_h, lstm.hidden, formats.h),
+                initial_c=_codes(lstm.initial_c, lstm.hidden, formats.c)))
         head = None
         if network.head and self.head:
             dense = self.head.formats
@@ -170,23 +178,84 @@ def _bias(bias: np.ndarray, f: int) -> np.ndarray:
     return np.rint(bias * 2.0**f).astype(np.int64)
 
 
-def _require_supported(network: Network) -> None:
-    """Refuse what the bit-true model and the hardware do not have."""
-    plain = LSTM(w_x=np.ones((4, 1)), w_h=np.ones((4, 1)), bias=np.ones(4))
+def unsupported(network: Network) -> list[str]:
+    """What of a network neither the bit-true model nor the hardware has, in words."""
+    found = []
     for number, layer in enumerate(network.layers):
-        if not isinstance(layer, LSTM):
-            raise ModelError(f"layer {number} must have one direction, not two")
-        for name in ("peepholes", "projection", "clip", "initial_h", "initial_c", "reverse",
-                     "gate", "candidate", "squash"):
-            given, usual = getattr(layer, name), getattr(plain, name)
-            if given is not None if usual is None else given != usual:
-                raise ModelError(f"layer {number} has {name}, which no hardware is made for")
+        of = f"of lstm{number}"
+        if len(layer.directions) > 1:
+            found.append(f"the two directions {of}")
+        elif layer.directions[0].reverse:
+            found.append(f"the reverse direction {of}")
+        one = layer.directions[0]
+        found += [f"the {name} {of}" for name in ("peepholes", "projection")
+                  if getattr(one, name) is not None]
+        if one.candidate == SIGMOID:
+            found.append(f"the function {one.candidate} of the candidate {of}")
+        if one.squash not in (TANH, RELU, IDENTITY):
+            found.append(f"the function {one.squash} of the cell state {of}")
     if len(network.head) > 1:
-        raise ModelError(f"there must be one dense layer at most, not {len(network.head)}")
-    if network.head and network.head[0].function != IDENTITY:
-        raise ModelError(f"the dense layer must have no function, not {network.head[0].function}")
-    if network.states or network.stateful:
-        raise ModelError("states must neither be outputs nor be kept from sequence to sequence")
+        found.append(f"{len(network.head)} dense layers in a row")
+    found += [f"the function {dense.function} of dense{number}"
+              for number, dense in enumerate(network.head) if dense.function != IDENTITY]
+    if network.states:
+        found.append(f"{', '.join(network.states)} as outputs")
+    if network.stateful:
+        found.append("states that are kept from sequence to sequence")
+    return found
+
+
+def _slope(function: Function) -> tuple[float, float] | None:
+    """Slope and offset of a function that is a line between limits; None if it is a curve."""
+    match function.name:
+        case "HardSigmoid" | "Affine":
+            assert function.alpha is not None
+            assert function.beta is not None
+            return function.alpha, function.beta
+        case "Relu":
+            return 1.0, 0.0
+    return None
+
+
+def _with_lines(lstm: LSTM, *, z: SQ, g: SQ) -> LSTM:
+    """The layer whose preactivations are the values of lines; g's are in units of z's ulp."""
+    hidden = lstm.hidden
+    scale, offset = np.ones(4 * hidden), np.zeros(4 * hidden)
+    for function, unit, blocks in ((lstm.gate, 1.0, (0, 1, 3)),
+                                   (lstm.candidate, 2.0 ** (g.f - z.f), (2,))):
+        line = _slope(function)
+        for n in blocks if line else ():
+            rows = slice(n * hidden, (n + 1) * hidden)
+            scale[rows], offset[rows] = (number * unit for number in line or ())
+    return replace(lstm, w_x=lstm.w_x * scale[:, None], w_h=lstm.w_h * scale[:, None],
+                   bias=lstm.bias * scale + offset)
+
+
+def _curve(function: Function, clip: float | None, argument: SQ, result: SQ | UQ) -> Curve:
+    """What becomes of a preactivation, or of a cell state.
+
+    Parameters
+    ----------
+    argument : SQ
+        Of the table.
+    result : SQ or UQ
+        Of what comes out where the function is a line.
+    """
+    line = _slope(function)
+    low, high = (-np.inf, np.inf) if clip is None else (-clip, clip)
+    if line is not None:
+        slope, offset = line
+        low, high = sorted(slope * end + offset if slope else offset for end in (low, high))
+        if function.name == "HardSigmoid":
+            low, high = max(low, 0.0), min(high, 1.0)
+        elif function.name == "Relu":
+            low = max(low, 0.0)
+    codes = (argument if line is None else result).quantize(np.array([low, high]))[0]
+    return Curve(line is None, int(codes[0]), int(codes[1]))
+
+
+def _codes(state: np.ndarray | None, hidden: int, to: SQ) -> np.ndarray:
+    return to.quantize(np.zeros(hidden) if state is None else state)[0]
 
 
 class _Statistics:
@@ -225,8 +294,11 @@ class _Statistics:
             part = slice(first, first + PART)
             trace = network.trace(array[part], every[part])
             for number, layer in enumerate(trace.directions):
-                for name in ("z", "c", "h"):
+                for name in ("z", "g", "c", "h"):
                     self._see(f"lstm{number}.{name}", getattr(layer, name)[trace.valid])
+                of = network.directions[number]
+                if of.initial_c is not None:
+                    self._see(f"lstm{number}.c", of.initial_c)
                 self.power[number + 1] += (layer.h[trace.valid] ** 2).sum(axis=0) / len(self.x)
             self._see("y", trace.y[trace.valid] if network.every_step else trace.y)
 
@@ -303,19 +375,30 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
 
     Raises
     ------
+    ModelError
+        If the network has something that no hardware is built for.
     ValueError
         If the width, the data, a length or an override is not allowed.
     """
     if not isinstance(bits, int) or bits not in BITS:
         raise ValueError(f"bits must be an integer from {BITS[0]} to {BITS[-1]}, not {bits!r}")
-    _require_supported(network)
+    if missing := unsupported(network):
+        raise ModelError(f"no hardware is built for {' or '.join(missing)}")
     seen = _Statistics(network, x, lengths)
     gate, tanh = UQ(1, bits - 1), SQ(2, bits - 2)
     chosen: dict[str, SQ] = {"x": seen.ranges["x"].of_width(bits)}
     for number in range(len(network.layers)):
         chosen[f"lstm{number}.z"] = SQ(tail_integer_bits(gate.f), bits - 1)
         chosen[f"lstm{number}.c"] = seen.ranges[f"lstm{number}.c"].of_width(bits, HEADROOM)
-        chosen[f"lstm{number}.h"] = SQ(1, bits - 1)
+        lstm = network.directions[number]
+        # A hidden state is never beyond 1, unless one is given to begin with, or is no tanh.
+        h = SQ(1, bits - 1)
+        if lstm.initial_h is not None:
+            h = max(h, Range.of(lstm.initial_h).of_width(bits), key=lambda to: to.i)
+        if lstm.squash != TANH:
+            h = max(h, seen.ranges[f"lstm{number}.h"].of_width(bits, HEADROOM),
+                    key=lambda to: to.i)
+        chosen[f"lstm{number}.h"] = h
     if network.head:
         chosen["dense.y"] = seen.ranges["y"].of_width(bits, HEADROOM)
     for name, override in (overrides or {}).items():
@@ -330,7 +413,15 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
     names = ["x", *(f"lstm{number}.h" for number in range(len(layers)))]
     operands = [chosen[name] for name in names]
     given = [0] * len(names)
+    candidates, scaled = [], []
     for number, lstm in enumerate(layers):
+        # A line has a format for what it gives; that of a hard sigmoid is that of a tanh.
+        g = tanh
+        if lstm.candidate.name in ("Relu", "Affine"):
+            g = seen.ranges[f"lstm{number}.g"].of_width(bits, HEADROOM)
+        candidates.append(g)
+        lstm = _with_lines(lstm, z=chosen[f"lstm{number}.z"], g=g)
+        scaled.append(lstm)
         pair = slice(number, number + 2)
         for at, more in enumerate(_align(lstm, operands[pair], seen.power[pair],
                                          None if number else seen.x, bits), number):
@@ -340,14 +431,16 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
                 operands[at] = SQ(operands[at].i, operands[at].f - more)
 
     chosen_layers = []
-    for number, lstm in enumerate(layers):
+    for number, lstm in enumerate(scaled):
         own, h = operands[number], operands[number + 1]
+        c = chosen[f"lstm{number}.c"]
         points = [_finest_products(w, lstm.bias, operand, bits)
                   for w, operand in ((lstm.w_x, own), (lstm.w_h, h))]
         point = min(points)
         chosen_layers.append(LSTMCalibration(
             formats=LSTMFormats(
-                x=own, h=h, c=chosen[f"lstm{number}.c"], z=chosen[f"lstm{number}.z"],
+                x=own, h=h, c=c, z=chosen[f"lstm{number}.z"], g=candidates[number],
+                s=tanh if lstm.squash == TANH else c,
                 w_x=Range.of(lstm.w_x).of_fraction(point - own.f),
                 w_h=Range.of(lstm.w_h).of_fraction(point - h.f), gate=gate, tanh=tanh),
             lost_x=points[0] - point if lstm.w_x.any() else 0,

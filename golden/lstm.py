@@ -156,12 +156,14 @@ class LSTM:
     reverse: bool = False
 
     def __post_init__(self) -> None:
-        w_h = parameter("LSTM weight 'w_h'", self.w_h, "4H, R")
+        w_h = parameter("LSTM weight 'w_h'", self.w_h,
+                        "4H, H" if self.projection is None else "4H, R")
         rows, outputs = w_h.shape
         hidden = rows // 4
         if rows != 4 * hidden or (self.projection is None and outputs != hidden):
+            wanted = "4H, H" if self.projection is None else "4H, R"
             raise ValueError(
-                f"LSTM weight 'w_h' must have the shape [4H, H], not {shape_text(w_h.shape)}"
+                f"LSTM weight 'w_h' must have the shape [{wanted}], not {shape_text(w_h.shape)}"
             )
         w_x = parameter("LSTM weight 'w_x'", self.w_x, "4H, N")
         if w_x.shape[0] != rows:

@@ -11,11 +11,17 @@ followed by saturation, and everything inside the parentheses exact::
     y    = RS(w h + bias)       the dense head
 
 The binary points of ``w_x x`` and ``w_h h`` are equal by the choice of the weights' formats, so
-products add up without a shift. A sequence starts from a zero state.
+products add up without a shift. A sequence starts from a zero state, or from given codes.
+
+A :class:`Curve` may take the place of sigmoid or tanh. Either it limits z or u further, which is a
+clip, or it has no table: then z *is* the gate, between limits. That is the hard sigmoid, whose
+slope and offset are in the weights, and rounded but once; the rectified and the plain linear
+function likewise. Without a table there is no u either: the limits are those of c'.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 
 import numpy as np
 
@@ -23,7 +29,29 @@ from golden.activation import TANH, sigmoid_table
 from golden.fixed import SQ, UQ, Format, signed_width
 from golden.table import Table
 
-__all__ = ["LSTMFormats", "DenseFormats", "QuantizedLSTM", "QuantizedDense"]
+__all__ = ["Curve", "LSTMFormats", "DenseFormats", "QuantizedLSTM", "QuantizedDense"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What becomes of a preactivation or a cell state.
+
+    Parameters
+    ----------
+    table : bool
+        Whether it is looked up in the table, or is the result itself.
+    low, high : int
+        It is limited to these codes before.
+    """
+
+    table: bool
+    low: int
+    high: int
+
+    def flagged(self, of: Format) -> tuple[float, float]:
+        """Below and above which codes a value saturates: a limit within the format is meant."""
+        return (self.low if self.low == of.min else -inf,
+                self.high if self.high == of.max else inf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +59,9 @@ class LSTMFormats:
     """Formats of an LSTM layer: each tensor's own.
 
     ``x`` input, ``h`` hidden state, ``c`` cell state, ``w_x`` and ``w_h`` weights, ``z`` a gate's
-    preactivation, ``gate`` the gates, ``tanh`` the candidate and tanh(c').
+    preactivation, ``gate`` the gates, ``tanh`` what the table gives for a tanh, ``g`` the candidate
+    and ``s`` what the cell state becomes on its way out: these two are ``tanh`` where they come
+    from the table.
 
     Raises
     ------
@@ -47,8 +77,13 @@ class LSTMFormats:
     z: SQ
     gate: UQ
     tanh: SQ
+    g: SQ = field(default=None)  # type: ignore[assignment]
+    s: SQ = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        for name in "gs":
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, self.tanh)
         if self.w_x.f + self.x.f != self.w_h.f + self.h.f:
             raise ValueError(
                 f"the products w_x x and w_h h must share their binary point, but {self.w_x} by "
@@ -62,7 +97,7 @@ class LSTMFormats:
     @property
     def state_fraction(self) -> int:
         """Fraction bits of the exact sum f c + i g."""
-        return self.gate.f + max(self.c.f, self.tanh.f)
+        return self.gate.f + max(self.c.f, self.g.f)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,18 +146,31 @@ class QuantizedLSTM:
     w_h : int64 array, 4 H x H
     bias : int64 array, 4 H
         With ``formats.product_fraction`` fraction bits.
+    gate : Curve
+        Of the preactivations of i, f and o; by default the table's sigmoid. Without the table,
+        ``z`` and ``gate`` have the same fraction bits, and the limits are within 0 and 1.
+    of_candidate : Curve
+        Of that of g; by default the table's tanh. Without the table, the rows of g are scaled by
+        a power of two so that ``z``'s fraction bits are those of ``g``, and the limits are codes
+        of ``g``.
+    of_cell : Curve
+        Of u, by default the table's tanh; without the table of c', and ``s`` is ``c``.
+    initial_h, initial_c : int64 arrays, H
+        Codes of the state that a sequence starts from; by default zeros.
 
     Raises
     ------
     TypeError, ValueError
-        If a shape, a weight or a format of the activations is not allowed.
+        If a shape, a weight, a format of the activations or a limit is not allowed.
 
     Attributes
     ----------
     table : Table
         The sigmoid of the gates, the tanh of candidate and cell state.
     candidate : SQ
-        Format of the candidate's preactivation and of the argument of tanh(c').
+        Format of the candidate's preactivation: the table's, or without the table ``g``.
+    squashed : SQ
+        Format of the argument of the cell state's curve: the table's, or without the table ``c``.
     array : SQ
         What the MAC array's accumulator must hold: every sum of products without the bias.
     accumulator : SQ
@@ -133,6 +181,11 @@ class QuantizedLSTM:
     w_x: np.ndarray
     w_h: np.ndarray
     bias: np.ndarray
+    gate: Curve = field(default=None)  # type: ignore[assignment]
+    of_candidate: Curve = field(default=None)  # type: ignore[assignment]
+    of_cell: Curve = field(default=None)  # type: ignore[assignment]
+    initial_h: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    initial_c: np.ndarray = field(default=None)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         rows, hidden = self.w_h.shape
@@ -142,6 +195,33 @@ class QuantizedLSTM:
         _check_codes("LSTM weights w_x", self.w_x, self.formats.w_x)
         _check_codes("LSTM weights w_h", self.w_h, self.formats.w_h)
         _ = self.table  # refuses formats in which a gate is never exactly 0 or 1
+        formats, argument = self.formats, self.table.argument_of(TANH)
+        for name, within in (("gate", formats.z), ("of_candidate", argument),
+                             ("of_cell", argument)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, Curve(True, within.min, within.max))
+        one = 1 << formats.gate.f
+        for name, curve, low, high in (
+                ("gate", self.gate, *((formats.z.min, formats.z.max) if self.gate.table
+                                      else (0, one))),
+                ("candidate", self.of_candidate, self.candidate.min, self.candidate.max),
+                ("cell state", self.of_cell, self.squashed.min, self.squashed.max)):
+            if not low <= curve.low <= curve.high <= high:
+                raise ValueError(f"the limits of the {name} must be in order within {low} and "
+                                 f"{high}, not {curve.low} and {curve.high}")
+        if not self.gate.table and formats.z.f != formats.gate.f:
+            raise ValueError(f"a gate without a table must have the fraction bits of its "
+                             f"preactivation, {formats.z}, not {formats.gate}")
+        if not self.of_cell.table and formats.s != formats.c:
+            raise ValueError(f"a cell state without a table must keep its format, {formats.c}, "
+                             f"not become {formats.s}")
+        for name, to in (("initial_h", formats.h), ("initial_c", formats.c)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, np.zeros(hidden, dtype=np.int64))
+            codes = getattr(self, name)
+            if codes.shape != (hidden,):
+                raise ValueError(f"LSTM {name} must have the shape {hidden}, not {codes.shape}")
+            _check_codes(f"LSTM {name}", codes, to)
 
     @property
     def inputs(self) -> int:
@@ -157,7 +237,22 @@ class QuantizedLSTM:
 
     @property
     def candidate(self) -> SQ:
-        return self.table.argument_of(TANH)
+        return self.table.argument_of(TANH) if self.of_candidate.table else self.formats.g
+
+    @property
+    def squashed(self) -> SQ:
+        return self.table.argument_of(TANH) if self.of_cell.table else self.formats.c
+
+    @property
+    def lines(self) -> tuple[int, ...]:
+        """Which curves need no table: 0 to 3 are those of i, f, g and o, 4 is the cell state's."""
+        curves = self.gate, self.gate, self.of_candidate, self.gate, self.of_cell
+        return tuple(n for n, curve in enumerate(curves) if not curve.table)
+
+    @property
+    def first_bias(self) -> np.ndarray:
+        """The bias of a sequence's first step, whose hidden states are those of its start."""
+        return np.asarray(self.bias + self.w_h @ self.initial_h)
 
     @cached_property
     def array(self) -> SQ:

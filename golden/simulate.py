@@ -23,8 +23,8 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from golden.activation import SIGMOID, TANH
-from golden.fixed import SQ, Format
-from golden.quantized import QuantizedDense, QuantizedLSTM
+from golden.fixed import SQ, UQ, Format
+from golden.quantized import Curve, QuantizedDense, QuantizedLSTM
 from golden.table import Table
 
 __all__ = ["LSTMCodes", "Result", "simulate"]
@@ -49,10 +49,10 @@ class LSTMCodes:
     Parameters
     ----------
     x : in the layer's ``x`` format
-    z : i, f and o in ``z``, g in ``z.candidate``
+    z : i, f and o in ``z``, g in the layer's ``candidate``
     i, f, o : in ``gate``
-    g : in ``tanh``
-    u : the argument of tanh(c'), in ``z.candidate``
+    g : in ``g``
+    u : what is looked up for c', in the layer's ``squashed``; without a table, what comes out
     c : in ``c``
     h : in ``h``
     """
@@ -105,23 +105,26 @@ class _Lookup:
     offset: int
 
     @classmethod
-    def over(cls, function: Callable[[np.ndarray], np.ndarray], argument: SQ, ulp: float
+    def over(cls, function: Callable[[np.ndarray], np.ndarray], curve: Curve, ulp: float
              ) -> "_Lookup":
-        right = function(np.arange(argument.max + 1))
-        tail = int(np.searchsorted(right, right[-1]))
+        """Of a function that does not fall, between the limits."""
+        values = function(np.arange(curve.low, curve.high + 1))
+        first = max(int(np.searchsorted(values, values[0], side="right")) - 1, 0)
+        values = values[first:int(np.searchsorted(values, values[-1])) + 1]
         # The offset is added before rounding: an even one leaves a tie's even neighbour even.
-        offset = tail + (tail & 1)
-        return cls(function(np.arange(-offset, tail + 1)) * ulp, offset)
+        offset = -(curve.low + first)
+        if offset & 1:
+            offset, values = offset + 1, np.concatenate([values[:1], values])
+        return cls(values * ulp, offset)
 
 
-@lru_cache(maxsize=4)
-def _lookups(table: Table) -> tuple[_Lookup, _Lookup]:
-    """The sigmoid and the tanh, both giving real numbers."""
-    sigmoid, tanh = (
-        _Lookup.over(partial(table.evaluate, reading=reading), table.argument_of(reading),
-                     table.readings[reading].result.ulp)
-        for reading in (SIGMOID, TANH))
-    return sigmoid, tanh
+@lru_cache(maxsize=8)
+def _lookup(table: Table, reading: int, curve: Curve, line: SQ | UQ) -> _Lookup:
+    """A curve, giving real numbers; ``line`` is the format of what comes out without the table."""
+    if curve.table:
+        return _Lookup.over(partial(table.evaluate, reading=reading), curve,
+                            table.readings[reading].result.ulp)
+    return _Lookup.over(lambda codes: codes, curve, line.ulp)
 
 
 def _check_exact(name: str, bound: int) -> None:
@@ -136,7 +139,7 @@ def _reach(layer: QuantizedLSTM | QuantizedDense) -> int:
     return max(-layer.array.min, -layer.accumulator.min)
 
 
-def _outside(values: np.ndarray, low: int, high: int) -> int:
+def _outside(values: np.ndarray, low: float, high: float) -> int:
     """How many values lie outside ``low`` to ``high``."""
     # Mostly none does, and two reductions say so faster than comparing each.
     if values.min() >= low and values.max() <= high:
@@ -153,25 +156,29 @@ class _LSTM:
     def __init__(self, layer: QuantizedLSTM, batch: int, name: str) -> None:
         formats = layer.formats
         z, c = formats.z, formats.c
-        candidate = layer.candidate
+        argument = layer.squashed
         product, state = formats.product_fraction, formats.state_fraction
 
-        finest = max(product, candidate.f)
+        finest = max(product, z.f + 1)
         _check_exact(f"the sum at {name}.z",
                      (_reach(layer) << finest - product) + (-z.min << finest - z.f))
-        finest = max(state, candidate.f)
+        finest = max(state, argument.f)
         _check_exact(f"the sum at {name}.c",
-                     (-c.min << finest - c.f) + (1 << finest) + (-candidate.min
-                                                                 << finest - candidate.f))
+                     (-c.min << finest - c.f) + (-formats.g.min << finest - formats.g.f)
+                     + (-argument.min << finest - argument.f))
 
-        self._sigmoid, self._tanh = _lookups(layer.table)
+        self._sigmoid = _lookup(layer.table, SIGMOID, layer.gate, formats.gate)
+        self._tanh = _lookup(layer.table, TANH, layer.of_candidate, formats.g)
+        self._squash = _lookup(layer.table, TANH, layer.of_cell, formats.s)
+        self._layer = layer
         hidden = self._hidden = layer.hidden
-        self._inputs, self._formats, self._candidate = layer.inputs, formats, candidate
+        self._inputs, self._formats = layer.inputs, formats
         order = np.r_[:2 * hidden, 3 * hidden:4 * hidden, 2 * hidden:3 * hidden]
         weights = np.concatenate([layer.w_x, layer.w_h, layer.bias[:, None]], axis=1)[order]
-        # In units of an ulp of z, and of the candidate's, which is half as large.
+        # In units of an ulp of z, and of the candidate's, which is half as large for the table.
         self._weights = weights * 2.0 ** (z.f - product)
-        self._weights[3 * hidden:] *= 2.0
+        if layer.of_candidate.table:
+            self._weights[3 * hidden:] *= 2.0
         self._weights[:3 * hidden, -1] += self._sigmoid.offset
         self._weights[3 * hidden:, -1] += self._tanh.offset
 
@@ -183,10 +190,11 @@ class _LSTM:
         self.saturated = dict.fromkeys("zuch", 0)
 
     def start(self) -> None:
-        """Set the state of all sequences to zero."""
-        self._operand[:-1] = 0
+        """Set the state of all sequences to what they begin with."""
+        self._operand[:self._inputs] = 0
+        self._operand[self._inputs:-1] = self._layer.initial_h[:, None]
         self._operand[-1] = 1
-        self._cell[:] = 0
+        self._cell[:] = self._layer.initial_c[:, None]
 
     def keep(self, count: int) -> None:
         """From now on step the first ``count`` sequences only; the others stay as they are."""
@@ -205,28 +213,32 @@ class _LSTM:
 
         ``record`` gets every intermediate.
         """
-        formats, candidate, sigmoid, tanh = (
-            self._formats, self._candidate, self._sigmoid, self._tanh)
+        formats, layer, sigmoid, tanh, squash = (
+            self._formats, self._layer, self._sigmoid, self._tanh, self._squash)
         hidden, gates = self._hidden, 3 * self._hidden
         i, f, g, o, c, h = self._i, self._f, self._g, self._o, self._c, self.h
         z, index, values = self._z, self._index, self._a
 
         np.matmul(self._weights, self._v, out=z)
         np.rint(z, out=z)
-        for rows, lookup in ((slice(gates), sigmoid), (slice(gates, None), tanh)):
-            self.saturated["z"] += _outside(z[rows], formats.z.min + lookup.offset,
-                                            formats.z.max + lookup.offset)
+        for rows, lookup, curve, to in ((slice(gates), sigmoid, layer.gate, formats.z),
+                                        (slice(gates, None), tanh, layer.of_candidate,
+                                         layer.candidate)):
+            low, high = curve.flagged(to)
+            self.saturated["z"] += _outside(z[rows], low + lookup.offset, high + lookup.offset)
         np.copyto(index, z, casting="unsafe")
         np.take(sigmoid.values, index[:gates], mode="clip", out=values[:gates])
         np.take(tanh.values, index[gates:], mode="clip", out=g)
         if record:
             record("x", self.x)
-            codes = np.concatenate([z[:2 * hidden] - sigmoid.offset, z[gates:] - tanh.offset,
-                                    z[2 * hidden:gates] - sigmoid.offset])
-            record("z", np.clip(codes, formats.z.min, formats.z.max))
+            gate, of_candidate = (np.clip(z[rows] - lookup.offset, curve.low, curve.high)
+                                  for rows, lookup, curve in (
+                                      (slice(gates), sigmoid, layer.gate),
+                                      (slice(gates, None), tanh, layer.of_candidate)))
+            record("z", np.concatenate([gate[:2 * hidden], of_candidate, gate[2 * hidden:]]))
             for name, gate in (("i", i), ("f", f), ("o", o)):
                 record(name, gate * 2.0**formats.gate.f)
-            record("g", g * 2.0**formats.tanh.f)
+            record("g", g * 2.0**formats.g.f)
 
         # The exact sum f c + i g, in units of an ulp of c.
         np.multiply(i, g, out=g)
@@ -234,17 +246,21 @@ class _LSTM:
         np.multiply(f, c, out=f)
         total = np.add(f, g, out=f)
 
-        u = np.multiply(total, 2.0 ** (candidate.f - formats.c.f), out=g)
-        np.add(u, tanh.offset, out=u)
-        np.rint(u, out=u)
-        self.saturated["u"] += _outside(u, candidate.min + tanh.offset,
-                                        candidate.max + tanh.offset)
+        if layer.of_cell.table:
+            u = np.multiply(total, 2.0 ** (layer.squashed.f - formats.c.f), out=g)
+            np.add(u, squash.offset, out=u)
+            np.rint(u, out=u)
+            self.saturated["u"] += _outside(u, layer.squashed.min + squash.offset,
+                                            layer.squashed.max + squash.offset)
+            self._settle("c", total, formats.c, c)
+        else:
+            self._settle("c", total, formats.c, c)
+            u = np.add(c, squash.offset, out=g)
         if record:
-            record("u", np.clip(u - tanh.offset, candidate.min, candidate.max))
+            record("u", np.clip(u - squash.offset, layer.of_cell.low, layer.of_cell.high))
         np.copyto(index[:hidden], u, casting="unsafe")
-        np.take(tanh.values, index[:hidden], mode="clip", out=i)
+        np.take(squash.values, index[:hidden], mode="clip", out=i)
 
-        self._settle("c", total, formats.c, c)
         np.multiply(o, i, out=o)
         np.multiply(o, 2.0**formats.h.f, out=o)
         self._settle("h", o, formats.h, h)

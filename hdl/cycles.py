@@ -231,6 +231,12 @@ class DrainTiming:
         """Table units of a lane."""
         return self.gate_tables + (not self.shared_table)
 
+    def used_tables(self, lines: Sequence[int]) -> tuple[int, ...]:
+        """Those that are there where some functions are lines (:class:`LSTMCycles`)."""
+        used = [gate % self.gate_tables for gate in range(GATES)]
+        used.append(0 if self.shared_table else self.gate_tables)
+        return tuple(sorted({table for n, table in enumerate(used) if n not in lines}))
+
     @property
     def state_multipliers(self) -> int:
         return (1 if self.shared_product else 2) + (not self.shared_multiplier)
@@ -339,6 +345,8 @@ class LSTMCycles:
     pipeline : Pipeline
     streams : int
         S, independent sequences that take turns.
+    lines : sequence of int
+        Functions that need no table: 0 to 3 for i, f, g and o, 4 for the cell state's.
 
     Attributes
     ----------
@@ -390,6 +398,7 @@ class LSTMCycles:
     folding: Folding
     pipeline: Pipeline = SHORT
     streams: int = 1
+    lines: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_positive("LSTM", "inputs", self.inputs)
@@ -509,12 +518,12 @@ class LSTMCycles:
 
     @property
     def tables(self) -> int:
-        return self.folding.lanes * self.timing.tables
+        return self.folding.lanes * len(self.timing.used_tables(self.lines))
 
     @property
     def multipliers(self) -> int:
-        lane = self.timing.tables + self.timing.state_multipliers
-        return self.folding.multipliers + self.folding.lanes * lane
+        return (self.folding.multipliers + self.tables
+                + self.folding.lanes * self.timing.state_multipliers)
 
     def count(self, a_pass: int, group: int) -> int:
         """Units that leave the array together."""

@@ -17,6 +17,7 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
+import numpy as np
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -29,14 +30,13 @@ from hdl.mac import bias_memory
 from hdl.multiplier import Multiplier
 from hdl.ram import RAM
 from hdl.registers import delayed
-from hdl.rounding import floor_to_even, half, rounded, saturated
+from hdl.rounding import floor_to_even, half, limited, rounded, saturated
 from hdl.table import TableUnit
 
 __all__ = ["Drain", "Step"]
 
 LEAD = 2
 """Cycles from a token setting out to the first sums of its unit leaving the hold chain."""
-
 
 
 class Step(data.StructLayout):
@@ -138,7 +138,7 @@ class _Lane(wiring.Component):
             "overflow": Out(4),
         })
 
-    def _biases(self) -> list[list[int]]:
+    def _biases(self, biases: np.ndarray) -> list[list[int]]:
         """The biases in the order in which the sums leave the chain, one list for each table."""
         k, layer = self._cycles, self._layer
         order = []
@@ -147,15 +147,24 @@ class _Lane(wiring.Component):
                 within = group * k.folding.lanes + self._lane
                 unit = a_pass * k.folding.units + within
                 real = within < k.folding.units and unit < layer.hidden
-                order += [int(layer.bias[gate * layer.hidden + unit]) if real else 0
+                order += [int(biases[gate * layer.hidden + unit]) if real else 0
                           for gate in range(GATES)]
         tables = k.timing.gate_tables
         return [order[table::tables] for table in range(tables)]
 
+    def _initial_c(self) -> list[int]:
+        """The cell states that a sequence begins with, in the order in which units come."""
+        k, layer = self._cycles, self._layer
+        return [int(layer.initial_c[unit]) if within < k.folding.units and unit < layer.hidden
+                else 0
+                for a_pass in range(k.passes) for group in range(k.groups)
+                for within in [group * k.folding.lanes + self._lane]
+                for unit in [a_pass * k.folding.units + within]]
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        k, t, formats = self._cycles, self._cycles.timing, self._layer.formats
-        tables = [(TableUnit(self._layer.table, stages=k.pipeline.table), _Shared())
+        layer, k, t, formats = self._layer, self._cycles, self._cycles.timing, self._layer.formats
+        tables = [(TableUnit(layer.table, stages=k.pipeline.table), _Shared())
                   for _ in range(t.tables)]
         multipliers = [_Shared() for _ in range(t.state_multipliers)]
         token = _Token(m, list(self.token), t.interval)
@@ -177,13 +186,23 @@ class _Lane(wiring.Component):
 
         # Preactivations. A tie is what leaves nothing below once half an ulp has been added.
         drop = formats.product_fraction - formats.z.f
-        bias_address = counter(-LEAD, k.passes * k.groups * t.slots - 1, t.slots)
-        z_overflow = []
-        for n, (table, biases) in enumerate(zip(tables[:t.gate_tables], self._biases(),
-                                                strict=True)):
+        bias_address: Value = counter(-LEAD, k.passes * k.groups * t.slots - 1, t.slots)
+        stored = self._biases(layer.bias)
+        if layer.initial_h.any():
+            # In the first step the hidden states of the beginning are part of the bias.
+            stored = [[*biases, *[0] * ((1 << len(bias_address)) - len(biases)), *first]
+                      for biases, first in zip(stored, self._biases(layer.first_bias),
+                                               strict=True)]
+            bias_address = Cat(bias_address, self.fresh)
+        curves = layer.gate, layer.gate, layer.of_candidate, layer.gate
+        arguments = formats.z, formats.z, layer.candidate, formats.z
+        width = max(to.width for to in arguments)
+        z_overflow, lines = [], []
+        for n, (table, biases) in enumerate(zip(tables[:t.gate_tables], stored, strict=True)):
             # The candidate has a fraction bit more: the table takes half its argument.
             gates = [slot * t.gate_tables + n for slot in range(t.slots)]
-            halves = [half(drop) >> (gate == CANDIDATE) for gate in gates]
+            halves = [half(drop) >> (gate == CANDIDATE and layer.of_candidate.table)
+                      for gate in gates]
             rom, layout = bias_memory([[bias + halves[slot % t.slots]]
                                        for slot, bias in enumerate(biases)])
             m.submodules[f"bias{n}"] = rom
@@ -199,21 +218,41 @@ class _Lane(wiring.Component):
             is_tanh: Value = Const(0)
             # Half of a single bit that is dropped could not be added before.
             twice = Cat(Const(drop == 1, 1), total).as_signed()
-            if gates == [CANDIDATE]:
-                doubled, is_tanh = twice, Const(1)
-            elif CANDIDATE in gates:
-                doubled = Mux(token.at(k.pipeline.bias + t.slot(CANDIDATE)), twice, total)
-                is_tanh = token.at(t.preactivation[CANDIDATE])
+            if CANDIDATE in gates and layer.of_candidate.table:
+                if gates == [CANDIDATE]:
+                    doubled, is_tanh = twice, Const(1)
+                else:
+                    doubled = Mux(token.at(k.pipeline.bias + t.slot(CANDIDATE)), twice, total)
+                    is_tanh = token.at(t.preactivation[CANDIDATE])
             whole = floor_to_even(doubled, drop,
                                   lambda value: delayed(m, value, k.pipeline.preactivation - 1))
-            code, overflow = saturated(whole, formats.z)
-            z = Signal(signed(formats.z.width), name=f"z{n}", reset_less=True)
+            code, overflow = limited(whole, arguments[n], curves[n])
+            if CANDIDATE in gates[1:] and (curves[n], arguments[n].width) != (
+                    layer.of_candidate, layer.candidate.width):
+                now = token.at(t.preactivation[CANDIDATE] - 1)
+                other = limited(whole, layer.candidate, layer.of_candidate)
+                code, overflow = (Mux(now, theirs, ours) for theirs, ours in zip(
+                    other, (code, overflow), strict=True))
+            z = Signal(signed(width), name=f"z{n}", reset_less=True)
             m.d.sync += z.eq(code)
             z_overflow.append(overflow)
-            table[1].use(t.preactivation[n], z, is_tanh)
+            if any(curves[gate].table for gate in gates):
+                table[1].use(t.preactivation[n], z, is_tanh)
+            # Without a table it is the gate itself, at the same time.
+            lines.append(z if all(curves[gate].table for gate in gates) else
+                         delayed(m, z, k.pipeline.table))
         z_active = Cat(token.at(t.preactivation[0] - 1 + slot) for slot in range(t.slots)).any()
-        gate = [tables[n % t.gate_tables][0].sigmoid[:formats.gate.width] for n in range(GATES)]
-        gate[CANDIDATE] = tables[CANDIDATE % t.gate_tables][0].tanh
+
+        def result(n: int) -> Value:
+            """A gate, or the candidate."""
+            to = formats.g if n == CANDIDATE else formats.gate
+            if not curves[n].table:
+                line = lines[n % t.gate_tables][:to.width]
+                return line.as_signed() if to.signed else line
+            unit = tables[n % t.gate_tables][0]
+            return unit.tanh if n == CANDIDATE else unit.sigmoid[:to.width]
+
+        gate = [result(n) for n in range(GATES)]
 
         # The cell state, read into a register that is 0 at the start of a sequence.
         units = k.passes * k.groups
@@ -224,7 +263,14 @@ class _Lane(wiring.Component):
         fresh = token.carry(self.fresh, -LEAD, t.forget_product - 1)
         c_before = Signal(signed(formats.c.width), reset_less=True)
         m.d.comb += store.read_addr.eq(Cat(counter(read_at, units - 1), stream))
-        m.d.sync += c_before.eq(Mux(fresh, 0, store.read_data))
+        initial: Value = Const(0)
+        if layer.initial_c.any():
+            rom, layout = bias_memory([[code] for code in self._initial_c()],
+                                      width=formats.c.width)
+            m.submodules.c_initial = rom
+            m.d.comb += rom.addr[0].eq(counter(t.forget_product - 1 - rom.latency, units - 1))
+            initial = layout(rom.data[0])[0]
+        m.d.sync += c_before.eq(Mux(fresh, initial, store.read_data))
         forget = multipliers[0]
         forget.use(t.forget_product, gate[1], c_before)
         enter = multipliers[0 if t.shared_product else 1]
@@ -233,7 +279,7 @@ class _Lane(wiring.Component):
         squash = tables[0 if t.shared_table else -1]
         show = multipliers[0 if t.shared_multiplier else -1]
 
-        shape = signed(max(formats.tanh.width, formats.c.width))
+        shape = signed(max(formats.g.width, formats.s.width, formats.c.width))
         products = [Multiplier(unsigned(formats.gate.width), shape, stages=k.pipeline.multiplier)
                     for _ in multipliers]
 
@@ -246,13 +292,20 @@ class _Lane(wiring.Component):
         i_g = product_of(enter)
         fraction = formats.state_fraction
         exact = (f_c << fraction - formats.gate.f - formats.c.f) + (
-            i_g << fraction - formats.gate.f - formats.tanh.f)
+            i_g << fraction - formats.gate.f - formats.g.f)
         total = Signal(signed(len(exact)), name="c_exact", reset_less=True)
         m.d.sync += total.eq(exact)
         c_code, c_overflow = fitted(total, fraction, formats.c)
-        u_code, u_overflow = fitted(total, fraction, self._layer.candidate)
-        u = Signal(signed(formats.z.width), reset_less=True)
-        m.d.sync += [self.c.eq(c_code), u.eq(u_code)]
+        u_overflow: Value = Const(0)
+        if layer.of_cell.table:
+            u_code, u_overflow = fitted(total, fraction, layer.squashed)
+            u = Signal(signed(formats.z.width), reset_less=True)
+            m.d.sync += [self.c.eq(c_code), u.eq(u_code)]
+            squash[1].use(t.state, u, 1)
+            shown = squash[0].tanh
+        else:
+            m.d.sync += self.c.eq(c_code)
+            shown = delayed(m, limited(self.c, formats.c, layer.of_cell)[0], k.pipeline.table)
         m.d.comb += [
             store.write_addr.eq(Cat(counter(t.state, units - 1),
                                     token.carry(stream, read_at, t.state))),
@@ -261,14 +314,14 @@ class _Lane(wiring.Component):
         ]
 
         # The hidden state.
-        squash[1].use(t.state, u, 1)
-        show.use(t.squashed, token.carry(gate[3], t.gate[3], t.squashed), squash[0].tanh)
-        h_code, h_overflow = fitted(product_of(show), formats.gate.f + formats.tanh.f, formats.h)
+        show.use(t.squashed, token.carry(gate[3], t.gate[3], t.squashed), shown)
+        h_code, h_overflow = fitted(product_of(show), formats.gate.f + formats.s.f, formats.h)
         hold = Signal(signed(formats.h.width), name="h_now", reset_less=True)
         m.d.sync += hold.eq(h_code)
         m.d.comb += self.h.eq(hold)
 
-        for n, (unit, shared) in enumerate(tables):
+        for n in t.used_tables(k.lines):
+            unit, shared = tables[n]
             m.submodules[f"table{n}"] = unit
             shared.connect(m, token, (unit.z, unit.reading))
         for n, (product, shared) in enumerate(zip(products, multipliers, strict=True)):

@@ -1,7 +1,7 @@
 """How a layer can be folded, what each folding takes, and which to take where nobody says it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 from typing import Generic, TypeVar
@@ -133,6 +133,10 @@ class Shape:
         H, or the outputs of the head.
     weight_bits, bias_bits, column_bits, state_bits : int
         Width of a weight, of a bias, of a column of [x, h] and of a cell state.
+    lines : tuple of int
+        Functions that need no table (:class:`hdl.cycles.LSTMCycles`).
+    initial_h, initial_c : bool
+        Whether sequences begin with other hidden, or cell, states than zeros.
     """
 
     inputs: int
@@ -141,9 +145,13 @@ class Shape:
     bias_bits: int = 32
     column_bits: int = 16
     state_bits: int = 16
+    lines: tuple[int, ...] = ()
+    initial_h: bool = False
+    initial_c: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
+        for name in ("inputs", "outputs", "weight_bits", "bias_bits", "column_bits", "state_bits"):
+            value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"shape {name} must be a positive integer, not {value!r}")
 
@@ -238,16 +246,19 @@ def lstm_part(shape: Shape, folding: Folding, *, pipeline: Pipeline, streams: in
         If it does not fit the layer.
     """
     k = LSTMCycles(inputs=shape.inputs, hidden=shape.outputs, folding=folding, pipeline=pipeline,
-                   streams=streams)
+                   streams=streams, lines=shape.lines)
     # Weights, the knots of the tables, biases, and what is written: x, h, c.
     memories = limits.blocks(k.work, folding.multipliers * shape.weight_bits) + k.tables
-    biases = k.passes * k.groups * k.timing.slots
+    units = k.passes * k.groups
+    biases = units * k.timing.slots << shape.initial_h
     if biases >= BLOCK_WORDS:
         memories += (folding.lanes * k.timing.gate_tables
                      * limits.blocks(biases, shape.bias_bits))
     for banks in (k.x_memories, k.h_memories):
         memories += _written(limits, count=banks.count, depth=banks.depth, bits=shape.column_bits)
     memories += _written(limits, count=folding.lanes, depth=k.c_depth, bits=shape.state_bits)
+    if shape.initial_c and units >= BLOCK_WORDS:
+        memories += folding.lanes * limits.blocks(units, shape.state_bits)
     return Part(folding=folding, work=streams * k.work, latency=k.latency,
                 multipliers=k.multipliers, memories=memories, cycles=k)
 

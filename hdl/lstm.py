@@ -75,7 +75,7 @@ class LSTMEngine(wiring.Component):
         self._every_step = every_step
         self._counts = tuple(counts)
         self.cycles = LSTMCycles(inputs=layer.inputs, hidden=layer.hidden, folding=folding,
-                                 pipeline=pipeline, streams=streams)
+                                 pipeline=pipeline, streams=streams, lines=layer.lines)
         self._drain = Drain(layer, self.cycles)
         formats = layer.formats
         super().__init__({

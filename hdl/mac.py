@@ -44,9 +44,12 @@ def pack_weights(w: np.ndarray, *, rows: int, columns: int) -> np.ndarray:
         passes * words, rows, columns)
 
 
-def bias_memory(words: Sequence[Sequence[int]]) -> tuple[ROM, data.ArrayLayout]:
-    """A memory of a few biases to a word, as narrow as they allow, and what its words look like."""
-    width = max(1, *(bias.bit_length() + 1 for word in words for bias in word))
+def bias_memory(words: Sequence[Sequence[int]], width: int = 1) -> tuple[ROM, data.ArrayLayout]:
+    """A memory of a few biases to a word, and what its words look like.
+
+    It is as narrow as they allow, and has ``width`` bits for each at least.
+    """
+    width = max(width, *(bias.bit_length() + 1 for word in words for bias in word))
     mask = (1 << width) - 1
     codes = [sum((bias & mask) << width * n for n, bias in enumerate(word)) for word in words]
     layout = data.ArrayLayout(signed(width), len(words[0]))

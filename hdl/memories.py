@@ -77,7 +77,8 @@ class DenseWidths:
         _check_widths(self)
 
 
-def bias_widths(k: LSTMCycles, biases: Sequence[int], half: int) -> tuple[int, ...]:
+def bias_widths(k: LSTMCycles, biases: Sequence[int], half: int, *,
+                first: Sequence[int] | None = None) -> tuple[int, ...]:
     """Bits of a bias in each bias memory, lane by lane and in each the gates' tables.
 
     Parameters
@@ -85,6 +86,8 @@ def bias_widths(k: LSTMCycles, biases: Sequence[int], half: int) -> tuple[int, .
     k : LSTMCycles
     biases : sequence of int, 4 H
         In the gate order i, f, g, o.
+    first : sequence of int, 4 H, optional
+        Those of a sequence's first step, where they are others.
     half : int
         Half an ulp of the gates' preactivations, stored with each bias; of the candidate's, it
         is half of that.
@@ -97,14 +100,19 @@ def bias_widths(k: LSTMCycles, biases: Sequence[int], half: int) -> tuple[int, .
         units = [a_pass * f.units + place if place < f.units else k.hidden
                  for a_pass in range(k.passes) for place in within]
         for table in range(t.gate_tables):
-            stored = [(int(biases[gate * k.hidden + unit]) if unit < k.hidden else 0)
-                      + (half >> (gate == CANDIDATE))
-                      for gate in range(table, GATES, t.gate_tables) for unit in units]
+            stored = [(int(of[gate * k.hidden + unit]) if unit < k.hidden else 0)
+                      + (half >> (gate == CANDIDATE and CANDIDATE not in k.lines))
+                      for gate in range(table, GATES, t.gate_tables) for unit in units
+                      for of in (biases, biases if first is None else first)]
+            # Between the biases of the first step and the others there are zeros.
+            if first is not None and _addressed(len(units)) > len(units):
+                stored.append(half)
             widths.append(max(code.bit_length() for code in stored) + 1)
     return tuple(widths)
 
 
-def lstm_memories(k: LSTMCycles, widths: Widths, *, beat: int | None = None) -> dict[str, int]:
+def lstm_memories(k: LSTMCycles, widths: Widths, *, beat: int | None = None,
+                  initial_h: bool = False, initial_c: bool = False) -> dict[str, int]:
     """Bits of the memories of the layer, as declared: depth times width, added up by kind.
 
     Counted is every memory of the portable hardware, and nothing else: no registers, so no
@@ -113,10 +121,11 @@ def lstm_memories(k: LSTMCycles, widths: Widths, *, beat: int | None = None) -> 
 
     - ``weights``: one memory, P C words rounded up, each of 4 U V weights.
     - ``biases``: one for each of a lane's gate tables, for each pass and each unit of the lane
-      in it as many words as there are slots, rounded up, each of one bias.
+      in it as many words as there are slots, rounded up, each of one bias; as many more for the
+      first step of a sequence that begins with hidden states.
     - ``x``, ``h``: :class:`hdl.cycles.ColumnMemories`, one column wide.
     - ``c``: one for each lane, for each stream the units of the lane, rounded up to a power of
-      two, one cell state wide.
+      two, one cell state wide; and one more, as for one stream, of those that sequences begin with.
     - ``tables``: one for each table unit, ``segments`` words rounded up, of ``knots`` bits.
 
     Parameters
@@ -126,6 +135,8 @@ def lstm_memories(k: LSTMCycles, widths: Widths, *, beat: int | None = None) -> 
     beat : int, optional
         Columns in a full input beat; by default V, or N where that is less: that of the bus.
         A layer behind another takes as many as that one has lanes.
+    initial_h, initial_c : bool
+        Whether sequences begin with other hidden, or cell, states than zeros.
 
     Raises
     ------
@@ -145,10 +156,10 @@ def lstm_memories(k: LSTMCycles, widths: Widths, *, beat: int | None = None) -> 
     check_positive("LSTM", "beat", beat)
     return {
         "weights": _addressed(k.work) * f.multipliers * widths.weight,
-        "biases": _addressed(of_lane * t.slots) * sum(bias),
+        "biases": (_addressed(of_lane * t.slots) << initial_h) * sum(bias),
         "x": _bits(replace(k.x_memories, beat=beat), widths.x),
         "h": _bits(k.h_memories, widths.h),
-        "c": f.lanes * k.c_depth * widths.c,
+        "c": f.lanes * (k.c_depth + (_addressed(of_lane) if initial_c else 0)) * widths.c,
         "tables": k.tables * _addressed(widths.segments) * widths.knots,
     }
 

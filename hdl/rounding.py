@@ -11,8 +11,9 @@ from collections.abc import Callable
 from amaranth.hdl import Cat, Const, Mux, Value
 
 from golden.fixed import Format
+from golden.quantized import Curve
 
-__all__ = ["floor_to_even", "half", "round_saturate", "rounded", "saturated"]
+__all__ = ["floor_to_even", "half", "limited", "round_saturate", "rounded", "saturated"]
 
 
 def rounded(value: Value, drop: int) -> Value:
@@ -88,6 +89,36 @@ def saturated(whole: Value, to: Format) -> tuple[Value, Value]:
     below = negative & ~spare.all() if to.signed else negative
     code = Mux(above, to.max, Mux(below, to.min, whole))[:to.width]
     return code.as_signed() if to.signed else code, above | below
+
+
+def limited(whole: Value, to: Format, curve: Curve) -> tuple[Value, Value]:
+    """Limit a signed value that has the fraction bits of ``to`` already.
+
+    Parameters
+    ----------
+    to : SQ
+        Its format.
+    curve : Curve
+        The limits.
+
+    Returns
+    -------
+    code : Value
+        ``to.width`` bits, signed.
+    overflow : Value
+        One bit: the value lay outside ``to``, where that is what limits it.
+    """
+    code, outside = saturated(whole, to)
+    if (curve.low, curve.high) == (to.min, to.max):
+        return code, outside
+    overflow = outside & Mux(whole[-1], Const(curve.low == to.min, 1),
+                             Const(curve.high == to.max, 1))
+    # A value beyond the format is beyond the limit, too.
+    if curve.low > to.min:
+        code = Mux(code < curve.low, curve.low, code)
+    if curve.high < to.max:
+        code = Mux(code > curve.high, curve.high, code)
+    return code[:to.width].as_signed(), overflow
 
 
 def round_saturate(value: Value, f: int, to: Format) -> tuple[Value, Value]:

@@ -61,8 +61,11 @@ class Stack:
             formats = layer.formats
             layers.append(Shape(
                 inputs=layer.inputs, outputs=layer.hidden,
-                weight_bits=max(formats.w_x.width, formats.w_h.width), bias_bits=bits(layer.bias),
-                column_bits=max(formats.x.width, formats.h.width), state_bits=formats.c.width))
+                weight_bits=max(formats.w_x.width, formats.w_h.width),
+                bias_bits=max(bits(layer.bias), bits(layer.first_bias)),
+                column_bits=max(formats.x.width, formats.h.width), state_bits=formats.c.width,
+                lines=layer.lines, initial_h=bool(layer.initial_h.any()),
+                initial_c=bool(layer.initial_c.any())))
         head = network.head
         return cls(layers=tuple(layers), streams=streams, every_step=network.every_step, head=Shape(
             inputs=head.inputs, outputs=head.outputs, weight_bits=head.formats.w.width,

@@ -42,7 +42,7 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
             "formats": _formats(layer.formats),
             "accumulator": layer.accumulator.width,
             "multipliers": {"array": cycles.folding.multipliers,
-                            "tables": cycles.folding.lanes * cycles.timing.tables,
+                            "tables": cycles.tables,
                             "state": cycles.folding.lanes * cycles.timing.state_multipliers},
             "cycles": {"passes": cycles.passes, "words": cycles.words, "drain": cycles.drain,
                        "bubble": cycles.bubble, "step": cycles.step, "round": cycles.round},

@@ -11,6 +11,11 @@ import numpy as np
 import pytest
 
 from benchmarks.engine import memory_bits, modelled_memories
+from golden.calibrate import quantize
+from golden.function import IDENTITY, RELU, Function
+from golden.lstm import LSTM
+from golden.model import Dense
+from golden.model import Network as FloatNetwork
 from hdl.choice import choose
 from hdl.cycles import (
     FAST,
@@ -528,12 +533,12 @@ MEMORIES = [
 ]
 KINDS = {r"array\.weights": "weights", r"drain\.lane\d+\.bias\d": "biases", "bias": "biases",
          r"x_buffer\.columns\.bank\d+_\d": "x", r"h_buffer\.bank\d+_\d": "h",
-         r"drain\.lane\d+\.c_memory": "c",
+         r"drain\.lane\d+\.c_(memory|initial)": "c",
          r"drain\.lane\d+\.table\d\.knots": "tables", "queue": "queue"}
 """What is kept in the memories that a module declares, by the module's name in its layer."""
 
 
-def declared_memories(verilog: str) -> dict[str, int]:
+def declared_memories(verilog: str) -> Counter[str]:
     """Bits of the memories that portable Verilog declares, by layer and kind."""
     found: Counter[str] = Counter()
     for module in re.findall(r"^module .*?^endmodule", verilog, re.M | re.S):
@@ -583,6 +588,35 @@ def test_multipliers(inputs: int, layers: list[tuple[int, tuple[int, ...]]], out
     for k in engines:
         assert k.multipliers == (k.folding.multipliers + k.tables
                                  + k.folding.lanes * k.timing.state_multipliers)
+
+
+HARD = Function("HardSigmoid")
+
+
+@pytest.mark.parametrize("interval", [1, 2, 4, 16])
+@pytest.mark.parametrize(("cell", "lines"), [
+    ({"gate": HARD}, (0, 1, 3)), ({"candidate": RELU}, (2,)), ({"squash": IDENTITY}, (4,)),
+    ({"gate": HARD, "squash": RELU}, (0, 1, 3, 4)),
+    ({"gate": HARD, "candidate": HARD, "squash": RELU}, (0, 1, 2, 3, 4)),
+    ({"initial_h": np.ones(3), "initial_c": np.ones(3)}, ())])
+def test_what_other_cells_take(cell: dict[str, Any], lines: tuple[int, ...], interval: int) -> None:
+    """A function that is a line takes no table, and only states to begin with take memory."""
+    rng = np.random.default_rng(0)
+    model = FloatNetwork(
+        layers=(LSTM(w_x=rng.uniform(-1, 1, (12, 17)), w_h=rng.uniform(-1, 1, (12, 3)),
+                     bias=rng.uniform(-1, 1, 12), **cell),),
+        head=(Dense(w=rng.uniform(-1, 1, (1, 3)), bias=np.zeros(1)),))
+    network = quantize(model, rng.uniform(-1, 1, (8, 5, 17)), bits=8)
+    dut = Network(network, foldings=[
+        Folding(units=2, columns=1, lanes=2 if interval < 16 else 1,
+                interval=interval if interval < 16 else 10)])
+    assert Counter(modelled_memories(dut)) == declared_memories(generate(dut)[0])
+    k, verilog = dut.engines[0].cycles, generate(dut, family="ecp5")[0]
+    assert k.lines == lines
+    tables = re.findall(r"^module \\gatefold\.lstm0\.drain\.lane\d+\.table\d+ ", verilog, re.M)
+    assert len(tables) == k.tables
+    blocks = re.findall(r"^ *MULT18X18D #", verilog, re.M)
+    assert len(blocks) == k.multipliers + dut.head.cycles.folding.multipliers
 
 
 @pytest.mark.parametrize("name", ["weight", "bias", "x", "h", "c", "segments", "knots"])

@@ -10,6 +10,7 @@ from amaranth.lib import memory
 
 from golden.calibrate import quantize
 from golden.fixed import SQ, UQ
+from golden.function import IDENTITY, RELU, Function
 from golden.lstm import LSTM
 from golden.model import Dense
 from golden.model import Network as FloatNetwork
@@ -341,3 +342,59 @@ def test_wrong_arguments() -> None:
     text = "foldings must be as many as LSTM layers, 1, not 0"
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         Network(network, foldings=[])
+
+
+HARD, RELU6 = Function("HardSigmoid"), Function("HardSigmoid", 1 / 6, 0.5)
+CELLS: dict[str, dict[str, Any]] = {
+    "hard gates": {"gate": HARD},
+    "hard gates, clipped": {"gate": Function("HardSigmoid", 0.3, 0.4), "clip": 0.7},
+    "clipped": {"clip": 0.5},
+    "rectified candidate": {"candidate": RELU},
+    "linear candidate": {"candidate": Function("Affine", -0.5, 0.1)},
+    "hard candidate": {"candidate": HARD, "clip": 1.25},
+    "rectified cell state": {"squash": RELU},
+    "linear cell state": {"squash": IDENTITY},
+    "no table": {"gate": RELU6, "candidate": RELU, "squash": RELU},
+    "only the candidate's table": {"gate": RELU6, "squash": IDENTITY},
+    "only the cell state's table": {"gate": RELU6, "candidate": IDENTITY},
+    "hidden states to begin with": {"initial_h": np.linspace(-0.9, 0.9, 5)},
+    "cell states to begin with": {"initial_c": np.linspace(1.5, -1, 5)},
+    "states beyond 1": {"initial_h": np.linspace(3, -2, 5), "initial_c": np.linspace(-3, 1, 5)},
+    "all at once": {"gate": HARD, "candidate": RELU, "clip": 1.5,
+                    "initial_h": np.linspace(-1, 1, 5), "initial_c": np.linspace(2, -2, 5)},
+}
+
+
+@pytest.mark.parametrize(("units", "columns", "lanes", "interval", "streams", "pipeline"), [
+    (1, 1, 1, 8, 1, "short"), (5, 3, 5, 1, 1, "fast"), (2, 2, 1, 2, 2, "medium")])
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell(name: str, units: int, columns: int, lanes: int, interval: int, streams: int,
+                    pipeline: str) -> None:
+    """Functions, clips and states to begin with, with every sharing of tables."""
+    rng = np.random.default_rng(6)
+    hidden = 5
+    float_network = FloatNetwork(
+        layers=(LSTM(w_x=rng.uniform(-1.5, 1.5, (4 * hidden, 3)),
+                     w_h=rng.uniform(-1, 1, (4 * hidden, hidden)),
+                     bias=rng.uniform(-1, 1, 4 * hidden), **CELLS[name]),),
+        head=(Dense(w=rng.uniform(-1, 1, (2, hidden)), bias=rng.uniform(-1, 1, 2)),),
+        every_step=True)
+    # Formats from tame data, so that wilder ones saturate.
+    network = quantize(float_network, rng.uniform(-0.5, 0.5, (16, 8, 3)), bits=9)
+    dut = Network(network, streams=streams, pipeline=PIPELINES[pipeline], foldings=[
+        Folding(units=units, columns=columns, lanes=lanes, interval=interval)])
+    sequences = [random_sequences(rng, network, 1, 4, 3) for _ in range(streams)]
+    words = [expected_words(network, each) for each in sequences]
+    seen = run_network(dut, [], beats=interleaved(dut, sequences), outputs=sum(map(len, words)),
+                       stall=0.3, reset_after=3, quiet=100)
+    for stream in range(streams):
+        results = [network.run(x[None], trace=True) for x in sequences[stream]]
+        for tensor in "ch":
+            states = [state for result in results if result.layers is not None
+                      for state in getattr(result.layers[0], tensor)[0].tolist()]
+            assert seen.states_of(f"lstm0.{tensor}", stream, hidden) == states
+        assert seen.of(stream) == words[stream]
+    counts = {tensor: sum(network.run(x[None]).saturated[tensor] for each in sequences
+                          for x in each) for tensor in network.saturating}
+    assert [seen.saturated >> bit & 1 for bit in range(len(dut.saturation))] == [
+        int(counts[tensor] > 0) for tensor in dut.saturation]
