@@ -101,13 +101,13 @@ def weights_only(
         raise ModelError("the file of weights has no LSTM layer")
     if every_step is None:
         raise ModelError(f"a file of weights does not say whether the last LSTM layer, "
-                         f"'{recurrent[-1].name}', gives its output at every step; give every_step "
-                         f"or {ADVICE}")
+                         f"'{recurrent[-1].name}', gives its output at every step; give "
+                         f"every_step (--steps) or {ADVICE}")
     if len(activations or ()) != len(heads) or isinstance(activations, str):
         names = ", ".join(f"'{part.name}'" for part in heads)
         raise ModelError(f"a file of weights does not say the activations of its {len(heads)} "
-                         f"dense layers, {names or 'none'}; give as many activations, not "
-                         f"{len(activations or ())}, or {ADVICE}")
+                         f"dense layers, {names or 'none'}; give as many activations "
+                         f"(--functions), not {len(activations or ())}, or {ADVICE}")
     given = iter(activations or ())
     items = [part.item(every_step or part is not recurrent[-1], None) for part in recurrent]
     items += [part.item(False, next(given)) for part in heads]

@@ -10,9 +10,17 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, helper
 
 from golden.model import ModelError
-from golden.onnx_axes import Constant, Opaque, Stack, Stream, Value, Zeros
+from golden.onnx_values import Constant, Opaque, Stack, Stream, Value
 
-__all__ = ["Call", "is_zero"]
+__all__ = ["Call", "node_text"]
+
+
+def node_text(node: NodeProto) -> str:
+    """A node for messages, by its operator and its name or, without one, its first output."""
+    operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+    if node.name:
+        return f"{operator} node '{node.name}'"
+    return f"{operator} node of output '{next(iter(node.output), '')}'"
 
 
 class Call:
@@ -26,12 +34,17 @@ class Call:
         One for each of its inputs; None for those left out.
     opset : int
         Version of the operator set.
+    notes : list of str
+        Where what a user should know of this node is added.
     """
 
-    def __init__(self, node: NodeProto, inputs: Sequence[Value | None], opset: int) -> None:
+    def __init__(
+        self, node: NodeProto, inputs: Sequence[Value | None], opset: int, notes: list[str]
+    ) -> None:
         self.node = node
         self.inputs = list(inputs)
         self.opset = opset
+        self.notes = notes
         self.attributes: dict[str, AttributeProto] = {a.name: a for a in node.attribute}
 
     def attribute(self, name: str, kind: int, default: Any = None) -> Any:
@@ -43,6 +56,19 @@ class Call:
             raise ModelError(f"attribute '{name}' must be of another type")
         value = helper.get_attribute_value(attribute)
         return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """An attribute that is 0 or 1."""
+        value = self.attribute(name, AttributeProto.INT, int(default))
+        if value not in (0, 1):
+            raise ModelError(f"attribute '{name}' must be 0 or 1, not {value}")
+        return bool(value)
+
+    def note(self, text: str) -> None:
+        """Tell something of this node, as the end of a sentence that it begins."""
+        sentence = f"{node_text(self.node)} {text}"
+        if sentence not in self.notes:
+            self.notes.append(sentence)
 
     def input(self, index: int) -> Value | None:
         """An input, or None where it is left out."""
@@ -84,11 +110,25 @@ class Call:
             raise ModelError(f"'{name}' must be integers, not {array.tolist()}")
         return [int(value) for value in np.atleast_1d(array)]
 
+    def reduction(self) -> tuple[list[int] | None, bool]:
+        """The axes that an operator sums or the like over, and whether they stay, of size 1.
+
+        None is all axes; an empty list is none.
+        """
+        axes = self.integers("axes", 1) or None
+        if axes is None and self.flag("noop_with_empty_axes"):
+            axes = []
+        return axes, self.flag("keepdims", True)
+
     def weights(self, index: int, what: str) -> NDArray[np.float64]:
         """A constant input that holds finite weights."""
         array = self.constant(index, what)
         if array is None:
             raise ModelError(f"{what} must be given")
+        return self.numbers(array, what)
+
+    def numbers(self, array: NDArray[np.generic], what: str) -> NDArray[np.float64]:
+        """A float tensor in double precision, which must be finite."""
         if array.dtype.kind != "f":
             raise ModelError(f"{what} must be of a float type, not {array.dtype}")
         bad = np.argwhere(~np.isfinite(array))
@@ -100,14 +140,3 @@ class Call:
 
 def _why(value: Value) -> str:
     return f", {value.what}" if isinstance(value, Opaque) else ""
-
-
-def is_zero(value: Value) -> bool:
-    """Whether a tensor is all zeros; a tensor of sizes never counts as such."""
-    if isinstance(value, Zeros):
-        return True
-    return (
-        isinstance(value, Constant)
-        and value.array.dtype.kind == "f"
-        and not bool(np.any(value.array))
-    )

@@ -8,10 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
+import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from golden.lstm import LSTM
+from golden.model import ModelError
+from golden.onnx_file import load
 
 Array = NDArray[Any]
 
@@ -62,17 +65,20 @@ def save(
     outputs: Sequence[str] = ("y",),
     opset: int = 17,
     x_type: int = TensorProto.FLOAT,
+    y_type: int = TensorProto.FLOAT,
 ) -> Path:
     """Write a model with the input x, of shape `x`, and the output y."""
     graph = helper.make_graph(
         list(nodes),
         "network",
         [helper.make_tensor_value_info("x", x_type, list(x))]
-        + [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in others],
-        [
-            helper.make_tensor_value_info(n, TensorProto.FLOAT, None if y is None else list(y))
-            for n in outputs
+        + [
+            helper.make_tensor_value_info(n, TensorProto.INT32, ["batch"])
+            if n == "lengths"
+            else helper.make_tensor_value_info(n, TensorProto.FLOAT, None)
+            for n in others
         ],
+        [helper.make_tensor_value_info(n, y_type, None if y is None else list(y)) for n in outputs],
         [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
@@ -94,3 +100,23 @@ def runtime(path: Path, x: Array) -> Array:
 def lstm_arrays(cell: Cell, prefix: str = "") -> dict[str, Array]:
     """The initializers of an LSTM node."""
     return {f"{prefix}w": cell.w, f"{prefix}r": cell.r, f"{prefix}b": cell.b}
+
+
+def results(path: Path, **feeds: Array) -> list[Array]:
+    """All outputs that ONNX Runtime gives for these inputs, taken as they are."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(
+        str(path), sess_options=options, providers=["CPUExecutionProvider"]
+    )
+    return [np.asarray(result) for result in session.run(None, feeds)]
+
+
+def refusal(path: Path) -> str:
+    """The one sentence with which a file is refused, without the file's name."""
+    with pytest.raises(ModelError) as info:
+        load(path)
+    text = str(info.value)
+    assert text.startswith(f"{path}: ")
+    assert text.isprintable()
+    return text.removeprefix(f"{path}: ")

@@ -133,7 +133,7 @@ def test_program_says_where_it_cannot_write(tmp_path: Path) -> None:
 
 
 def test_network_solves_the_task() -> None:
-    network = load(FOLDER / "model.onnx")
+    network = load(FOLDER / "model.onnx").network
     assert (network.inputs, network.directions[0].hidden, network.outputs) == (2, 20, 1)
     assert not network.every_step
     x, lengths, y = task.sequences(task.TEST_COUNT, task.TEST_SEED)
@@ -153,7 +153,7 @@ def test_the_check_prints_what_the_documentation_says() -> None:
 
 def test_network_stays_in_range() -> None:
     """Preactivations, cell states and weights fit number formats of few integer bits."""
-    network = load(FOLDER / "model.onnx")
+    network = load(FOLDER / "model.onnx").network
     x, lengths, _ = task.sequences(512, task.TEST_SEED)
     trace = network.trace(x, lengths)
     assert np.abs(trace.directions[0].z[trace.valid]).max() < 16.0
@@ -163,7 +163,7 @@ def test_network_stays_in_range() -> None:
 
 
 def test_network_equals_onnx_runtime() -> None:
-    network = load(FOLDER / "model.onnx")
+    network = load(FOLDER / "model.onnx").network
     x, lengths, _ = task.sequences(64, task.TEST_SEED)
     ours = network.run(x, lengths)
     for steps in sorted(set(lengths)):
@@ -186,7 +186,7 @@ class Rounded:
 
 def test_exact_functions_would_hardly_be_better(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tables cost less than a tenth of the mean squared error at 16 bits."""
-    network = load(FOLDER / "model.onnx")
+    network = load(FOLDER / "model.onnx").network
     data, steps, _ = task.sequences(256, 1)
     quantized = quantize(network, data, steps, bits=16)
     x, lengths, y = task.sequences(task.TEST_COUNT, task.TEST_SEED)

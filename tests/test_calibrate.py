@@ -262,7 +262,7 @@ def test_wrong_arguments(x: np.ndarray, options: dict, text: str) -> None:
 def test_adding_problem() -> None:
     """All of the 2,560 test sequences are correct at 16 bits, and nothing saturates."""
     task = runpy.run_path(str(ADDING / "task.py"))
-    model = load(ADDING / "model.onnx")
+    model = load(ADDING / "model.onnx").network
     x, lengths, _ = task["sequences"](256, 1)
     fixed = quantize(model, x, lengths)
     x, lengths, targets = task["sequences"](task["TEST_COUNT"], task["TEST_SEED"])

@@ -406,7 +406,7 @@ def with_nan(path: Path) -> None:
 def with_attribute(path: Path) -> None:
     model = onnx.load(MODEL)
     node = next(n for n in model.graph.node if n.op_type == "LSTM")
-    node.attribute.append(onnx.helper.make_attribute("clip", 3.0))
+    node.attribute.append(onnx.helper.make_attribute("activations", ["Elu", "Tanh", "Tanh"]))
     onnx.save(model, path)
 
 
@@ -426,8 +426,8 @@ def with_operator(path: Path) -> None:
     (lambda path: path.write_bytes(b"no model"), "not an ONNX file"),
     (lambda path: path.mkdir(), "Is a directory"),
     (with_nan, "must be finite"),
-    (with_attribute, "clip"),
-    (with_operator, "Relu node 'last'"),
+    (with_attribute, "Elu"),
+    (with_operator, "no hardware is built for the function Relu of dense0; see gatefold inspect"),
 ], ids=["missing", "text", "folder", "nan", "attribute", "operator"])
 def test_wrong_model(tmp_path: Path, data: Path, flow: Flow, write: Callable[[Path], object],
                      text: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -690,12 +690,30 @@ def test_verify_without_a_compiler(tmp_path: Path, data: Path, flow: Flow,
     assert "g++ is missing" in capsys.readouterr().err
 
 
+def test_inspect(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("inspect", MODEL) == 0
+    text = capsys.readouterr().out
+    assert f"{MODEL}: ONNX, operator set " in text
+    assert "28,480 bits of weights of 16 bits" in text
+    assert gatefold.inspect(MODEL, bits=8).replace("14,240", "28,480").replace(
+        "of 8 bits", "of 16 bits") in text
+
+
+def test_inspect_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What weights do not tell is asked for by the name of the option."""
+    path = MODEL.parents[2] / "tests" / "models" / "torch" / "plain.safetensors"
+    assert command("inspect", path) == 2
+    assert "--steps" in capsys.readouterr().err
+    assert command("inspect", path, "--steps", "every") == 0
+    assert "at every step" in capsys.readouterr().out
+
+
 def test_board_of_the_help_text() -> None:
     assert find(gatefold.DEFAULT_BOARD).name == gatefold.DEFAULT_BOARD
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["build", "--help"], ["verify", "--help"],
-                                       ["--version"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["--help"], ["build", "--help"], ["inspect", "--help"],
+                                       ["verify", "--help"], ["--version"]], ids=" ".join)
 def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert command(*arguments) == 0
     captured = capsys.readouterr()

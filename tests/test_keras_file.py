@@ -538,11 +538,12 @@ def test_weights_alone_follow_their_shapes(tmp_path: Path) -> None:
     ("arrays", "options", "sentence"),
     [
         (LSTM, {}, "a file of weights does not say whether the last LSTM layer, 'lstm', gives its "
-         "output at every step; give every_step or save the whole model instead, "
+         "output at every step; give every_step (--steps) or save the whole model instead, "
          "model.save('x.keras')"),
         ({**LSTM, **DENSE}, {"every_step": True},
          "a file of weights does not say the activations of its 1 dense layers, 'dense'; give as "
-         "many activations, not 0, or save the whole model instead, model.save('x.keras')"),
+         "many activations (--functions), not 0, or save the whole model instead, "
+         "model.save('x.keras')"),
         ({**LSTM, **DENSE}, {"every_step": True, "activations": ["elu"]},
          "layer 'dense' (Dense): 'activation' must be one of linear, relu, sigmoid, tanh, "
          "hard_sigmoid, softmax, not elu"),

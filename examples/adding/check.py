@@ -72,7 +72,7 @@ def main() -> None:
                         default=Path(__file__).with_name("model.onnx"),
                         help="the ONNX file (%(default)s)")
     try:
-        check(load(parser.parse_args().model))
+        check(load(parser.parse_args().model).network)
     except (ModelError, OSError) as error:
         parser.error(str(error))
 
