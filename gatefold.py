@@ -37,10 +37,11 @@ from fpga.stored import store
 from fpga.summary import build_table
 from fpga.tools import keeping_logs, telling_time
 from golden.accuracy import Metric, MetricError, compare, load_metric, mean_squared_error
-from golden.calibrate import quantize
+from golden.calibrate import quantize, unsupported
 from golden.data import DataError, Sequences
 from golden.model import ModelError, Network
-from golden.onnx_file import load
+from golden.model_file import STEPS, SUFFIXES, describe
+from golden.model_file import load as load_model
 from golden.quantized_network import QuantizedNetwork
 from golden.simulate import Result
 from hdl.cycles import PIPELINES
@@ -54,7 +55,7 @@ from sim.summary import verify_table
 from sim.vectors import VECTORS, Vectors, VectorsError
 from sim.verify import verify
 
-__all__ = ["InputError", "build", "load", "quantize", "run", "verify"]
+__all__ = ["InputError", "build", "inspect", "load", "quantize", "run", "verify"]
 
 DEFAULT_BOARD = "ulx3s-85f"
 
@@ -79,6 +80,34 @@ def _blaming(subject: str) -> Iterator[None]:
         raise InputError(text if text.startswith(subject) else f"{subject}: {text}") from error
     except OSError as error:
         raise InputError(f"{subject}: {error.strerror or error}") from error
+
+
+def load(path: str | os.PathLike[str], **told: Any) -> Network:
+    """Read a trained network: an ONNX model, a PyTorch ``state_dict`` or a Keras model.
+
+    Parameters
+    ----------
+    path : path
+    **told
+        What a file of weights alone does not say, see :func:`golden.model_file.load`.
+
+    Raises
+    ------
+    golden.model.ModelError
+        If the file is not understood: one sentence says where in it, and why.
+    """
+    return load_model(Path(path), **told).network
+
+
+def inspect(path: str | os.PathLike[str], *, bits: int = 16, **told: Any) -> str:
+    """What is understood of a file, in lines of text; parameters and errors as of :func:`load`.
+
+    Parameters
+    ----------
+    bits : int
+        Width of weights, for the memory that they take.
+    """
+    return describe(load_model(Path(path), **told), bits=bits)
 
 
 def run(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray | None = None) -> Result:
@@ -274,11 +303,34 @@ def _real(text: str) -> float:
     return value
 
 
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    """The file of a trained model, and what some files do not tell."""
+    parser.add_argument("model", metavar="MODEL",
+                        help=f"the trained model, a file that ends in {', '.join(SUFFIXES)}")
+    parser.add_argument("--steps", choices=tuple(STEPS),
+                        help="for weights alone: an output at every step, at the last one, or "
+                             "from the final state of each direction")
+    parser.add_argument("--functions", metavar="F,...", type=_list,
+                        help="for weights alone: what follows each dense layer: none, relu, "
+                             "sigmoid, tanh, softmax ...")
+    parser.add_argument("--order", metavar="M,...", type=_list,
+                        help="for a state_dict: its modules in the order in which they run")
+
+
+def _told(args: argparse.Namespace) -> dict[str, Any]:
+    return {"steps": args.steps, "functions": args.functions, "order": args.order}
+
+
+def _list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="gatefold", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Turn a trained LSTM into an FPGA core, proven bit for bit.",
-        epilog="First `gatefold build --help`, then `gatefold verify DIR` on what it wrote.")
+        epilog="First `gatefold inspect MODEL`, then `gatefold build --help`, then `gatefold "
+               "verify DIR` on what it wrote.")
     parser.add_argument("--version", action="version", version=f"gatefold {version('gatefold')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     build_parser = commands.add_parser(
@@ -300,7 +352,7 @@ example:
 
 DIR then holds gatefold.v, manifest.json (ports, formats, cycle model), vectors.npz (inputs and
 expected outputs), the bitstream of a self-test for the board, and report.json.""")
-    build_parser.add_argument("model", metavar="MODEL.onnx", help="the trained model")
+    _add_model(build_parser)
     build_parser.add_argument("--data", metavar="DATA.npz", required=True,
                               help="calibration and test sequences; see below")
     build_parser.add_argument("--board", default=DEFAULT_BOARD,
@@ -348,6 +400,17 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
                               help="sequences to verify the hardware on, the first of the data "
                                    "(%(default)s)")
     build_parser.set_defaults(parser=build_parser)
+    inspect_parser = commands.add_parser(
+        "inspect", formatter_class=argparse.RawDescriptionHelpFormatter,
+        help="what is understood of a trained model",
+        description="Print the layers of a trained model, their functions and sizes, what was\n"
+                    "taken into the weights, and what is left out and why. Exit status 2 where\n"
+                    "the file is not understood.",
+        epilog="examples:\n  gatefold inspect model.onnx\n"
+               "  gatefold inspect weights.safetensors --steps last")
+    _add_model(inspect_parser)
+    inspect_parser.add_argument("--bits", type=_positive, default=16,
+                                help="width of weights, for the memory they take (%(default)s)")
     verify_parser = commands.add_parser(
         "verify", formatter_class=argparse.RawDescriptionHelpFormatter,
         help="simulate what `build` wrote and compare every bit",
@@ -388,7 +451,13 @@ def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> i
     metric = load_metric(args.metric) if args.metric else mean_squared_error
     find(args.board)
     check_folder(args.output)
-    network = load(args.model)
+    network = load(args.model, **_told(args))
+    if missing := unsupported(network):
+        raise InputError(f"{args.model}: no hardware is built for {' or '.join(missing)}; see "
+                         f"gatefold inspect {args.model}")
+    if not network.head:
+        raise InputError(f"{args.model}: no hardware is built for a network without a dense layer "
+                         f"behind the LSTM")
     data = Sequences.load(args.data)
     with _blaming(args.data):
         data.check(network)
@@ -416,6 +485,11 @@ def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> i
     return 0
 
 
+def _inspect(args: argparse.Namespace, progress: _Progress, console: Console) -> int:
+    print(f"{args.model}: {inspect(args.model, bits=args.bits, **_told(args))}")
+    return 0
+
+
 def _verify(args: argparse.Namespace, progress: _Progress, console: Console) -> int:
     with _blaming(str(args.directory)):
         result = verify(args.directory, seed=args.seed, progress=progress)
@@ -440,7 +514,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 100)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        command = _build if args.command == "build" else _verify
+        command = {"build": _build, "inspect": _inspect, "verify": _verify}[args.command]
         return command(args, _Progress(console), console)
     except BAD_INPUT as error:
         print(f"gatefold: {error}", file=sys.stderr)
