@@ -24,7 +24,7 @@ from golden.checks import sequence_lengths
 from golden.fixed import SQ, UQ, Format
 from golden.function import IDENTITY, RELU, SIGMOID, TANH, Function
 from golden.lstm import LSTM
-from golden.model import ModelError, Network
+from golden.model import Dense, ModelError, Network
 from golden.quantized import Curve, DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 
@@ -169,8 +169,10 @@ class Calibration:
         if network.head and self.head:
             dense = self.head.formats
             (of,) = network.head
-            head = QuantizedDense(formats=dense, w=dense.w.quantize(of.w)[0],
-                                  bias=_bias(of.bias, dense.product_fraction))
+            line = _dense_line(of)
+            head = QuantizedDense(formats=dense, w=dense.w.quantize(line.w)[0],
+                                  bias=_bias(line.bias, dense.product_fraction),
+                                  curve=_curve(of.function, None, dense.y, dense.y))
         return QuantizedNetwork(layers=tuple(layers), head=head, every_step=network.every_step)
 
 
@@ -197,7 +199,7 @@ def unsupported(network: Network) -> list[str]:
     if len(network.head) > 1:
         found.append(f"{len(network.head)} dense layers in a row")
     found += [f"the function {dense.function} of dense{number}"
-              for number, dense in enumerate(network.head) if dense.function != IDENTITY]
+              for number, dense in enumerate(network.head) if _slope(dense.function) is None]
     if network.states:
         found.append(f"{', '.join(network.states)} as outputs")
     if network.stateful:
@@ -229,6 +231,12 @@ def _with_lines(lstm: LSTM, *, z: SQ, g: SQ) -> LSTM:
             scale[rows], offset[rows] = (number * unit for number in line or ())
     return replace(lstm, w_x=lstm.w_x * scale[:, None], w_h=lstm.w_h * scale[:, None],
                    bias=lstm.bias * scale + offset)
+
+
+def _dense_line(dense: Dense) -> Dense:
+    """The layer whose sums are the values of its function, but for the limits."""
+    slope, offset = _slope(dense.function) or (1.0, 0.0)
+    return Dense(w=dense.w * slope, bias=dense.bias * slope + offset)
 
 
 def _curve(function: Function, clip: float | None, argument: SQ, result: SQ | UQ) -> Curve:
@@ -401,6 +409,8 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
         chosen[f"lstm{number}.h"] = h
     if network.head:
         chosen["dense.y"] = seen.ranges["y"].of_width(bits, HEADROOM)
+        if network.head[0].function.name == "HardSigmoid":
+            chosen["dense.y"] = SQ(2, bits - 2)
     for name, override in (overrides or {}).items():
         if name not in chosen:
             raise ValueError(f"a format can be given for {', '.join(chosen)}, not for {name}")
@@ -450,7 +460,7 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
                     **{name: seen.ranges[f"lstm{number}.{name}"] for name in ("z", "c", "h")}}))
     head = None
     if network.head:
-        own, (dense,) = operands[-1], network.head
+        own, dense = operands[-1], _dense_line(network.head[0])
         f = _finest_products(dense.w, dense.bias, own, bits) - own.f
         head = DenseCalibration(
             formats=DenseFormats(x=own, w=Range.of(dense.w).of_fraction(f), y=chosen["dense.y"]),

@@ -8,7 +8,7 @@ followed by saturation, and everything inside the parentheses exact::
     c'   = RS(f c + i g)        in c
     u    = RS(f c + i g)        in candidate, from the unrounded sum
     h    = RS(o tanh(u))        in h
-    y    = RS(w h + bias)       the dense head
+    y    = RS(w h + bias)       the dense head, between limits
 
 The binary points of ``w_x x`` and ``w_h h`` are equal by the choice of the weights' formats, so
 products add up without a shift. A sequence starts from a zero state, or from given codes.
@@ -22,6 +22,7 @@ function likewise. Without a table there is no u either: the limits are those of
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
+from typing import Any
 
 import numpy as np
 
@@ -273,6 +274,8 @@ class QuantizedDense:
     w : int64 array, O x H
     bias : int64 array, O
         With ``formats.product_fraction`` fraction bits.
+    curve : Curve
+        Limits of the outputs, without a table; by default those of ``y``.
 
     Attributes
     ----------
@@ -283,8 +286,16 @@ class QuantizedDense:
     formats: DenseFormats
     w: np.ndarray
     bias: np.ndarray
+    curve: Curve = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        y = self.formats.y
+        given: Any = self.curve
+        if given is None:
+            object.__setattr__(self, "curve", Curve(False, y.min, y.max))
+        if self.curve.table or not y.min <= self.curve.low <= self.curve.high <= y.max:
+            raise ValueError(f"the limits of a dense layer must be in order within {y.min} and "
+                             f"{y.max} and without a table, not {self.curve}")
         if self.w.ndim != 2 or self.bias.shape != self.w.shape[:1]:
             raise ValueError(f"dense shapes must be O x H and O, not {self.w.shape} and "
                              f"{self.bias.shape}")

@@ -282,14 +282,14 @@ class _Dense:
         _check_exact("the sum at dense.y", _reach(layer))
         weights = np.concatenate([layer.w, layer.bias[:, None]], axis=1)
         self._weights = weights * 2.0 ** (layer.formats.y.f - layer.formats.product_fraction)
-        self._format = layer.formats.y
+        self._curve, self._bounds = layer.curve, layer.curve.flagged(layer.formats.y)
         self.saturated = 0
 
     def run(self, h: np.ndarray) -> np.ndarray:
         """Map codes, one column per sequence, to output codes."""
         y = np.rint(self._weights[:, :-1] @ h + self._weights[:, -1:])
-        self.saturated += _outside(y, self._format.min, self._format.max)
-        return np.clip(y, self._format.min, self._format.max)
+        self.saturated += _outside(y, *self._bounds)
+        return np.clip(y, self._curve.low, self._curve.high)
 
 
 def _recorder(trace: dict[str, np.ndarray], rows: np.ndarray, t: int) -> Record:

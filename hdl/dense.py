@@ -12,7 +12,7 @@ from hdl.buffer import Beat, StepBuffer, of_stream, page_of
 from hdl.cycles import SHORT, DenseCycles, DenseFolding, Pipeline
 from hdl.mac import MacArray, Sequencer, bias_memory, pack_weights
 from hdl.registers import delayed
-from hdl.rounding import floor_to_even, half, saturated
+from hdl.rounding import floor_to_even, half, limited
 
 __all__ = ["DenseEngine"]
 
@@ -145,7 +145,7 @@ class DenseEngine(wiring.Component):
             biased = passed.as_signed() + layout(bias)[row]
             total = Signal.like(biased, name=f"biased{row}", reset_less=True)
             m.d.sync += [held.eq(array.totals[row]), total.eq(biased)]
-            code, overflow = saturated(floor_to_even(total, drop, stage), formats.y)
+            code, overflow = limited(floor_to_even(total, drop, stage), formats.y, layer.curve)
             m.d.sync += outputs.data[row].eq(code)
             with m.If(marks[-2] & overflow):
                 m.d.sync += self.saturated.eq(1)

@@ -155,14 +155,18 @@ def test_every_register_costs_its_cycle() -> None:
                                          2 if field.name in twice else 1), field.name
 
 
-@pytest.mark.parametrize(("inputs", "hidden", "units", "columns", "streams", "is_deep"), [
-    (65, 2, 2, 1, 1, True), (64, 2, 2, 1, 1, False), (64, 2, 2, 1, 2, True), (3, 65, 8, 1, 1, True),
-    (3, 65, 8, 2, 1, False), (1, 9, 9, 1, 4, False), (1, 9, 9, 1, 5, True),
-    (1, 66, 1, 8, 1, True), (200, 4, 4, 4, 1, False)])
-def test_deep_memories(inputs: int, hidden: int, units: int, columns: int, streams: int,
-                       is_deep: bool) -> None:
+@pytest.mark.parametrize(("inputs", "hidden", "units", "columns", "lanes", "streams", "is_deep"), [
+    (65, 2, 2, 1, 2, 1, True), (64, 2, 2, 1, 2, 1, False), (64, 2, 2, 1, 2, 2, True),
+    (3, 65, 8, 1, 1, 1, True), (1, 9, 9, 1, 1, 4, False), (1, 9, 9, 1, 1, 5, True),
+    (1, 66, 1, 8, 1, 1, True), (200, 4, 4, 4, 4, 1, False),
+    # As many words side by side as the lanes need.
+    (3, 65, 8, 1, 8, 1, False), (1, 9, 9, 1, 9, 5, False),
+    # h begins within a word, and takes one more for that.
+    (4, 128, 8, 2, 2, 1, False), (3, 128, 8, 2, 2, 1, True)])
+def test_deep_memories(inputs: int, hidden: int, units: int, columns: int, lanes: int,
+                       streams: int, is_deep: bool) -> None:
     """x, h or c with more than 64 words, a power of two for each stream."""
-    folding = Folding(units=units, columns=columns, lanes=units, interval=1)
+    folding = Folding(units=units, columns=columns, lanes=lanes, interval=1)
     for pipeline in (SHORT, FAST):
         k = LSTMCycles(inputs=inputs, hidden=hidden, folding=folding, pipeline=pipeline,
                        streams=streams)

@@ -183,6 +183,30 @@ def test_many_streams() -> None:
     assert [seen.of(stream) for stream in range(100)] == words
 
 
+@pytest.mark.parametrize("function", [
+    RELU, Function("HardSigmoid"), Function("HardSigmoid", -0.4, 0.3), Function("Affine", -2, 0.5)])
+def test_every_function_of_a_dense_layer(function: Function) -> None:
+    rng = np.random.default_rng(7)
+    model = FloatNetwork(
+        layers=(LSTM(w_x=rng.uniform(-1, 1, (12, 2)), w_h=rng.uniform(-1, 1, (12, 3)),
+                     bias=rng.uniform(-1, 1, 12)),),
+        head=(Dense(w=rng.uniform(-5, 5, (3, 3)), bias=rng.uniform(-1, 1, 3), function=function),),
+        every_step=True)
+    x = rng.uniform(-1, 1, (16, 8, 2))
+    network = quantize(model, x, bits=12)
+    assert np.abs(network.run_real(x).real - model.run(x)).max() < 0.02
+    dut = Network(network, foldings=folded(network, 1, 1),
+                  head_folding=DenseFolding(rows=2, columns=1))
+    sequences = random_sequences(rng, network, 9, 12, 1)
+    words = expected_words(network, sequences)
+    seen = run_network(dut, sequences, outputs=len(words))
+    assert seen.words == words
+    counts = {name: sum(network.run(each[None]).saturated[name] for each in sequences)
+              for name in network.saturating}
+    assert [seen.saturated >> bit & 1 for bit in range(len(dut.saturation))] == [
+        int(counts[name] > 0) for name in dut.saturation]
+
+
 @pytest.mark.parametrize(("bits", "inputs_to", "weights_to", "recurrent_to"), [
     (8, 1, 1, 1), (16, 1e-3, 1, 1), (18, 200, 0.01, 1), (12, 1, 50, 0.1), (16, 1, 1e-3, 5)])
 def test_calibrated(bits: int, inputs_to: float, weights_to: float, recurrent_to: float) -> None:
