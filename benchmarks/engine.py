@@ -145,9 +145,12 @@ def modelled_memories(core: Network) -> dict[str, int]:
                       initial_c=bool(layer.initial_c.any())).items()}
         beat = k.folding.lanes
     head, of_head = core.head.layer, core.head.layer.formats
-    ulp_half = half(of_head.product_fraction - of_head.y.f)
+    ulp_half = half(of_head.product_fraction - of_head.z.f)
+    of_table = {"segments": head.table.segments, "knots": 2 * head.table.knot_bits
+                + head.table.curvature_bits} if head.curve.table else {}
     held = DenseWidths(weight=of_head.w.width, x=of_head.x.width, y=of_head.y.width,
-                       bias=1 + max((bias + ulp_half).bit_length() for bias in head.bias.tolist()))
+                       bias=1 + max((bias + ulp_half).bit_length() for bias in head.bias.tolist()),
+                       **of_table)
     return found | {f"dense.{kind}": bits
                     for kind, bits in dense_memories(core.head.cycles, held, beat=beat).items()}
 
@@ -266,7 +269,7 @@ class Engine:
             vectors.save(folder / VECTORS)
             (folder / "row.txt").write_text(f"{row.name}\n", encoding="utf-8")
             k = row.cycles
-            multipliers = k.multipliers + core.head.cycles.folding.multipliers
+            multipliers = k.multipliers + core.head.cycles.multipliers
             figures: dict[str, float] = {
                 **self._simulate(folder, row), "D": k.drain, "B": k.bubble,
                 "multipliers": multipliers, "memory bits": modelled}

@@ -19,6 +19,8 @@ from itertools import count
 import numpy as np
 from numpy.typing import ArrayLike
 
+from golden.activation import SIGMOID as SIGMOID_READING
+from golden.activation import TANH as TANH_READING
 from golden.activation import tail_integer_bits
 from golden.checks import sequence_lengths
 from golden.fixed import SQ, UQ, Format
@@ -172,7 +174,8 @@ class Calibration:
             line = _dense_line(of)
             head = QuantizedDense(formats=dense, w=dense.w.quantize(line.w)[0],
                                   bias=_bias(line.bias, dense.product_fraction),
-                                  curve=_curve(of.function, None, dense.y, dense.y))
+                                  curve=_curve(of.function, None, dense.z, dense.z),
+                                  reading=TANH_READING if of.function == TANH else SIGMOID_READING)
         return QuantizedNetwork(layers=tuple(layers), head=head, every_step=network.every_step)
 
 
@@ -199,7 +202,8 @@ def unsupported(network: Network) -> list[str]:
     if len(network.head) > 1:
         found.append(f"{len(network.head)} dense layers in a row")
     found += [f"the function {dense.function} of dense{number}"
-              for number, dense in enumerate(network.head) if _slope(dense.function) is None]
+              for number, dense in enumerate(network.head)
+              if dense.function not in (SIGMOID, TANH) and _slope(dense.function) is None]
     if network.states:
         found.append(f"{', '.join(network.states)} as outputs")
     if network.stateful:
@@ -231,6 +235,12 @@ def _with_lines(lstm: LSTM, *, z: SQ, g: SQ) -> LSTM:
             scale[rows], offset[rows] = (number * unit for number in line or ())
     return replace(lstm, w_x=lstm.w_x * scale[:, None], w_h=lstm.w_h * scale[:, None],
                    bias=lstm.bias * scale + offset)
+
+
+def _argument(function: Function, y: SQ) -> SQ:
+    """Format of the sum of a dense layer: wide enough that a table reaches its ends."""
+    z = SQ(tail_integer_bits(y.f + 1), y.f)
+    return z if function == SIGMOID else SQ(z.i - 1, z.f + 1) if function == TANH else y
 
 
 def _dense_line(dense: Dense) -> Dense:
@@ -409,7 +419,7 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
         chosen[f"lstm{number}.h"] = h
     if network.head:
         chosen["dense.y"] = seen.ranges["y"].of_width(bits, HEADROOM)
-        if network.head[0].function.name == "HardSigmoid":
+        if network.head[0].function.name in ("HardSigmoid", "Sigmoid", "Tanh"):
             chosen["dense.y"] = SQ(2, bits - 2)
     for name, override in (overrides or {}).items():
         if name not in chosen:
@@ -463,7 +473,8 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
         own, dense = operands[-1], _dense_line(network.head[0])
         f = _finest_products(dense.w, dense.bias, own, bits) - own.f
         head = DenseCalibration(
-            formats=DenseFormats(x=own, w=Range.of(dense.w).of_fraction(f), y=chosen["dense.y"]),
+            formats=DenseFormats(x=own, w=Range.of(dense.w).of_fraction(f), y=chosen["dense.y"],
+                                 z=_argument(network.head[0].function, chosen["dense.y"])),
             ranges={"y": seen.ranges["y"]})
     return Calibration(bits=bits, layers=tuple(chosen_layers), head=head)
 

@@ -8,7 +8,7 @@ followed by saturation, and everything inside the parentheses exact::
     c'   = RS(f c + i g)        in c
     u    = RS(f c + i g)        in candidate, from the unrounded sum
     h    = RS(o tanh(u))        in h
-    y    = RS(w h + bias)       the dense head, between limits
+    y    = RS(w h + bias)       the dense head, between limits; or sigmoid or tanh of it in z
 
 The binary points of ``w_x x`` and ``w_h h`` are equal by the choice of the weights' formats, so
 products add up without a shift. A sequence starts from a zero state, or from given codes.
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from golden.activation import TANH, sigmoid_table
+from golden.activation import SIGMOID, TANH, sigmoid_table
 from golden.fixed import SQ, UQ, Format, signed_width
 from golden.table import Table
 
@@ -103,11 +103,20 @@ class LSTMFormats:
 
 @dataclass(frozen=True, kw_only=True)
 class DenseFormats:
-    """Formats of a dense layer: ``x`` input, ``w`` weights, ``y`` output."""
+    """Formats of a dense layer: ``x`` input, ``w`` weights, ``z`` the sum, ``y`` output.
+
+    Without a table the sum is the output, and ``z`` is ``y``.
+    """
 
     x: SQ
     w: SQ
     y: SQ
+    z: SQ = field(default=None)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        given: Any = self.z
+        if given is None:
+            object.__setattr__(self, "z", self.y)
 
     @property
     def product_fraction(self) -> int:
@@ -275,10 +284,19 @@ class QuantizedDense:
     bias : int64 array, O
         With ``formats.product_fraction`` fraction bits.
     curve : Curve
-        Limits of the outputs, without a table; by default those of ``y``.
+        Limits of the sum; by default those of ``z``, and no table.
+    reading : int
+        Which function of the table it is, ``SIGMOID`` or ``TANH``; of no effect without.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a shape, a weight, a format of the table or a limit is not allowed.
 
     Attributes
     ----------
+    table : Table
+        Where the curve has one: its results are in ``y``, ``SQ(2, f)``.
     array, accumulator : SQ
         As in :class:`QuantizedLSTM`.
     """
@@ -287,15 +305,21 @@ class QuantizedDense:
     w: np.ndarray
     bias: np.ndarray
     curve: Curve = field(default=None)  # type: ignore[assignment]
+    reading: int = SIGMOID
 
     def __post_init__(self) -> None:
-        y = self.formats.y
+        z = self.formats.z
         given: Any = self.curve
         if given is None:
-            object.__setattr__(self, "curve", Curve(False, y.min, y.max))
-        if self.curve.table or not y.min <= self.curve.low <= self.curve.high <= y.max:
-            raise ValueError(f"the limits of a dense layer must be in order within {y.min} and "
-                             f"{y.max} and without a table, not {self.curve}")
+            object.__setattr__(self, "curve", Curve(False, z.min, z.max))
+        if not z.min <= self.curve.low <= self.curve.high <= z.max:
+            raise ValueError(f"the limits of a dense layer must be in order within {z.min} and "
+                             f"{z.max}, not {self.curve.low} and {self.curve.high}")
+        if self.curve.table:
+            _ = self.table
+        elif z != self.formats.y:
+            raise ValueError(f"a dense layer without a table must keep the format of its sum, {z}, "
+                             f"not give {self.formats.y}")
         if self.w.ndim != 2 or self.bias.shape != self.w.shape[:1]:
             raise ValueError(f"dense shapes must be O x H and O, not {self.w.shape} and "
                              f"{self.bias.shape}")
@@ -308,6 +332,13 @@ class QuantizedDense:
     @property
     def outputs(self) -> int:
         return self.w.shape[0]
+
+    @cached_property
+    def table(self) -> Table:
+        z, y = self.formats.z, self.formats.y
+        # A tanh takes half its argument.
+        whole = z if self.reading == SIGMOID else SQ(z.i + 1, z.f - 1)
+        return sigmoid_table(z=whole, gate=UQ(1, y.f), tanh=y)
 
     @cached_property
     def array(self) -> SQ:

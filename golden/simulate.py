@@ -281,15 +281,18 @@ class _Dense:
     def __init__(self, layer: QuantizedDense) -> None:
         _check_exact("the sum at dense.y", _reach(layer))
         weights = np.concatenate([layer.w, layer.bias[:, None]], axis=1)
-        self._weights = weights * 2.0 ** (layer.formats.y.f - layer.formats.product_fraction)
-        self._curve, self._bounds = layer.curve, layer.curve.flagged(layer.formats.y)
+        self._weights = weights * 2.0 ** (layer.formats.z.f - layer.formats.product_fraction)
+        self._layer, self._bounds = layer, layer.curve.flagged(layer.formats.z)
         self.saturated = 0
 
     def run(self, h: np.ndarray) -> np.ndarray:
         """Map codes, one column per sequence, to output codes."""
         y = np.rint(self._weights[:, :-1] @ h + self._weights[:, -1:])
         self.saturated += _outside(y, *self._bounds)
-        return np.clip(y, self._curve.low, self._curve.high)
+        codes = np.clip(y, self._layer.curve.low, self._layer.curve.high)
+        if not self._layer.curve.table:
+            return codes
+        return self._layer.table.evaluate(codes.astype(np.int64), reading=self._layer.reading)
 
 
 def _recorder(trace: dict[str, np.ndarray], rows: np.ndarray, t: int) -> Record:

@@ -553,10 +553,6 @@ class DenseFolding:
     def multipliers(self) -> int:
         return self.rows * self.columns
 
-    def output_latency(self, pipeline: Pipeline) -> int:
-        """Cycles from complete sums to the output queue: held, biased, rounded and saturated."""
-        return 1 + pipeline.bias + pipeline.preactivation
-
 
 @dataclass(frozen=True, kw_only=True)
 class DenseCycles:
@@ -569,6 +565,8 @@ class DenseCycles:
     pipeline : Pipeline
     streams : int
         Of the layer before.
+    tabled : bool
+        Whether the sums go through a table.
 
     Attributes
     ----------
@@ -582,6 +580,10 @@ class DenseCycles:
         Cycles to read a word of the inputs.
     latency : int
         Cycles from an input's last beat to the first output, but for the words of its pass.
+    output_latency : int
+        Cycles from complete sums to the output queue: held, biased, rounded and saturated, looked
+        up.
+    tables, multipliers : int
     queue : int
         Beats that the output queue holds: enough that a pass never waits for the one before to
         get through.
@@ -592,6 +594,7 @@ class DenseCycles:
     folding: DenseFolding
     pipeline: Pipeline = SHORT
     streams: int = 1
+    tabled: bool = False
 
     def __post_init__(self) -> None:
         for name in ("inputs", "outputs", "streams"):
@@ -621,7 +624,21 @@ class DenseCycles:
     @property
     def latency(self) -> int:
         return (self.pipeline.array_latency(self.folding.columns)
-                + self.folding.output_latency(self.pipeline) + self.memory + 2)
+                + self.output_latency + self.memory + 2)
+
+    @property
+    def output_latency(self) -> int:
+        # The table's result has a register.
+        table = self.pipeline.table + 1 if self.tabled else 0
+        return 1 + self.pipeline.bias + self.pipeline.preactivation + table
+
+    @property
+    def tables(self) -> int:
+        return self.folding.rows if self.tabled else 0
+
+    @property
+    def multipliers(self) -> int:
+        return self.folding.multipliers + self.tables
 
     @property
     def queue(self) -> int:

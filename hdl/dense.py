@@ -13,6 +13,7 @@ from hdl.cycles import SHORT, DenseCycles, DenseFolding, Pipeline
 from hdl.mac import MacArray, Sequencer, bias_memory, pack_weights
 from hdl.registers import delayed
 from hdl.rounding import floor_to_even, half, limited
+from hdl.table import TableUnit
 
 __all__ = ["DenseEngine"]
 
@@ -54,7 +55,7 @@ class DenseEngine(wiring.Component):
         self._layer = layer
         self._counts = tuple(counts)
         self.cycles = DenseCycles(inputs=layer.inputs, outputs=layer.outputs, folding=folding,
-                                  pipeline=pipeline, streams=streams)
+                                  pipeline=pipeline, streams=streams, tabled=layer.curve.table)
         super().__init__({
             "i": In(stream.Signature(Beat(layer.formats.x.width, max(counts), streams))),
             "freed": Out(streams),
@@ -70,7 +71,8 @@ class DenseEngine(wiring.Component):
         m = Module()
         layer, k, formats = self._layer, self.cycles, self._layer.formats
         f, pipeline, streams = k.folding, k.pipeline, k.streams
-        output_latency = f.output_latency(pipeline)
+        output_latency = k.output_latency
+        rounded = output_latency - (pipeline.table + 1 if layer.curve.table else 0)
         m.submodules.x_buffer = x = StepBuffer(
             width=formats.x.width, columns=f.columns, counts=self._counts, streams=streams,
             latency=k.memory)
@@ -114,7 +116,7 @@ class DenseEngine(wiring.Component):
         end, last, whose = travelling[0], travelling[1], travelling[2:]
 
         # Half a unit in the last place comes with the bias, as in the drain.
-        drop = formats.product_fraction - formats.y.f
+        drop = formats.product_fraction - formats.z.f
         biases = [int(bias) + half(drop) for bias in layer.bias]
         biases += [0] * (k.passes * f.rows - layer.outputs)
         rom, layout = bias_memory([biases[at:at + f.rows]
@@ -145,9 +147,15 @@ class DenseEngine(wiring.Component):
             biased = passed.as_signed() + layout(bias)[row]
             total = Signal.like(biased, name=f"biased{row}", reset_less=True)
             m.d.sync += [held.eq(array.totals[row]), total.eq(biased)]
-            code, overflow = limited(floor_to_even(total, drop, stage), formats.y, layer.curve)
+            code, overflow = limited(floor_to_even(total, drop, stage), formats.z, layer.curve)
+            if layer.curve.table:
+                m.submodules[f"table{row}"] = table = TableUnit(layer.table, stages=pipeline.table)
+                z = Signal(signed(formats.z.width), name=f"z{row}", reset_less=True)
+                m.d.sync += z.eq(code)
+                m.d.comb += [table.z.eq(z), table.reading.eq(layer.reading)]
+                code = getattr(table, layer.table.readings[layer.reading].name)
             m.d.sync += outputs.data[row].eq(code)
-            with m.If(marks[-2] & overflow):
+            with m.If(marks[rounded - 2] & overflow):
                 m.d.sync += self.saturated.eq(1)
         m.d.comb += [
             outputs.count.eq(f.rows),

@@ -137,6 +137,8 @@ class Shape:
         Functions that need no table (:class:`hdl.cycles.LSTMCycles`).
     initial_h, initial_c : bool
         Whether sequences begin with other hidden, or cell, states than zeros.
+    tabled : bool
+        Whether the outputs of the head come from a table.
     """
 
     inputs: int
@@ -148,6 +150,7 @@ class Shape:
     lines: tuple[int, ...] = ()
     initial_h: bool = False
     initial_c: bool = False
+    tabled: bool = False
 
     def __post_init__(self) -> None:
         for name in ("inputs", "outputs", "weight_bits", "bias_bits", "column_bits", "state_bits"):
@@ -299,14 +302,14 @@ def dense_part(shape: Shape, folding: DenseFolding, *, pipeline: Pipeline, strea
                limits: Limits) -> Part[DenseFolding]:
     """What a folding of a dense layer takes."""
     k = DenseCycles(inputs=shape.inputs, outputs=shape.outputs, folding=folding, pipeline=pipeline,
-                    streams=streams)
-    memories = limits.blocks(k.work, folding.multipliers * shape.weight_bits)
+                    streams=streams, tabled=shape.tabled)
+    memories = limits.blocks(k.work, folding.multipliers * shape.weight_bits) + k.tables
     if k.passes >= BLOCK_WORDS:
         memories += limits.blocks(k.passes, folding.rows * shape.bias_bits)
     memories += _written(limits, count=k.x_memories.count, depth=k.x_memories.depth,
                          bits=shape.column_bits)
     return Part(folding=folding, work=streams * k.work, latency=k.work + k.latency,
-                multipliers=folding.multipliers, memories=memories)
+                multipliers=k.multipliers, memories=memories)
 
 
 def dense_parts(shape: Shape, *, pipeline: Pipeline, streams: int, limits: Limits

@@ -66,12 +66,16 @@ class DenseWidths:
         A bias with half an ulp of the output.
     x, y : int
         An input, an output.
+    segments, knots : int
+        Of the table, as in :class:`Widths`, where there is one.
     """
 
     weight: int
     bias: int
     x: int
     y: int
+    segments: int = 1
+    knots: int = 1
 
     def __post_init__(self) -> None:
         _check_widths(self)
@@ -175,6 +179,7 @@ def dense_memories(k: DenseCycles, widths: DenseWidths, *, beat: int) -> dict[st
     - ``queue``: one word less than the queue holds, since the last is in the register of the
       memory's output. A word is ``rows`` outputs, how many of them there are, whether they are
       the last of their sequence, and their stream.
+    - ``tables``: one for each row, where the outputs come from a table.
 
     Parameters
     ----------
@@ -197,4 +202,5 @@ def dense_memories(k: DenseCycles, widths: DenseWidths, *, beat: int) -> dict[st
         "biases": _addressed(k.passes) * f.rows * widths.bias,
         "x": _bits(replace(k.x_memories, beat=beat), widths.x),
         "queue": (k.queue - 1) * word,
+        "tables": k.tables * _addressed(widths.segments) * widths.knots,
     }

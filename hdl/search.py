@@ -69,7 +69,8 @@ class Stack:
         head = network.head
         return cls(layers=tuple(layers), streams=streams, every_step=network.every_step, head=Shape(
             inputs=head.inputs, outputs=head.outputs, weight_bits=head.formats.w.width,
-            bias_bits=bits(head.bias), column_bits=head.formats.x.width))
+            bias_bits=bits(head.bias), column_bits=head.formats.x.width,
+            tabled=head.curve.table))
 
 
 Row = tuple[Part[Any], ...]

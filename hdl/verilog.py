@@ -59,7 +59,7 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
         "kind": "dense", "inputs": head.layer.inputs, "outputs": head.layer.outputs,
         "folding": asdict(head.cycles.folding), "formats": _formats(head.layer.formats),
         "accumulator": head.layer.accumulator.width,
-        "multipliers": {"array": head.cycles.folding.multipliers},
+        "multipliers": {"array": head.cycles.folding.multipliers, "tables": head.cycles.tables},
         "cycles": {"passes": head.cycles.passes, "words": head.cycles.words,
                    "step": head.cycles.work},
     })

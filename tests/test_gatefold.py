@@ -417,7 +417,7 @@ def with_operator(path: Path) -> None:
         for n, output in enumerate(node.output):
             if output == name:
                 node.output[n] = "before"
-    model.graph.node.append(onnx.helper.make_node("Tanh", ["before"], [name], name="last"))
+    model.graph.node.append(onnx.helper.make_node("Softmax", ["before"], [name], name="last"))
     onnx.save(model, path)
 
 
@@ -427,7 +427,7 @@ def with_operator(path: Path) -> None:
     (lambda path: path.mkdir(), "Is a directory"),
     (with_nan, "must be finite"),
     (with_attribute, "Elu"),
-    (with_operator, "no hardware is built for the function Tanh of dense0; see gatefold inspect"),
+    (with_operator, "no hardware is built for the function Softmax of dense0; see gatefold "),
 ], ids=["missing", "text", "folder", "nan", "attribute", "operator"])
 def test_wrong_model(tmp_path: Path, data: Path, flow: Flow, write: Callable[[Path], object],
                      text: str, capsys: pytest.CaptureFixture[str]) -> None:

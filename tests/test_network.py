@@ -184,7 +184,8 @@ def test_many_streams() -> None:
 
 
 @pytest.mark.parametrize("function", [
-    RELU, Function("HardSigmoid"), Function("HardSigmoid", -0.4, 0.3), Function("Affine", -2, 0.5)])
+    RELU, Function("HardSigmoid"), Function("HardSigmoid", -0.4, 0.3), Function("Affine", -2, 0.5),
+    Function("Sigmoid"), Function("Tanh")])
 def test_every_function_of_a_dense_layer(function: Function) -> None:
     rng = np.random.default_rng(7)
     model = FloatNetwork(
@@ -201,6 +202,8 @@ def test_every_function_of_a_dense_layer(function: Function) -> None:
     words = expected_words(network, sequences)
     seen = run_network(dut, sequences, outputs=len(words))
     assert seen.words == words
+    assert seen.given[0] - seen.taken[0] == dut.latency
+    assert seen.done[0] - seen.taken[0] == dut.whole_latency
     counts = {name: sum(network.run(each[None]).saturated[name] for each in sequences)
               for name in network.saturating}
     assert [seen.saturated >> bit & 1 for bit in range(len(dut.saturation))] == [
