@@ -1,0 +1,62 @@
+"""Files of real exporters, through bit-true model and Verilog, bit for bit under cocotb."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from golden.calibrate import quantize
+from golden.model_file import load
+from hdl.cycles import PIPELINES
+from sim.vectors import Vectors
+from sim.verify import verify
+from tests.test_regression import write_design
+
+MODELS = Path(__file__).parent / "models"
+WEIGHTS = {"steps": "last"}
+
+# What a file of weights does not say; units and columns; pipeline and family.
+QUICK: dict[str, tuple[dict[str, Any], int, int, str, str | None]] = {
+    "onnx/keras-hard-head.onnx": ({}, 1, 2, "short", None),
+    "onnx/torch-two-scaled-script.onnx": ({}, 2, 1, "fast", "ecp5"),
+    "keras/batch_normalized_last.keras": ({}, 3, 3, "medium", None),
+    "torch/cells.safetensors": (WEIGHTS, 1, 1, "medium", "ice40"),
+}
+REST: dict[str, tuple[dict[str, Any], int, int, str, str | None]] = {
+    "keras/cell.keras": ({}, 2, 2, "fast", None),
+    "keras/idle.keras": ({}, 1, 1, "short", "ecp5"),
+    "keras/last.keras": ({}, 4, 1, "short", None),
+    "keras/no_bias.keras": ({}, 1, 3, "medium", "ice40"),
+    "keras/normalized_by.keras": ({}, 2, 1, "short", "ecp5"),
+    "onnx/keras-fixed.onnx": ({}, 2, 3, "fast", "ecp5"),
+    "onnx/keras-norm.onnx": ({}, 3, 2, "short", None),
+    "onnx/keras-plain.onnx": ({}, 1, 1, "fast", None),
+    "onnx/keras-rescaled.onnx": ({}, 2, 2, "medium", "ecp5"),
+    "onnx/torch-plain-last-script.onnx": ({}, 5, 2, "short", None),
+    "onnx/torch-plain-norm-before-dynamo.onnx": ({}, 1, 4, "medium", None),
+    "onnx/torch-two-every-dynamo.onnx": ({}, 2, 1, "short", "ice40"),
+    "torch/plain.safetensors": ({"steps": "every"}, 2, 2, "fast", "ecp5"),
+    "torch/plain_float16.safetensors": (WEIGHTS, 1, 2, "short", None),
+    "torch/plain_bfloat16.safetensors": (WEIGHTS, 2, 1, "medium", None),
+}
+
+
+@pytest.mark.parametrize("name", [*QUICK, *(
+    pytest.param(name, marks=pytest.mark.slow) for name in REST)])
+def test_every_bit(name: str, tmp_path: Path) -> None:
+    """The float model within the bit-true one's error, and this equal to the hardware."""
+    told, units, columns, pipeline, family = (QUICK | REST)[name]
+    network = load(MODELS / name, **told).network
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (16, 9, network.inputs))
+    lengths = rng.integers(1, 10, len(x))
+    quantized = quantize(network, x, lengths, bits=16)
+    assert np.abs(quantized.run_real(x, lengths).real - network.run(x, lengths)).max() < 2e-3
+    write_design(tmp_path, quantized, units, columns,
+                 Vectors.compute(quantized, quantized.x.quantize(x)[0], lengths), family=family,
+                 pipeline=PIPELINES[pipeline])
+    result = verify(tmp_path, tests=["full_speed", "random_stalls", "reset_midway"], seed=1,
+                    effort=10_000)
+    assert result.failure is None
+    assert all(test.words and test.states for test in result.tests)
