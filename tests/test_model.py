@@ -84,8 +84,8 @@ def test_equals_pytorch(seed: int, count: int, steps: int, inputs: int, hidden: 
     trace = ours.trace(x)
     assert np.abs(trace.y - out.detach().numpy()).max() <= 1e-6
     for k in range(layers):
-        assert np.abs(trace.layers[k].h[:, -1] - h[k].detach().numpy()).max() <= 1e-6
-        assert np.abs(trace.layers[k].c[:, -1] - c[k].detach().numpy()).max() <= 1e-6
+        assert np.abs(trace.directions[k].h[:, -1] - h[k].detach().numpy()).max() <= 1e-6
+        assert np.abs(trace.directions[k].c[:, -1] - c[k].detach().numpy()).max() <= 1e-6
 
 
 @pytest.mark.parametrize("seed", range(3))
