@@ -167,6 +167,8 @@ class QuantizedLSTM:
         Of u, by default the table's tanh; without the table of c', and ``s`` is ``c``.
     initial_h, initial_c : int64 arrays, H
         Codes of the state that a sequence starts from; by default zeros.
+    reverse : bool
+        Whether sequences are read from their last step to their first.
 
     Raises
     ------
@@ -196,6 +198,7 @@ class QuantizedLSTM:
     of_cell: Curve = field(default=None)  # type: ignore[assignment]
     initial_h: np.ndarray = field(default=None)  # type: ignore[arg-type]
     initial_c: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    reverse: bool = False
 
     def __post_init__(self) -> None:
         rows, hidden = self.w_h.shape
@@ -240,6 +243,25 @@ class QuantizedLSTM:
     @property
     def hidden(self) -> int:
         return self.w_h.shape[1]
+
+    @property
+    def outputs(self) -> int:
+        return self.w_h.shape[1]
+
+    @property
+    def y(self) -> SQ:
+        """Format of the outputs."""
+        return self.formats.h
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Those that are rounded, in the order of the data flow."""
+        return "z", "u", "c", "h"
+
+    @property
+    def directions(self) -> "tuple[QuantizedLSTM, ...]":
+        """The layer itself, as one of one."""
+        return (self,)
 
     @cached_property
     def table(self) -> Table:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from golden.bidirectional import QuantizedLayer
 from golden.checks import sequence_lengths
 from golden.fixed import SQ
 from golden.quantized import QuantizedDense, QuantizedLSTM
@@ -22,12 +23,15 @@ class QuantizedNetwork:
 
     Parameters
     ----------
-    layers : tuple of QuantizedLSTM
-        Each layer's ``x`` format is the ``h`` format of the one before.
+    layers : tuple of QuantizedLSTM or QuantizedBidirectional
+        Each layer's ``x`` format is the ``y`` format of the one before.
     head : QuantizedDense or None
         Without a head the last layer's hidden state is the output.
     every_step : bool
-        Whether there is an output at every step, or at the last of each sequence only.
+        Whether there is an output at every step, or at one of each sequence only.
+    final, backwards : bool
+        Which one that is, and whether those of every step come from the last to the first, as of
+        :class:`golden.model.Network`.
 
     Raises
     ------
@@ -35,29 +39,36 @@ class QuantizedNetwork:
         If there is no layer, or one does not take what the one before it gives.
     """
 
-    layers: tuple[QuantizedLSTM, ...]
+    layers: tuple[QuantizedLayer, ...]
     head: QuantizedDense | None
     every_step: bool
+    final: bool = False
+    backwards: bool = False
 
     def __post_init__(self) -> None:
         if not self.layers:
             raise ValueError("network must have one LSTM layer at least, not none")
-        following: list[QuantizedLSTM | QuantizedDense] = [*self.layers[1:]]
+        following: list[QuantizedLayer | QuantizedDense] = [*self.layers[1:]]
         if self.head:
             following.append(self.head)
         for before, behind in zip(self.layers, following, strict=False):
-            if (behind.inputs, behind.formats.x) != (before.hidden, before.formats.h):
+            if (behind.inputs, behind.formats.x) != (before.outputs, before.y):
                 raise ValueError(
-                    f"a layer must take what the one before it gives, {before.hidden} units in "
-                    f"{before.formats.h}, not {behind.inputs} in {behind.formats.x}")
+                    f"a layer must take what the one before it gives, {before.outputs} units in "
+                    f"{before.y}, not {behind.inputs} in {behind.formats.x}")
 
     @property
     def inputs(self) -> int:
         return self.layers[0].inputs
 
     @property
+    def directions(self) -> tuple[QuantizedLSTM, ...]:
+        """The directions of all layers, the first layer's first."""
+        return tuple(each for layer in self.layers for each in layer.directions)
+
+    @property
     def outputs(self) -> int:
-        return self.head.outputs if self.head else self.layers[-1].hidden
+        return self.head.outputs if self.head else self.layers[-1].outputs
 
     @property
     def x(self) -> SQ:
@@ -67,12 +78,12 @@ class QuantizedNetwork:
     @property
     def y(self) -> SQ:
         """Format of the output."""
-        return self.head.formats.y if self.head else self.layers[-1].formats.h
+        return self.head.formats.y if self.head else self.layers[-1].y
 
     @property
     def weight_bits(self) -> int:
         """Bits of the weights that are not 0: what the hardware must store at least."""
-        stored = [(w, of) for layer in self.layers for w, of in (
+        stored = [(w, of) for layer in self.directions for w, of in (
             (layer.w_x, layer.formats.w_x), (layer.w_h, layer.formats.w_h))]
         if self.head:
             stored.append((self.head.w, self.head.formats.w))
@@ -81,7 +92,8 @@ class QuantizedNetwork:
     @property
     def saturating(self) -> tuple[str, ...]:
         """Names of the tensors that can saturate, in the order of the data flow."""
-        names = [f"lstm{number}.{name}" for number in range(len(self.layers)) for name in "zuch"]
+        names = [f"lstm{number}.{name}" for number, layer in enumerate(self.layers)
+                 for name in layer.tensors]
         return (*names, "dense.y") if self.head else tuple(names)
 
     def run(self, x: ArrayLike, lengths: ArrayLike | None = None, *, trace: bool = False
@@ -157,4 +169,4 @@ class QuantizedNetwork:
 
     def _simulate(self, codes: np.ndarray, steps: np.ndarray, trace: bool) -> Result:
         return simulate(self.layers, self.head, codes, steps, every_step=self.every_step,
-                        trace=trace)
+                        final=self.final, backwards=self.backwards, trace=trace)

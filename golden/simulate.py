@@ -15,14 +15,15 @@ first step. Four things make it fast:
   and a run takes several times as long.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import cache, lru_cache, partial
+from functools import cache, cached_property, lru_cache, partial
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from golden.activation import SIGMOID, TANH
+from golden.bidirectional import QuantizedBidirectional, QuantizedLayer
 from golden.fixed import SQ, UQ, Format
 from golden.quantized import Curve, QuantizedDense, QuantizedLSTM
 from golden.table import Table
@@ -172,6 +173,7 @@ class _LSTM:
         self._squash = _lookup(layer.table, TANH, layer.of_cell, formats.s)
         self._layer = layer
         hidden = self._hidden = layer.hidden
+        self.outputs = layer.outputs
         self._inputs, self._formats = layer.inputs, formats
         order = np.r_[:2 * hidden, 3 * hidden:4 * hidden, 2 * hidden:3 * hidden]
         weights = np.concatenate([layer.w_x, layer.w_h, layer.bias[:, None]], axis=1)[order]
@@ -295,10 +297,10 @@ class _Dense:
         return self._layer.table.evaluate(codes.astype(np.int64), reading=self._layer.reading)
 
 
-def _recorder(trace: dict[str, np.ndarray], rows: np.ndarray, t: int) -> Record:
-    """Put the codes of step ``t``, one column for each of ``rows``, into a layer's trace."""
+def _recorder(trace: dict[str, np.ndarray], rows: np.ndarray, at: int | np.ndarray) -> Record:
+    """Put the codes of a step, one column for each of ``rows``, into a layer's trace."""
     def record(name: str, codes: np.ndarray) -> None:
-        trace[name][rows, t] = codes.T
+        trace[name][rows, at] = codes.T
     return record
 
 
@@ -308,21 +310,22 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
-def simulate(layers: Sequence[QuantizedLSTM], head: QuantizedDense | None, x: np.ndarray,
-             lengths: np.ndarray, *, every_step: bool, trace: bool) -> Result:
+def simulate(layers: Sequence[QuantizedLayer], head: QuantizedDense | None, x: np.ndarray,
+             lengths: np.ndarray, *, every_step: bool, final: bool = False,
+             backwards: bool = False, trace: bool) -> Result:
     """Run a stack of layers on input that is known to be good.
 
     Parameters
     ----------
-    layers : sequence of QuantizedLSTM
+    layers : sequence of QuantizedLSTM or QuantizedBidirectional
     head : QuantizedDense or None
         Without one the last layer's hidden state is the output.
     x : int64 array, B x T x N
         Input codes, all in the first layer's format.
     lengths : int64 array, B
         Steps of each sequence, 1 to T.
-    every_step : bool
-        Whether there is an output at every step, or at the last of each sequence only.
+    every_step, final, backwards : bool
+        At which steps there are outputs, and in which order, as of the network.
     trace : bool
         Whether to return every intermediate.
 
@@ -336,51 +339,169 @@ def simulate(layers: Sequence[QuantizedLSTM], head: QuantizedDense | None, x: np
         If a sum may outgrow what float64 holds exactly.
     """
     with _blas().limit(limits=1):
-        return _simulate(layers, head, x, lengths, every_step, trace)
+        return _simulate(layers, head, x, lengths, every_step, final, backwards, trace)
 
 
-def _simulate(layers: Sequence[QuantizedLSTM], head: QuantizedDense | None, x: np.ndarray,
-              lengths: np.ndarray, every_step: bool, trace: bool) -> Result:
-    count, steps, _ = x.shape
-    block = min(count, BLOCK)
-    stack = [_LSTM(layer, block, f"lstm{number}") for number, layer in enumerate(layers)]
-    dense = _Dense(head) if head else None
-    outputs, to = ((head.outputs, head.formats.y) if head else
-                   (layers[-1].hidden, layers[-1].formats.h))
-    y = np.zeros((count, steps, outputs) if every_step else (count, outputs), dtype=np.int64)
-    traces = [
-        {field.name: np.zeros((count, steps, width), dtype=np.int64)
-         for field in fields(LSTMCodes)
-         for width in [{"x": layer.inputs, "z": 4 * layer.hidden}.get(field.name, layer.hidden)]}
-        for layer in layers if trace]
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Sequences that are computed together, the longest first.
 
-    order = np.argsort(-lengths, kind="stable")
-    for first in range(0, count, block):
-        rows = order[first:first + block]
-        columns = np.ascontiguousarray(x[rows].transpose(1, 2, 0), dtype=np.float64)
-        running = np.searchsorted(-lengths[rows], -np.arange(lengths[rows[0]])).tolist()
+    Parameters
+    ----------
+    rows : int array, B
+        Their numbers.
+    lengths : int array, B
+    traces : sequence of dict
+        Where the intermediates of each direction of the network go; empty where nobody wants them.
+    """
+
+    rows: np.ndarray
+    lengths: np.ndarray
+    traces: Sequence[dict[str, np.ndarray]]
+
+    @cached_property
+    def running(self) -> list[int]:
+        """How many sequences have each step."""
+        return np.searchsorted(-self.lengths, -np.arange(self.lengths[0])).tolist()
+
+    @cached_property
+    def _turned(self) -> np.ndarray:
+        """The step that has each one's place when a sequence is turned round: T x 1 x B."""
+        steps = np.arange(self.lengths[0])[:, None]
+        return np.where(steps < self.lengths, self.lengths - 1 - steps, steps)[:, None]
+
+    def turned(self, columns: np.ndarray) -> np.ndarray:
+        """Every sequence of T x N x B from its last step to its first."""
+        return np.take_along_axis(columns, self._turned, axis=0)
+
+    def places(self, t: int, active: int, reverse: bool) -> int | np.ndarray:
+        """Where the first sequences have the step that is read at a time."""
+        return self.lengths[:active] - 1 - t if reverse else t
+
+    def walk(self, stack: Sequence[_LSTM], columns: np.ndarray, first: int, *,
+             reverse: bool = False) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Run layers step by step.
+
+        Parameters
+        ----------
+        columns : float64 array, T x N x B
+            What the first of them reads, in the order in which it reads.
+        first : int
+            Number of the first one's direction.
+        reverse : bool
+            Whether that order is the reverse one.
+
+        Yields
+        ------
+        t, active : int
+            The step, and how many sequences have it.
+        h : array
+            The last layer's hidden states.
+        """
         for each in stack:
             each.start()
         active = -1
-        for t, now in enumerate(running):
+        for t, now in enumerate(self.running):
             if now != active:
                 active = now
                 for each in stack:
                     each.keep(active)
             h = columns[t, :, :active]
-            for number, each in enumerate(stack):
+            for number, each in enumerate(stack, first):
                 each.x[:] = h
-                each.step(_recorder(traces[number], rows[:active], t) if trace else None)
+                each.step(_recorder(self.traces[number], self.rows[:active],
+                                    self.places(t, active, reverse)) if self.traces else None)
                 h = each.h
+            yield t, active, h
+
+    def all_of(self, stack: Sequence[_LSTM], columns: np.ndarray, first: int, *,
+               reverse: bool = False) -> np.ndarray:
+        """The hidden states of all steps, T x R x B, each where its x is; 0 beyond the ends."""
+        h = np.zeros((len(columns), stack[-1].outputs, columns.shape[2]))
+        for t, active, codes in self.walk(
+                stack, self.turned(columns) if reverse else columns, first, reverse=reverse):
+            h[t, :, :active] = codes
+        return self.turned(h) if reverse else h
+
+
+def _simulate(layers: Sequence[QuantizedLayer], head: QuantizedDense | None, x: np.ndarray,
+              lengths: np.ndarray, every_step: bool, final: bool, backwards: bool, trace: bool
+              ) -> Result:
+    count, steps, _ = x.shape
+    block = min(count, BLOCK)
+    directions = [(number, each) for number, layer in enumerate(layers)
+                  for each in layer.directions]
+    stack = [_LSTM(each, block, f"lstm{number}") for number, each in directions]
+    dense = _Dense(head) if head else None
+    outputs, to = ((head.outputs, head.formats.y) if head else
+                   (layers[-1].outputs, layers[-1].y))
+    y = np.zeros((count, steps, outputs) if every_step else (count, outputs), dtype=np.int64)
+    traces = [
+        {field.name: np.zeros((count, steps, width), dtype=np.int64)
+         for field in fields(LSTMCodes)
+         for width in [{"x": each.inputs, "z": 4 * each.hidden}.get(field.name, each.hidden)]}
+        for _, each in directions if trace]
+    saturated = {f"lstm{number}.{tensor}": 0 for number, layer in enumerate(layers)
+                 for tensor in layer.tensors}
+
+    def settled(h: np.ndarray) -> np.ndarray:
+        """The outputs of some sequences, one row each, of the last layer's."""
+        return (dense.run(h) if dense else h).T
+
+    def merged(number: int, parts: list[np.ndarray], axis: int) -> np.ndarray:
+        layer = layers[number]
+        if not isinstance(layer, QuantizedBidirectional):
+            return parts[0]
+        h, outside = layer.merged(parts, axis)
+        if outside:
+            saturated[f"lstm{number}.y"] += outside
+        return h
+
+    # Layers that read forward go step by step together. One that does not needs the whole sequence.
+    whole = [number for number, layer in enumerate(layers)
+             if any(each.reverse for each in layer.directions)]
+    order = np.argsort(-lengths, kind="stable")
+    for first in range(0, count, block):
+        rows = order[first:first + block]
+        part = _Block(rows, lengths[rows], traces)
+        columns = np.ascontiguousarray(x[rows].transpose(1, 2, 0), dtype=np.float64)
+        columns = columns[:part.lengths[0]]
+        done, begin = 0, 0
+        for number in whole:
+            if number > done:
+                # The layers before have one direction each.
+                columns = part.all_of(stack[begin:begin + number - done], columns, begin)
+                begin += number - done
+            ways = layers[number].directions
+            parts = [part.all_of([stack[n]], columns, n, reverse=each.reverse)
+                     for n, each in enumerate(ways, begin)]
+            if number == len(layers) - 1 and not every_step:
+                ends, numbers = part.lengths - 1, np.arange(len(rows))
+                parts = [h[0 if each.reverse and final else ends, :, numbers].T
+                         for h, each in zip(parts, ways, strict=True)]
+                columns = merged(number, parts, 0)
+            else:
+                columns = merged(number, parts, 1)
+            done, begin = number + 1, begin + len(ways)
+
+        last: Iterable[tuple[int, int, np.ndarray]]
+        if done < len(layers):
+            last = part.walk(stack[begin:], columns, begin)
+        elif every_step:
+            last = ((t, active, columns[t, :, :active]) for t, active in enumerate(part.running))
+        else:
+            y[rows] = settled(columns)
+            continue
+        for t, active, h in last:
             if every_step:
-                y[rows[:active], t] = (dense.run(h) if dense else h).T
+                y[rows[:active], part.places(t, active, backwards)] = settled(h)
         if not every_step:
             stack[-1].keep(len(rows))
-            h = stack[-1].h
-            y[rows] = (dense.run(h) if dense else h).T
+            y[rows] = settled(stack[-1].h)
 
-    saturated = {f"lstm{number}.{name}": value for number, each in enumerate(stack)
-                 for name, value in each.saturated.items()}
+    for (number, _), each in zip(directions, stack, strict=True):
+        for name, value in each.saturated.items():
+            saturated[f"lstm{number}.{name}"] += value
     if dense:
         saturated["dense.y"] = dense.saturated
     return Result(y=y, format=to, saturated=saturated,

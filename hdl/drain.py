@@ -26,7 +26,7 @@ from golden.fixed import Format
 from golden.quantized import QuantizedLSTM
 from hdl.buffer import Beat
 from hdl.cycles import CANDIDATE, GATES, LSTMCycles
-from hdl.mac import bias_memory
+from hdl.mac import banks, bias_memory
 from hdl.multiplier import Multiplier
 from hdl.ram import RAM
 from hdl.registers import delayed
@@ -104,6 +104,11 @@ class _Shared:
                     m.d.comb += statements
 
 
+def _total_width(directions: Sequence[QuantizedLSTM]) -> int:
+    """Bits of a running total."""
+    return max(layer.array.width for layer in directions)
+
+
 class _Lane(wiring.Component):
     """One lane of the drain.
 
@@ -121,12 +126,15 @@ class _Lane(wiring.Component):
         A preactivation, tanh argument, cell state or hidden state saturated in the last cycle.
     """
 
-    def __init__(self, layer: QuantizedLSTM, cycles: LSTMCycles, lane: int):
+    def __init__(self, directions: Sequence[QuantizedLSTM], cycles: LSTMCycles, lane: int):
+        layer = directions[0]
+        self._directions = directions
         self._layer = layer
         self._cycles = cycles
         self._lane = lane
+        self._width = _total_width(directions)
         formats = layer.formats
-        heads = data.ArrayLayout(signed(layer.array.width), cycles.timing.gate_tables)
+        heads = data.ArrayLayout(signed(self._width), cycles.timing.gate_tables)
         super().__init__({
             "totals": In(heads),
             "before": In(heads),
@@ -152,9 +160,9 @@ class _Lane(wiring.Component):
         tables = k.timing.gate_tables
         return [order[table::tables] for table in range(tables)]
 
-    def _initial_c(self) -> list[int]:
+    def _initial_c(self, layer: QuantizedLSTM) -> list[int]:
         """The cell states that a sequence begins with, in the order in which units come."""
-        k, layer = self._cycles, self._layer
+        k = self._cycles
         return [int(layer.initial_c[unit]) if within < k.folding.units and unit < layer.hidden
                 else 0
                 for a_pass in range(k.passes) for group in range(k.groups)
@@ -187,13 +195,16 @@ class _Lane(wiring.Component):
         # Preactivations. A tie is what leaves nothing below once half an ulp has been added.
         drop = formats.product_fraction - formats.z.f
         bias_address: Value = counter(-LEAD, k.passes * k.groups * t.slots - 1, t.slots)
-        stored = self._biases(layer.bias)
-        if layer.initial_h.any():
+        rows = [[each.bias] for each in self._directions]
+        if any(each.initial_h.any() for each in self._directions):
             # In the first step the hidden states of the beginning are part of the bias.
-            stored = [[*biases, *[0] * ((1 << len(bias_address)) - len(biases)), *first]
-                      for biases, first in zip(stored, self._biases(layer.first_bias),
-                                               strict=True)]
+            rows = [[each.bias, each.first_bias] for each in self._directions]
             bias_address = Cat(bias_address, self.fresh)
+        if len(self._directions) > 1:
+            bias_address = Cat(bias_address, self.stream)
+        stored = [[int(code) for code in banks([np.array(order) for order in orders])]
+                  for orders in zip(*(self._biases(row) for each in rows for row in each),
+                                    strict=True)]
         curves = layer.gate, layer.gate, layer.of_candidate, layer.gate
         arguments = formats.z, formats.z, layer.candidate, formats.z
         width = max(to.width for to in arguments)
@@ -208,7 +219,7 @@ class _Lane(wiring.Component):
             m.submodules[f"bias{n}"] = rom
             m.d.comb += rom.addr[0].eq(bias_address)
             # The totals run on: their difference is a pass's sum, modulo what they wrap around at.
-            passed = (self.totals[n] - self.before[n])[:self._layer.array.width]
+            passed = (self.totals[n] - self.before[n])[:self._width]
             bias = layout(delayed(m, rom.data[0], k.pipeline.bias - 1))[0]
             biased = delayed(m, passed, k.pipeline.bias - 1).as_signed() + bias
             total = Signal.like(biased, name=f"biased{n}", reset_less=True)
@@ -264,11 +275,17 @@ class _Lane(wiring.Component):
         c_before = Signal(signed(formats.c.width), reset_less=True)
         m.d.comb += store.read_addr.eq(Cat(counter(read_at, units - 1), stream))
         initial: Value = Const(0)
-        if layer.initial_c.any():
-            rom, layout = bias_memory([[code] for code in self._initial_c()],
-                                      width=formats.c.width)
+        if any(each.initial_c.any() for each in self._directions):
+            rom, layout = bias_memory(
+                [[int(code)] for code in banks([np.array(self._initial_c(each))
+                                                for each in self._directions])],
+                width=formats.c.width)
             m.submodules.c_initial = rom
-            m.d.comb += rom.addr[0].eq(counter(t.forget_product - 1 - rom.latency, units - 1))
+            wanted = t.forget_product - 1 - rom.latency
+            place: Value = counter(wanted, units - 1)
+            if len(self._directions) > 1:
+                place = Cat(place, token.carry(self.stream, -LEAD, wanted))
+            m.d.comb += rom.addr[0].eq(place)
             initial = layout(rom.data[0])[0]
         m.d.sync += c_before.eq(Mux(fresh, initial, store.read_data))
         forget = multipliers[0]
@@ -338,7 +355,8 @@ class Drain(wiring.Component):
 
     Parameters
     ----------
-    layer : QuantizedLSTM
+    directions : sequence of QuantizedLSTM
+        Those of the layer.
     cycles : LSTMCycles
 
     Members
@@ -368,13 +386,15 @@ class Drain(wiring.Component):
         Whose they are.
     """
 
-    def __init__(self, layer: QuantizedLSTM, cycles: LSTMCycles):
-        self._layer = layer
+    def __init__(self, directions: Sequence[QuantizedLSTM], cycles: LSTMCycles):
+        layer = directions[0]
+        self._directions = directions
+        self._width = _total_width(directions)
         self._cycles = cycles
         formats, lanes, streams = layer.formats, cycles.folding.lanes, cycles.streams
         super().__init__({
             "coming": In(1),
-            "totals": In(data.ArrayLayout(signed(layer.array.width), GATES * cycles.folding.units)),
+            "totals": In(data.ArrayLayout(signed(self._width), GATES * cycles.folding.units)),
             "step": In(Step(streams)),
             "valid": Out(1),
             "emitted": Out(1),
@@ -418,10 +438,10 @@ class Drain(wiring.Component):
 
         parts = []
         for lane in range(lanes):
-            part = _Lane(self._layer, k, lane)
+            part = _Lane(self._directions, k, lane)
             m.submodules[f"lane{lane}"] = part
             parts.append(part)
-            shape = signed(self._layer.array.width)
+            shape = signed(self._width)
             chain = [Signal(shape, name=f"hold{lane}_{n}", reset_less=True)
                      for n in range(GATES * groups)]
             # What has left goes round to wait for the next pass.

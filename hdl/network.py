@@ -1,19 +1,33 @@
 """The network as one component, with AXI4-Stream on both sides."""
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.quantized_network import QuantizedNetwork
 from hdl.buffer import Beat, beat_counts
-from hdl.cycles import SHORT, DenseFolding, Folding, Pipeline, choose_dense_folding, head_budget
+from hdl.cycles import (
+    SHORT,
+    DenseFolding,
+    Folding,
+    Pipeline,
+    check_positive,
+    choose_dense_folding,
+    head_budget,
+)
 from hdl.dense import DenseEngine
 from hdl.lstm import LSTMEngine
+from hdl.sequence import SequenceBuffer, gathering, links
 
-__all__ = ["Network"]
+__all__ = ["LONGEST", "Network"]
+
+LONGEST = 64
+"""Steps of a sequence that is buffered, at most, where nobody says it."""
 
 
 def _bus_bytes(width: int) -> int:
@@ -97,11 +111,17 @@ class Network(wiring.Component):
     pipeline : Pipeline
         Of all layers.
     streams : int
-        S, independent sequences that take turns.
+        S, independent sequences that take turns; 1 where a layer reads from the end.
+    longest : int
+        Steps of a sequence, at most, where a layer reads from the end: then whole sequences are
+        buffered.
 
     Attributes
     ----------
     engines : list of LSTMEngine
+    buffers : list of SequenceBuffer or None
+        Before each engine and before the head, where the order of the steps is not the same on
+        both sides.
     head : DenseEngine
     in_lanes, out_lanes : int
         Elements in a bus beat.
@@ -135,7 +155,8 @@ class Network(wiring.Component):
     saturated : Out
         Sticky flags, one for each tensor that is rounded.
     malformed : Out(1)
-        Sticky: TLAST came within a step, or TID changed within one or named no stream.
+        Sticky: TLAST came within a step, TID changed within one or named no stream, or a sequence
+        had more than ``longest`` steps. Its outputs are of no use then, those of the next are.
 
     Raises
     ------
@@ -145,7 +166,7 @@ class Network(wiring.Component):
 
     def __init__(self, network: QuantizedNetwork, *, foldings: Sequence[Folding],
                  head_folding: DenseFolding | None = None, pipeline: Pipeline = SHORT,
-                 streams: int = 1):
+                 streams: int = 1, longest: int = LONGEST):
         if len(foldings) != len(network.layers):
             raise ValueError(f"foldings must be as many as LSTM layers, {len(network.layers)}, "
                              f"not {len(foldings)}")
@@ -156,11 +177,21 @@ class Network(wiring.Component):
         self.in_lanes = min(foldings[0].columns, network.inputs)
         counts = beat_counts(network.inputs, self.in_lanes)
         self._counts = counts
-        self.engines = []
+        between = links(network)
+        if streams > 1 and any(link.gathered for link in between):
+            raise ValueError(f"streams must be 1 where a layer reads from the end, not {streams}")
+        check_positive("network", "longest", longest)
+        self.engines: list[LSTMEngine] = []
+        self.buffers: list[SequenceBuffer | None] = []
         for n, (layer, folding) in enumerate(zip(network.layers, foldings, strict=True)):
-            engine = LSTMEngine(layer, folding=folding, counts=counts,
-                                every_step=network.every_step or n < len(foldings) - 1,
-                                pipeline=pipeline, streams=streams)
+            buffer = gathering(between[n], counts, columns=folding.columns, longest=longest,
+                               pipeline=pipeline)
+            behind = between[n + 1]
+            engine = LSTMEngine(
+                layer, folding=folding, counts=buffer.cycles.counts if buffer else counts,
+                every_step=not behind.single, first=behind.single and not network.final,
+                gathered=behind.gathered, pipeline=pipeline, streams=streams)
+            self.buffers.append(buffer)
             self.engines.append(engine)
             counts = engine.cycles.counts
         if head_folding is None:
@@ -168,13 +199,17 @@ class Network(wiring.Component):
                 network.head.inputs, network.head.outputs,
                 head_budget([engine.cycles for engine in self.engines],
                             every_step=network.every_step))
+        buffer = gathering(between[-1], counts, columns=head_folding.columns, longest=longest,
+                           pipeline=pipeline)
+        self.buffers.append(buffer)
+        if buffer:
+            counts = buffer.cycles.counts
         self.head = DenseEngine(network.head, folding=head_folding, counts=counts,
                                 pipeline=pipeline, streams=streams)
         self.out_lanes = head_folding.rows
         self.in_bytes = _bus_bytes(network.x.width)
         self.out_bytes = _bus_bytes(network.y.width)
-        self.saturation = [f"lstm{n}.{tensor}" for n in range(len(self.engines))
-                           for tensor in ("z", "u", "c", "h")] + ["dense.y"]
+        self.saturation = list(network.saturating)
         several = streams > 1
         super().__init__({
             "s_axis_tdata": In(8 * self.in_bytes * self.in_lanes),
@@ -236,19 +271,26 @@ class Network(wiring.Component):
             entrance.tvalid.eq(self.s_axis_tvalid),
             self.s_axis_tready.eq(entrance.tready),
             entrance.tlast.eq(self.s_axis_tlast),
-            self.malformed.eq(entrance.malformed),
+            self.malformed.eq(reduce(or_, (buffer.overlong for buffer in self.buffers if buffer),
+                                     entrance.malformed)),
         ]
-        source = entrance.o
-        for n, engine in enumerate(self.engines):
-            m.submodules[f"lstm{n}"] = engine
-            behind = self.engines[n + 1] if n + 1 < len(self.engines) else self.head
-            wiring.connect(m, source, engine.i)
-            m.d.comb += engine.freed_behind.eq(behind.freed)
-            source = engine.o
-        m.submodules.dense = self.head
-        wiring.connect(m, source, self.head.i)
-        m.d.comb += self.saturated.eq(Cat(*(engine.saturated for engine in self.engines),
-                                          self.head.saturated))
+        source: Any = entrance.o
+        flags: list[Value] = []
+        parts: list[Any] = [*self.engines, self.head]
+        for n, (buffer, part) in enumerate(zip(self.buffers, parts, strict=True)):
+            if buffer:
+                m.submodules[f"sequence{n}"] = buffer
+                wiring.connect(m, source, buffer.i)
+                source = buffer.o
+                if buffer.cycles.rounds:
+                    flags.append(buffer.saturated)
+            m.submodules["dense" if part is self.head else f"lstm{n}"] = part
+            wiring.connect(m, source, part.i)
+            if isinstance(part, LSTMEngine):
+                m.d.comb += part.freed_behind.eq((self.buffers[n + 1] or parts[n + 1]).freed)
+            source = part.o
+            flags.append(part.saturated)
+        m.d.comb += self.saturated.eq(Cat(*flags))
 
         size = 8 * self.out_bytes
         beat = self.head.o.payload

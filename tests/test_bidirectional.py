@@ -1,0 +1,162 @@
+"""Layers that read from the end, alone and beside one that does not: bit-true model and hardware."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from golden.bidirectional import QuantizedBidirectional, QuantizedLayer
+from golden.fixed import SQ
+from golden.lstm import MERGES
+from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
+from golden.quantized_network import QuantizedNetwork
+from hdl.cycles import PIPELINES, SHORT, Pipeline
+from hdl.foldings import choose_drain
+from hdl.network import Network
+from tests.networks import FORMATS, expected_words, random_codes, random_sequences
+from tests.streams import run_network
+
+
+def random_direction(rng: np.random.Generator, formats: LSTMFormats, inputs: int, hidden: int, *,
+                     reverse: bool, begun: bool = False) -> QuantizedLSTM:
+    limit = 2 << formats.product_fraction
+    states: dict[str, Any] = {
+        "initial_h": random_codes(rng, formats.h, (hidden,)),
+        "initial_c": random_codes(rng, formats.c, (hidden,), 0.3)} if begun else {}
+    return QuantizedLSTM(
+        formats=formats, w_x=random_codes(rng, formats.w_x, (4 * hidden, inputs), 0.5),
+        w_h=random_codes(rng, formats.w_h, (4 * hidden, hidden), 0.5),
+        bias=rng.integers(-limit, limit, 4 * hidden), reverse=reverse, **states)
+
+
+def turning_network(rng: np.random.Generator, formats: LSTMFormats, inputs: int,
+                    layers: tuple[tuple[str, int], ...], outputs: int = 2, *, begun: bool = False,
+                    **steps: bool) -> QuantizedNetwork:
+    """A stack of layers, each "forward", "reverse" or bidirectional by the name of its merge."""
+    built: list[QuantizedLayer] = []
+    y, width = formats.x, inputs
+    for way, hidden in layers:
+        own = replace(formats, x=y, w_x=SQ(formats.w_h.i, formats.w_h.f + formats.h.f - y.f)
+                      if built else formats.w_x)
+        layer: QuantizedLayer
+        if way in MERGES:
+            # A sum may take a bit more than its parts, and gives up the lowest.
+            layer = QuantizedBidirectional(
+                forward=random_direction(rng, own, width, hidden, reverse=False, begun=begun),
+                backward=random_direction(rng, own, width, hidden, reverse=True, begun=begun),
+                merge=way, y=own.h if way == "concat" else SQ(own.h.i, own.h.f - 1))
+        else:
+            layer = random_direction(rng, own, width, hidden, reverse=way == "reverse",
+                                     begun=begun)
+        built.append(layer)
+        y, width = layer.y, layer.outputs
+    dense = DenseFormats(x=y, w=SQ(2, 9), y=SQ(3, 8))
+    limit = 1 << dense.product_fraction
+    return QuantizedNetwork(
+        layers=tuple(built), **{"every_step": True, **steps},
+        head=QuantizedDense(formats=dense, w=random_codes(rng, dense.w, (outputs, width)),
+                            bias=rng.integers(-limit, limit, outputs)))
+
+
+STACKS: dict[str, tuple[int, tuple[tuple[str, int], ...], dict[str, bool]]] = {
+    "two directions": (2, (("concat", 3),), {}),
+    "at the last step": (2, (("concat", 3),), {"every_step": False}),
+    "at the ends": (3, (("concat", 4),), {"every_step": False, "final": True}),
+    "sum": (1, (("sum", 5),), {}),
+    "mean": (2, (("ave", 3),), {"every_step": False, "final": True}),
+    "product": (2, (("mul", 4),), {}),
+    "reverse": (3, (("reverse", 4),), {}),
+    "reverse, last step": (2, (("reverse", 3),), {"every_step": False}),
+    "reverse, own last step": (2, (("reverse", 3),), {"every_step": False, "final": True}),
+    "reverse, outputs too": (2, (("reverse", 3),), {"backwards": True}),
+    "outputs from the end": (2, (("forward", 3),), {"backwards": True}),
+    "stack of two": (2, (("concat", 3), ("concat", 2)), {}),
+    "forward and back": (1, (("forward", 3), ("concat", 2), ("forward", 4)), {}),
+    "all ways": (1, (("reverse", 2), ("reverse", 3), ("mul", 2), ("forward", 2)),
+                 {"every_step": False}),
+}
+
+
+def stack(name: str, seed: int = 1, **more: Any) -> QuantizedNetwork:
+    inputs, layers, steps = STACKS[name]
+    return turning_network(np.random.default_rng(seed), FORMATS["8 bits"], inputs, layers,
+                           **steps, **more)
+
+
+def composed(network: QuantizedNetwork, x: np.ndarray) -> np.ndarray:
+    """One sequence through networks of one forward layer each, which are tested by themselves."""
+    head = network.head
+    assert head is not None
+    for number, layer in enumerate(network.layers):
+        parts = []
+        for each in layer.directions:
+            alone = QuantizedNetwork(layers=(replace(each, reverse=False),), head=None,
+                                     every_step=True)
+            h = alone.run(x[None, ::-1] if each.reverse else x[None]).y[0]
+            parts.append(h[::-1] if each.reverse else h)
+        if number == len(network.layers) - 1 and not network.every_step:
+            parts = [h[:1] if each.reverse and network.final else h[-1:]
+                     for h, each in zip(parts, layer.directions, strict=True)]
+        x = parts[0]
+        if isinstance(layer, QuantizedBidirectional):
+            merge, (p, q) = layer.merge, parts
+            exact = {"concat": p, "sum": p + q, "ave": (p + q) / 2,
+                     "mul": p * q * layer.formats.h.ulp}[merge]
+            # Python and NumPy round ties to even.
+            x = np.concatenate(parts, axis=1) if merge == "concat" else np.clip(
+                np.rint(exact * layer.formats.h.ulp / layer.y.ulp), layer.y.min, layer.y.max
+            ).astype(np.int64)
+    y = np.clip(np.rint((x @ head.w.T + head.bias) * 2.0 ** (
+        head.formats.y.f - head.formats.product_fraction)), head.formats.y.min, head.formats.y.max)
+    return (y[::-1] if network.backwards else y).astype(np.int64)
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_golden(name: str) -> None:
+    """Batches of any lengths give what each sequence gives alone, put together by hand."""
+    network = stack(name, begun=True)
+    rng = np.random.default_rng(2)
+    lengths = np.array([4, 1, 7, 7, 2])
+    x = random_codes(rng, network.x, (5, 7, network.inputs))
+    result = network.run(x, lengths, trace=True)
+    for n, length in enumerate(lengths):
+        expected = composed(network, x[n, :length])
+        if network.every_step:
+            assert result.y[n, :length].tolist() == expected.tolist()
+            assert not result.y[n, length:].any()
+        else:
+            assert result.y[n].tolist() == expected[0].tolist()
+    assert set(result.saturated) == set(network.saturating)
+    assert result.layers is not None
+    assert len(result.layers) == len(network.directions)
+
+
+def built(network: QuantizedNetwork, units: int, columns: int, *, pipeline: Pipeline = SHORT,
+          longest: int = 8) -> Network:
+    return Network(network, pipeline=pipeline, longest=longest, foldings=[
+        choose_drain(layer.inputs, layer.directions[0].hidden,
+                     units=min(units, layer.directions[0].hidden),
+                     columns=min(columns, layer.inputs + layer.directions[0].hidden),
+                     pipeline=pipeline, streams=len(layer.directions))
+        for layer in network.layers])
+
+
+@pytest.mark.parametrize(("units", "columns", "pipeline", "stall"), [
+    (1, 1, "short", 0.0), (2, 3, "fast", 0.5)])
+@pytest.mark.parametrize("name", STACKS)
+def test_every_bit(name: str, units: int, columns: int, pipeline: str, stall: float) -> None:
+    """Sequences of all lengths, back to back; the flags tell what golden counted."""
+    network = stack(name, begun=stall > 0)
+    rng = np.random.default_rng(3)
+    sequences = random_sequences(rng, network, 3, 1, 1, 8, 2, 8, 5, 1)
+    dut = built(network, units, columns, pipeline=PIPELINES[pipeline])
+    words = expected_words(network, sequences)
+    seen = run_network(dut, sequences, outputs=len(words), stall=stall)
+    assert seen.words == words
+    counts = {name: sum(network.run(x[None]).saturated[name] for x in sequences)
+              for name in network.saturating}
+    assert dut.saturation == list(network.saturating)
+    assert [seen.saturated >> bit & 1 for bit in range(len(dut.saturation))] == [
+        int(counts[name] > 0) for name in dut.saturation]
+    assert seen.malformed == 0
