@@ -84,6 +84,11 @@ class QuantizedBidirectional:
         return self.forward.inputs
 
     @property
+    def hidden(self) -> int:
+        """Units of each direction."""
+        return self.forward.hidden
+
+    @property
     def outputs(self) -> int:
         return self.forward.outputs * (2 if self.merge == "concat" else 1)
 

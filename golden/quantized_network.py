@@ -67,6 +67,12 @@ class QuantizedNetwork:
         return tuple(each for layer in self.layers for each in layer.directions)
 
     @property
+    def direction_names(self) -> tuple[str, ...]:
+        """A name for each of them: ``lstm0``, and ``lstm0.reverse`` for the second of a layer."""
+        return tuple(f"lstm{number}{way}" for number, layer in enumerate(self.layers)
+                     for way, _ in zip(("", ".reverse"), layer.directions, strict=False))
+
+    @property
     def outputs(self) -> int:
         return self.head.outputs if self.head else self.layers[-1].outputs
 

@@ -139,9 +139,14 @@ class Network(wiring.Component):
         The least that it can be: where every sequence has one step, which waits for none before
         it, as far as the pages of the buffers allow.
     latency : int
-        Cycles from the last input beat of a step, on an idle network, to its first output beat.
+        Cycles from the last input beat of a step, on an idle network, to its first output beat;
+        where sequences are buffered, of a sequence of one step.
     whole_latency : int
         The same to its last output beat.
+    further : int
+        Cycles that each further step of a sequence adds to the time from its first input to its
+        last output: a step's, and where sequences are buffered, those of each part that waits for
+        the whole of one.
 
     Members
     -------
@@ -177,7 +182,7 @@ class Network(wiring.Component):
         self.in_lanes = min(foldings[0].columns, network.inputs)
         counts = beat_counts(network.inputs, self.in_lanes)
         self._counts = counts
-        between = links(network)
+        self._longest, between = longest, links(network)
         if streams > 1 and any(link.gathered for link in between):
             raise ValueError(f"streams must be 1 where a layer reads from the end, not {streams}")
         check_positive("network", "longest", longest)
@@ -239,12 +244,29 @@ class Network(wiring.Component):
         return self.head.cycles.work if self._network.every_step else 0
 
     @property
+    def longest(self) -> int | None:
+        """Steps of a sequence, at most; None where any number may be."""
+        return self._longest if self._gathered else None
+
+    @property
+    def _gathered(self) -> list[SequenceBuffer]:
+        """The buffers of whole sequences."""
+        return [buffer for buffer in self.buffers if buffer]
+
+    @property
+    def _paces(self) -> list[int]:
+        """Cycles in which each engine, and then the head, makes a step of each stream."""
+        return [*(engine.cycles.round for engine in self.engines),
+                self._streams * self._head_cycles]
+
+    @property
     def step(self) -> int:
-        return max(self._streams * self._head_cycles,
-                   *(engine.cycles.round for engine in self.engines))
+        return max(*self._paces, *(buffer.cycles.work for buffer in self._gathered))
 
     @property
     def alone(self) -> int:
+        if self._gathered:
+            return self.step
         return max(self._head_cycles, *(engine.cycles.step for engine in self.engines))
 
     @property
@@ -253,10 +275,28 @@ class Network(wiring.Component):
                                    *(engine.cycles.work for engine in self.engines))
 
     @property
+    def further(self) -> int:
+        # Parts between two buffers of whole sequences work at the same time.
+        cycles, group = [], [len(self._counts)] if self.buffers[0] else []
+        for buffer, pace in zip(self.buffers, self._paces, strict=True):
+            if buffer and buffer.cycles.longest > 1 and group:
+                cycles.append(max(group))
+                group = []
+            group.append(max(pace, buffer.cycles.work if buffer else 0))
+        return sum(cycles) + max(group)
+
+    @property
     def latency(self) -> int:
         # A first output beat needs one pass.
-        return (sum(engine.cycles.latency for engine in self.engines)
-                + self.head.cycles.words + self.head.cycles.latency)
+        cycles = self.head.cycles.words + self.head.cycles.latency
+        for n, engine in enumerate(self.engines):
+            buffer = self.buffers[n]
+            beats = buffer.cycles.beats if buffer else 0
+            # The second direction's step follows the first one's.
+            cycles += engine.cycles.latency + max(engine.cycles.work, beats) * (
+                len(engine.directions) - 1)
+        return cycles + sum(buffer.cycles.latency + buffer.cycles.beats - 1
+                            for buffer in self._gathered)
 
     @property
     def whole_latency(self) -> int:

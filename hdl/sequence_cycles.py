@@ -38,8 +38,8 @@ class SequenceCycles:
     ----------
     parts : int
         Writers whose columns are read one after the other.
-    beats : int
-        Beats of a step for one reader.
+    beats, work : int
+        Beats of a step for one reader, and for all.
     counts : tuple of int
         Columns in each of them.
     memories : ColumnMemories
@@ -86,6 +86,10 @@ class SequenceCycles:
     @property
     def beats(self) -> int:
         return self.parts * self.words
+
+    @property
+    def work(self) -> int:
+        return len(self.read) * self.beats
 
     @property
     def counts(self) -> tuple[int, ...]:

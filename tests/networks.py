@@ -74,7 +74,7 @@ def folded(network: QuantizedNetwork, units: int, columns: int, *, pipeline: Pip
     """Each layer on so many units and columns, or all that it has."""
     return [choose_drain(layer.inputs, layer.hidden, units=min(units, layer.hidden),
                          columns=min(columns, layer.inputs + layer.hidden), pipeline=pipeline,
-                         streams=streams)
+                         streams=streams * len(layer.directions))
             for layer in network.layers]
 
 

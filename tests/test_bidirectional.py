@@ -1,4 +1,4 @@
-"""Layers that read from the end, alone and beside one that does not: bit-true model and hardware."""
+"""Layers that read from the end, alone and beside one that does not: model and hardware."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,11 +11,13 @@ from golden.fixed import SQ
 from golden.lstm import MERGES
 from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import PIPELINES, SHORT, Pipeline
-from hdl.foldings import choose_drain
+from hdl.cycles import PIPELINES
 from hdl.network import Network
-from tests.networks import FORMATS, expected_words, random_codes, random_sequences
+from sim.vectors import Vectors
+from sim.verify import verify
+from tests.networks import FORMATS, expected_words, folded, random_codes, random_sequences
 from tests.streams import run_network
+from tests.test_regression import write_design
 
 
 def random_direction(rng: np.random.Generator, formats: LSTMFormats, inputs: int, hidden: int, *,
@@ -132,16 +134,6 @@ def test_golden(name: str) -> None:
     assert len(result.layers) == len(network.directions)
 
 
-def built(network: QuantizedNetwork, units: int, columns: int, *, pipeline: Pipeline = SHORT,
-          longest: int = 8) -> Network:
-    return Network(network, pipeline=pipeline, longest=longest, foldings=[
-        choose_drain(layer.inputs, layer.directions[0].hidden,
-                     units=min(units, layer.directions[0].hidden),
-                     columns=min(columns, layer.inputs + layer.directions[0].hidden),
-                     pipeline=pipeline, streams=len(layer.directions))
-        for layer in network.layers])
-
-
 @pytest.mark.parametrize(("units", "columns", "pipeline", "stall"), [
     (1, 1, "short", 0.0), (2, 3, "fast", 0.5)])
 @pytest.mark.parametrize("name", STACKS)
@@ -150,7 +142,8 @@ def test_every_bit(name: str, units: int, columns: int, pipeline: str, stall: fl
     network = stack(name, begun=stall > 0)
     rng = np.random.default_rng(3)
     sequences = random_sequences(rng, network, 3, 1, 1, 8, 2, 8, 5, 1)
-    dut = built(network, units, columns, pipeline=PIPELINES[pipeline])
+    dut = Network(network, pipeline=PIPELINES[pipeline], longest=8, foldings=folded(
+        network, units, columns, pipeline=PIPELINES[pipeline]))
     words = expected_words(network, sequences)
     seen = run_network(dut, sequences, outputs=len(words), stall=stall)
     assert seen.words == words
@@ -160,3 +153,73 @@ def test_every_bit(name: str, units: int, columns: int, pipeline: str, stall: fl
     assert [seen.saturated >> bit & 1 for bit in range(len(dut.saturation))] == [
         int(counts[name] > 0) for name in dut.saturation]
     assert seen.malformed == 0
+
+
+@pytest.mark.parametrize(("units", "columns", "pipeline"), [
+    (1, 1, "short"), pytest.param(2, 3, "fast", marks=pytest.mark.slow),
+    pytest.param(9, 2, "medium", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", STACKS)
+def test_cycles(name: str, units: int, columns: int, pipeline: str) -> None:
+    """What a sequence of one step takes, and what every further step adds."""
+    network = stack(name)
+    dut = Network(network, pipeline=PIPELINES[pipeline], longest=10, foldings=folded(
+        network, units, columns, pipeline=PIPELINES[pipeline]))
+    rng, ends = np.random.default_rng(4), {}
+    for steps in (1, 9, 10):
+        sequences = random_sequences(rng, network, steps)
+        words = expected_words(network, sequences)
+        seen = run_network(dut, sequences, outputs=len(words))
+        assert seen.words == words
+        if steps == 1:
+            assert seen.given[0] - seen.taken[0] == dut.latency
+            assert seen.done[0] - seen.taken[0] == dut.whole_latency
+        ends[steps] = seen.done[-1] - seen.taken[0]
+    if name == "reverse, last step":
+        # Its only output is that of the step which it reads first.
+        assert 0 < ends[10] - ends[9] < dut.further
+    else:
+        assert ends[10] - ends[9] == dut.further
+
+
+@pytest.mark.parametrize("name", ["two directions", "reverse, last step", "forward and back"])
+def test_too_long(name: str) -> None:
+    """A sequence that is longer than the buffer sets the flag, and the next ones are right."""
+    network = stack(name)
+    rng = np.random.default_rng(5)
+    sequences = random_sequences(rng, network, 5, 6, 3, 5)
+    dut = Network(network, longest=5, foldings=folded(network, 2, 2))
+    words = expected_words(network, sequences)
+    first, spoilt = (5, 5) if network.every_step else (1, 1)
+    seen = run_network(dut, sequences[:1], outputs=first)
+    assert not seen.malformed
+    count = len(words) - (6 if network.every_step else 1) + spoilt
+    seen = run_network(dut, sequences, outputs=count)
+    assert seen.malformed
+    assert seen.words[:first] == words[:first]
+    after = 3 + 5 if network.every_step else 2
+    assert seen.words[-after:] == words[-after:]
+
+
+def test_streams_of_their_own() -> None:
+    network = stack("two directions")
+    with pytest.raises(ValueError, match="streams must be 1 where a layer reads from the end, not"):
+        Network(network, foldings=folded(network, 1, 1), streams=2)
+
+
+FAMILIES = {"two directions": None, "stack of two": "ice40", "forward and back": None,
+            "all ways": "ecp5", "reverse, outputs too": None, "product": None}
+
+
+@pytest.mark.parametrize(("name", "family"), [
+    ("at the ends", "ecp5"),
+    *(pytest.param(*item, marks=pytest.mark.slow) for item in FAMILIES.items())])
+def test_bench(tmp_path: Any, name: str, family: str | None) -> None:
+    """All of the bench's tests, the states of both directions among what they compare."""
+    network = stack(name)
+    rng = np.random.default_rng(6)
+    lengths = rng.integers(1, 20, 12)
+    x = random_codes(rng, network.x, (len(lengths), 20, network.inputs))
+    write_design(tmp_path, network, 2, 2, Vectors.compute(network, x, lengths), family=family)
+    result = verify(tmp_path, seed=1, effort=10_000)
+    assert result.failure is None
+    assert all(test.words and test.states for test in result.tests)
