@@ -276,10 +276,10 @@ class _LSTM:
 
 
 class _Dense:
-    """The dense head."""
+    """A dense layer."""
 
-    def __init__(self, layer: QuantizedDense) -> None:
-        _check_exact("the sum at dense.y", _reach(layer))
+    def __init__(self, layer: QuantizedDense, name: str) -> None:
+        _check_exact(f"the sum at {name}.y", _reach(layer))
         weights = np.concatenate([layer.w, layer.bias[:, None]], axis=1)
         self._weights = weights * 2.0 ** (layer.formats.z.f - layer.formats.product_fraction)
         self._layer, self._bounds = layer, layer.curve.flagged(layer.formats.z)
@@ -308,15 +308,15 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
-def simulate(layers: Sequence[QuantizedLSTM], head: QuantizedDense | None, x: np.ndarray,
+def simulate(layers: Sequence[QuantizedLSTM], head: Sequence[QuantizedDense], x: np.ndarray,
              lengths: np.ndarray, *, every_step: bool, trace: bool) -> Result:
     """Run a stack of layers on input that is known to be good.
 
     Parameters
     ----------
     layers : sequence of QuantizedLSTM
-    head : QuantizedDense or None
-        Without one the last layer's hidden state is the output.
+    head : sequence of QuantizedDense
+        Without any the last layer's hidden state is the output.
     x : int64 array, B x T x N
         Input codes, all in the first layer's format.
     lengths : int64 array, B
@@ -339,13 +339,13 @@ def simulate(layers: Sequence[QuantizedLSTM], head: QuantizedDense | None, x: np
         return _simulate(layers, head, x, lengths, every_step, trace)
 
 
-def _simulate(layers: Sequence[QuantizedLSTM], head: QuantizedDense | None, x: np.ndarray,
+def _simulate(layers: Sequence[QuantizedLSTM], head: Sequence[QuantizedDense], x: np.ndarray,
               lengths: np.ndarray, every_step: bool, trace: bool) -> Result:
     count, steps, _ = x.shape
     block = min(count, BLOCK)
     stack = [_LSTM(layer, block, f"lstm{number}") for number, layer in enumerate(layers)]
-    dense = _Dense(head) if head else None
-    outputs, to = ((head.outputs, head.formats.y) if head else
+    behind = [_Dense(layer, f"dense{number}") for number, layer in enumerate(head)]
+    outputs, to = ((head[-1].outputs, head[-1].formats.y) if head else
                    (layers[-1].hidden, layers[-1].formats.h))
     y = np.zeros((count, steps, outputs) if every_step else (count, outputs), dtype=np.int64)
     traces = [
@@ -373,15 +373,18 @@ def _simulate(layers: Sequence[QuantizedLSTM], head: QuantizedDense | None, x: n
                 each.step(_recorder(traces[number], rows[:active], t) if trace else None)
                 h = each.h
             if every_step:
-                y[rows[:active], t] = (dense.run(h) if dense else h).T
+                for dense in behind:
+                    h = dense.run(h)
+                y[rows[:active], t] = h.T
         if not every_step:
             stack[-1].keep(len(rows))
             h = stack[-1].h
-            y[rows] = (dense.run(h) if dense else h).T
+            for dense in behind:
+                h = dense.run(h)
+            y[rows] = h.T
 
     saturated = {f"lstm{number}.{name}": value for number, each in enumerate(stack)
                  for name, value in each.saturated.items()}
-    if dense:
-        saturated["dense.y"] = dense.saturated
+    saturated |= {f"dense{number}.y": dense.saturated for number, dense in enumerate(behind)}
     return Result(y=y, format=to, saturated=saturated,
                   layers=tuple(LSTMCodes(**codes) for codes in traces) if trace else None)

@@ -44,7 +44,8 @@ class Choice:
     Parameters
     ----------
     foldings : tuple of Folding
-    head : DenseFolding
+    head : tuple of DenseFolding
+        One for each dense layer.
     pipeline : str
         A name in :data:`hdl.cycles.PIPELINES`.
     mhz : float
@@ -64,7 +65,7 @@ class Choice:
     """
 
     foldings: tuple[Folding, ...]
-    head: DenseFolding
+    head: tuple[DenseFolding, ...]
     pipeline: str
     mhz: float
     streams: int
@@ -104,7 +105,7 @@ def _counted(count: int, what: str) -> str:
 def _describe(stack: Stack, row: Row) -> list[str]:
     """A sentence for each part, and one about the bubble where there is one."""
     cycles = "cycles a step" if stack.streams == 1 else f"cycles a round of {stack.streams} streams"
-    layers: list[Part[Folding]] = list(row[:-1])
+    layers: list[Part[Folding]] = list(row[:len(stack.layers)])
     slowest = max(range(len(layers)), key=lambda n: layers[n].round)
     lines = []
     for n, part in enumerate(layers):
@@ -115,9 +116,11 @@ def _describe(stack: Stack, row: Row) -> list[str]:
         if n != slowest:
             text += f"; layer {slowest} needs {layers[slowest].round} cycles"
         lines.append(text)
-    head: DenseFolding = row[-1].folding
-    lines.append(f"head: {_counted(head.rows, 'output')} by {_counted(head.columns, 'input')}, "
-                 f"{row[-1].round} {cycles}; {_counted(head.multipliers, 'multiplier')}")
+    for n, part in enumerate(row[len(layers):]):
+        dense: DenseFolding = part.folding
+        lines.append(f"dense {n}: {_counted(dense.rows, 'output')} by "
+                     f"{_counted(dense.columns, 'input')}, {part.round} {cycles}; "
+                     f"{_counted(part.multipliers, 'multiplier')}")
     k = layers[slowest].cycles
     if k is not None and k.bubble:
         waits, filled = k.round - stack.streams * k.work, _filled(k)
@@ -134,16 +137,16 @@ def _filled(k: LSTMCycles) -> int:
 
 
 def _asked(stack: Stack, limits: Limits, name: str, units: int | None, columns: int | None) -> Row:
-    """U and V as the user says, and the head that keeps up."""
+    """U and V as the user says, and dense layers that keep up."""
     common: dict[str, Any] = {"pipeline": PIPELINES[name], "streams": stack.streams}
     row: Row = tuple(
         lstm_part(layer, choose_folding(layer.inputs, layer.outputs, units=units, columns=columns,
                                         **common), limits=limits, **common)
         for layer in stack.layers)
-    head = choose_dense_folding(
-        stack.head.inputs, stack.head.outputs,
-        head_budget(cycles_of(row), every_step=stack.every_step))
-    return (*row, dense_part(stack.head, head, limits=limits, **common))
+    budget = head_budget(cycles_of(row), every_step=stack.every_step)
+    return (*row, *(
+        dense_part(dense, choose_dense_folding(dense.inputs, dense.outputs, budget),
+                   limits=limits, **common) for dense in stack.head))
 
 
 def choose(stack: Stack, *, limits: Limits, clocks: Mapping[str, float], rate: float | None = None,
@@ -310,11 +313,11 @@ def _choice(stack: Stack, rows: Mapping[str, Row], clocks: Mapping[str, float],
 
     pipeline = speed(name) + "".join(
         f"; {speed(other)}, {multipliers_of(rows[other])} multipliers" for other in others)
-    layers: tuple[Part[Folding], ...] = row[:-1]
+    layers: tuple[Part[Folding], ...] = row[:len(stack.layers)]
     slowest = max(layers, key=lambda part: part.round).cycles
     assert slowest is not None
     return Choice(
-        foldings=tuple(part.folding for part in layers), head=row[-1].folding, pipeline=name,
-        mhz=mhz, streams=stack.streams, cycles=pace_of(row), latency=latency_of(row),
+        foldings=tuple(part.folding for part in layers), pipeline=name, mhz=mhz,
+        head=tuple(part.folding for part in row[len(layers):]), streams=stack.streams, cycles=pace_of(row), latency=latency_of(row),
         multipliers=multipliers_of(row), memories=memories_of(row), filled=_filled(slowest),
         why=(goal(name), pipeline, *_describe(stack, row)))

@@ -578,6 +578,8 @@ class DenseCycles:
         Of the inputs, with beats of no more columns than a word.
     memory : int
         Cycles to read a word of the inputs.
+    counts : tuple of int
+        Outputs in each beat of a step.
     latency : int
         Cycles from an input's last beat to the first output, but for the words of its pass.
     output_latency : int
@@ -639,6 +641,11 @@ class DenseCycles:
     @property
     def multipliers(self) -> int:
         return self.folding.multipliers + self.tables
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        rows = self.folding.rows
+        return tuple(min(rows, self.outputs - at) for at in range(0, self.outputs, rows))
 
     @property
     def queue(self) -> int:

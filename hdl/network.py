@@ -9,8 +9,8 @@ from amaranth.lib.wiring import In, Out
 
 from golden.quantized_network import QuantizedNetwork
 from hdl.buffer import Beat, beat_counts
-from hdl.cycles import SHORT, DenseFolding, Folding, Pipeline, choose_dense_folding, head_budget
-from hdl.dense import DenseEngine
+from hdl.cycles import SHORT, DenseFolding, Folding, Pipeline, head_budget
+from hdl.head import Head
 from hdl.lstm import LSTMEngine
 
 __all__ = ["Network"]
@@ -91,9 +91,9 @@ class Network(wiring.Component):
     network : QuantizedNetwork
     foldings : sequence of Folding
         One for each LSTM layer.
-    head_folding : DenseFolding or None
-        By default the smallest head that the last LSTM layer never waits for, in sequences of two
-        steps and more (:func:`hdl.cycles.head_budget`).
+    head_folding : sequence of DenseFolding, or DenseFolding, or None
+        One for each dense layer. By default the smallest that the last LSTM layer never waits for,
+        in sequences of two steps and more (:func:`hdl.cycles.head_budget`).
     pipeline : Pipeline
         Of all layers.
     streams : int
@@ -102,7 +102,10 @@ class Network(wiring.Component):
     Attributes
     ----------
     engines : list of LSTMEngine
-    head : DenseEngine
+    behind : Head
+        What is behind the last LSTM layer.
+    head : tuple of DenseEngine
+        The dense layers of it.
     in_lanes, out_lanes : int
         Elements in a bus beat.
     in_bytes, out_bytes : int
@@ -140,17 +143,15 @@ class Network(wiring.Component):
     Raises
     ------
     ValueError
-        If there is not one folding for each layer, no head, or a folding that does not fit.
+        If there is not one folding for each layer, or a folding that does not fit.
     """
 
     def __init__(self, network: QuantizedNetwork, *, foldings: Sequence[Folding],
-                 head_folding: DenseFolding | None = None, pipeline: Pipeline = SHORT,
-                 streams: int = 1):
+                 head_folding: Sequence[DenseFolding] | DenseFolding | None = None,
+                 pipeline: Pipeline = SHORT, streams: int = 1):
         if len(foldings) != len(network.layers):
             raise ValueError(f"foldings must be as many as LSTM layers, {len(network.layers)}, "
                              f"not {len(foldings)}")
-        if network.head is None:
-            raise ValueError("network head must be a dense layer, not None")
         self._network = network
         self._streams = streams
         self.in_lanes = min(foldings[0].columns, network.inputs)
@@ -163,18 +164,18 @@ class Network(wiring.Component):
                                 pipeline=pipeline, streams=streams)
             self.engines.append(engine)
             counts = engine.cycles.counts
-        if head_folding is None:
-            head_folding = choose_dense_folding(
-                network.head.inputs, network.head.outputs,
-                head_budget([engine.cycles for engine in self.engines],
-                            every_step=network.every_step))
-        self.head = DenseEngine(network.head, folding=head_folding, counts=counts,
-                                pipeline=pipeline, streams=streams)
-        self.out_lanes = head_folding.rows
+        if isinstance(head_folding, DenseFolding):
+            head_folding = (head_folding,)
+        self.behind = Head(network, counts=counts, foldings=head_folding, pipeline=pipeline,
+                           streams=streams, budget=head_budget(
+                               [engine.cycles for engine in self.engines],
+                               every_step=network.every_step))
+        self.head = self.behind.dense
+        self.out_lanes = self.behind.lanes
         self.in_bytes = _bus_bytes(network.x.width)
         self.out_bytes = _bus_bytes(network.y.width)
         self.saturation = [f"lstm{n}.{tensor}" for n in range(len(self.engines))
-                           for tensor in ("z", "u", "c", "h")] + ["dense.y"]
+                           for tensor in ("z", "u", "c", "h")] + self.behind.tensors
         several = streams > 1
         super().__init__({
             "s_axis_tdata": In(8 * self.in_bytes * self.in_lanes),
@@ -201,7 +202,7 @@ class Network(wiring.Component):
 
     @property
     def _head_cycles(self) -> int:
-        return self.head.cycles.work if self._network.every_step else 0
+        return self.behind.work if self._network.every_step else 0
 
     @property
     def step(self) -> int:
@@ -214,18 +215,16 @@ class Network(wiring.Component):
 
     @property
     def work(self) -> int:
-        return self._streams * max(self.head.cycles.work,
+        return self._streams * max(self.behind.work,
                                    *(engine.cycles.work for engine in self.engines))
 
     @property
     def latency(self) -> int:
-        # A first output beat needs one pass.
-        return (sum(engine.cycles.latency for engine in self.engines)
-                + self.head.cycles.words + self.head.cycles.latency)
+        return sum(engine.cycles.latency for engine in self.engines) + self.behind.latency
 
     @property
     def whole_latency(self) -> int:
-        return self.latency + self.head.cycles.work - self.head.cycles.words
+        return self.latency + self.behind.whole_latency - self.behind.latency
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -241,20 +240,19 @@ class Network(wiring.Component):
         source = entrance.o
         for n, engine in enumerate(self.engines):
             m.submodules[f"lstm{n}"] = engine
-            behind = self.engines[n + 1] if n + 1 < len(self.engines) else self.head
+            behind = self.engines[n + 1] if n + 1 < len(self.engines) else self.behind
             wiring.connect(m, source, engine.i)
             m.d.comb += engine.freed_behind.eq(behind.freed)
             source = engine.o
-        m.submodules.dense = self.head
-        wiring.connect(m, source, self.head.i)
+        output = self.behind.place(m, source)
         m.d.comb += self.saturated.eq(Cat(*(engine.saturated for engine in self.engines),
-                                          self.head.saturated))
+                                          *self.behind.saturated))
 
         size = 8 * self.out_bytes
-        beat = self.head.o.payload
+        beat = output.payload
         m.d.comb += [
-            self.m_axis_tvalid.eq(self.head.o.valid),
-            self.head.o.ready.eq(self.m_axis_tready),
+            self.m_axis_tvalid.eq(output.valid),
+            output.ready.eq(self.m_axis_tready),
             self.m_axis_tlast.eq(beat.last),
         ]
         if self._streams > 1:

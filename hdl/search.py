@@ -22,15 +22,16 @@ class Stack:
     ----------
     layers : tuple of Shape
         LSTM layers.
-    head : Shape
+    head : tuple of Shape
+        The dense layers behind them.
     streams : int
         S, independent sequences that take turns.
     every_step : bool
-        Whether the head works on every step, or on each sequence's last one only.
+        Whether the head has every step, or each sequence's last one only.
     """
 
     layers: tuple[Shape, ...]
-    head: Shape
+    head: tuple[Shape, ...]
     streams: int = 1
     every_step: bool = False
 
@@ -42,16 +43,7 @@ class Stack:
 
     @classmethod
     def of(cls, network: QuantizedNetwork, streams: int = 1) -> "Stack":
-        """That of a quantised network.
-
-        Raises
-        ------
-        ValueError
-            If it has no head.
-        """
-        if network.head is None:
-            raise ValueError("network head must be a dense layer, not None")
-
+        """That of a quantised network."""
         def bits(bias: Iterable[Any]) -> int:
             # Half an ulp comes with it, which may carry.
             return max(int(value).bit_length() for value in bias) + 2
@@ -66,15 +58,16 @@ class Stack:
                 column_bits=max(formats.x.width, formats.h.width), state_bits=formats.c.width,
                 lines=layer.lines, initial_h=bool(layer.initial_h.any()),
                 initial_c=bool(layer.initial_c.any())))
-        head = network.head
-        return cls(layers=tuple(layers), streams=streams, every_step=network.every_step, head=Shape(
-            inputs=head.inputs, outputs=head.outputs, weight_bits=head.formats.w.width,
-            bias_bits=bits(head.bias), column_bits=head.formats.x.width,
-            tabled=head.curve.table))
+        head = tuple(Shape(
+            inputs=dense.inputs, outputs=dense.outputs, weight_bits=dense.formats.w.width,
+            bias_bits=bits(dense.bias), column_bits=dense.formats.x.width,
+            tabled=dense.curve.table) for dense in network.head)
+        return cls(layers=tuple(layers), head=head, streams=streams,
+                   every_step=network.every_step)
 
 
 Row = tuple[Part[Any], ...]
-"""A part for each layer, then the head."""
+"""A part for each LSTM layer, then for each dense layer."""
 
 
 def multipliers_of(row: Row) -> int:
@@ -146,10 +139,12 @@ class Search:
             sorted(lstm_parts(layer, array=array, **common),
                    key=lambda part: (part.multipliers, part.memories))
             for layer in stack.layers]
-        self._parts.append(sorted(dense_parts(stack.head, **common),
-                                  key=lambda part: (part.multipliers, part.memories)))
+        self._parts += [
+            sorted(dense_parts(dense, **common),
+                   key=lambda part: (part.multipliers, part.memories))
+            for dense in stack.head]
         # No folding of the layers takes more.
-        self.most = stack.head.inputs * stack.head.outputs + sum(
+        self.most = sum(dense.inputs * dense.outputs for dense in stack.head) + sum(
             4 * layer.outputs * (layer.inputs + layer.outputs + 2) for layer in stack.layers)
 
     def fits(self, row: Row) -> bool:
@@ -213,12 +208,14 @@ class Search:
 
     def _unhindered(self, row: Row) -> Row:
         """The same with a head that no sequence has to wait for as it begins, if that fits."""
-        layers, head = cycles_of(row), row[-1]
+        layers = cycles_of(row)
         most = self.stack.streams * head_budget(layers, every_step=self.stack.every_step)
-        if most < head.work <= max(k.round for k in layers):
-            for quicker in self._parts[-1]:
-                if quicker.work <= most and self.fits((*row[:-1], quicker)):
-                    return (*row[:-1], quicker)
+        for n in range(len(layers), len(row)):
+            if most < row[n].work <= max(k.round for k in layers):
+                for quicker in self._parts[n]:
+                    if quicker.work <= most and self.fits((*row[:n], quicker, *row[n + 1:])):
+                        row = (*row[:n], quicker, *row[n + 1:])
+                        break
         return row
 
     def nothing(self) -> ValueError:
