@@ -144,15 +144,19 @@ def modelled_memories(core: Network) -> dict[str, int]:
                       k, widths, beat=beat, initial_h=bool(layer.initial_h.any()),
                       initial_c=bool(layer.initial_c.any())).items()}
         beat = k.folding.lanes
-    head, of_head = core.head.layer, core.head.layer.formats
-    ulp_half = half(of_head.product_fraction - of_head.z.f)
-    of_table = {"segments": head.table.segments, "knots": 2 * head.table.knot_bits
-                + head.table.curvature_bits} if head.curve.table else {}
-    held = DenseWidths(weight=of_head.w.width, x=of_head.x.width, y=of_head.y.width,
-                       bias=1 + max((bias + ulp_half).bit_length() for bias in head.bias.tolist()),
-                       **of_table)
-    return found | {f"dense.{kind}": bits
-                    for kind, bits in dense_memories(core.head.cycles, held, beat=beat).items()}
+    for n, dense in enumerate(core.head):
+        head, of_head = dense.layer, dense.layer.formats
+        ulp_half = half(of_head.product_fraction - of_head.z.f)
+        of_table = {"segments": head.table.segments, "knots": 2 * head.table.knot_bits
+                    + head.table.curvature_bits} if head.curve.table else {}
+        held = DenseWidths(
+            weight=of_head.w.width, x=of_head.x.width, y=of_head.y.width,
+            bias=1 + max((bias + ulp_half).bit_length() for bias in head.bias.tolist()),
+            **of_table)
+        found |= {f"{core.behind.name(n)}.{kind}": bits
+                  for kind, bits in dense_memories(dense.cycles, held, beat=beat).items()}
+        beat = dense.cycles.folding.rows
+    return found
 
 
 def measured_cycles(record: TimingRecord, row: Row) -> dict[str, float]:
@@ -269,7 +273,7 @@ class Engine:
             vectors.save(folder / VECTORS)
             (folder / "row.txt").write_text(f"{row.name}\n", encoding="utf-8")
             k = row.cycles
-            multipliers = k.multipliers + core.head.cycles.multipliers
+            multipliers = k.multipliers + core.behind.multipliers
             figures: dict[str, float] = {
                 **self._simulate(folder, row), "D": k.drain, "B": k.bubble,
                 "multipliers": multipliers, "memory bits": modelled}

@@ -230,7 +230,7 @@ def interleaved(inputs: int, hidden: int, *, budget: int, pipeline: str) -> tupl
     plenty = Limits(multipliers=10 * budget, memories=1000, blocks=lambda depth, width: 1,
                     logic_words=0)
     choice = fill(Stack(layers=(Shape(inputs=inputs, outputs=hidden),),
-                        head=Shape(inputs=hidden, outputs=1), every_step=True),
+                        head=(Shape(inputs=hidden, outputs=1),), every_step=True),
                   limits=plenty, clocks={pipeline: 1}, array=budget)
     return choice.foldings[0], choice.streams
 

@@ -112,7 +112,7 @@ class LSTMCalibration:
 
 @dataclass(frozen=True, kw_only=True)
 class DenseCalibration:
-    """What calibration chose for the dense head, and the range seen of ``y``."""
+    """What calibration chose for a dense layer, and the range seen of ``y``."""
 
     formats: DenseFormats
     ranges: Mapping[str, Range]
@@ -127,12 +127,12 @@ class Calibration:
     bits : int
         Width of weights, states, gates, input and output.
     layers : tuple of LSTMCalibration
-    head : DenseCalibration or None
+    head : tuple of DenseCalibration
     """
 
     bits: int
     layers: tuple[LSTMCalibration, ...]
-    head: DenseCalibration | None
+    head: tuple[DenseCalibration, ...]
 
     def __str__(self) -> str:
         lines = []
@@ -146,9 +146,9 @@ class Calibration:
                 if given.get(name):
                     line += f"{given[name]} fraction bits given up for the equal binary point"
                 lines.append(line.rstrip())
-        if self.head:
-            lines.append(f"dense.w     {self.head.formats.w}")
-            lines.append(f"dense.y     {self.head.formats.y!s:12}seen {self.head.ranges['y']}")
+        for number, dense in enumerate(self.head):
+            lines.append(f"dense{number}.w    {dense.formats.w}")
+            lines.append(f"dense{number}.y    {dense.formats.y!s:12}seen {dense.ranges['y']}")
         return "\n".join(lines)
 
     def apply(self, network: Network) -> QuantizedNetwork:
@@ -167,16 +167,16 @@ class Calibration:
                 of_cell=_curve(lstm.squash, None, SQ(formats.z.i - 1, formats.z.f + 1), formats.c),
                 initial_h=_codes(lstm.initial_h, lstm.hidden, formats.h),
                 initial_c=_codes(lstm.initial_c, lstm.hidden, formats.c)))
-        head = None
-        if network.head and self.head:
-            dense = self.head.formats
-            (of,) = network.head
-            line = _dense_line(of)
-            head = QuantizedDense(formats=dense, w=dense.w.quantize(line.w)[0],
-                                  bias=_bias(line.bias, dense.product_fraction),
-                                  curve=_curve(of.function, None, dense.z, dense.z),
-                                  reading=TANH_READING if of.function == TANH else SIGMOID_READING)
-        return QuantizedNetwork(layers=tuple(layers), head=head, every_step=network.every_step)
+        head = []
+        for of, seen in zip(network.head, self.head, strict=True):
+            dense, line = seen.formats, _dense_line(of)
+            head.append(QuantizedDense(
+                formats=dense, w=dense.w.quantize(line.w)[0],
+                bias=_bias(line.bias, dense.product_fraction),
+                curve=_curve(of.function, None, dense.z, dense.z),
+                reading=TANH_READING if of.function == TANH else SIGMOID_READING))
+        return QuantizedNetwork(layers=tuple(layers), head=tuple(head),
+                                every_step=network.every_step)
 
 
 def _bias(bias: np.ndarray, f: int) -> np.ndarray:
@@ -199,8 +199,6 @@ def unsupported(network: Network) -> list[str]:
             found.append(f"the function {one.candidate} of the candidate {of}")
         if one.squash not in (TANH, RELU, IDENTITY):
             found.append(f"the function {one.squash} of the cell state {of}")
-    if len(network.head) > 1:
-        found.append(f"{len(network.head)} dense layers in a row")
     found += [f"the function {dense.function} of dense{number}"
               for number, dense in enumerate(network.head)
               if dense.function not in (SIGMOID, TANH) and _slope(dense.function) is None]
@@ -284,7 +282,8 @@ class _Statistics:
     x : array, steps x N
         The input without its padding.
     ranges : dict
-        Range of ``x``, ``y`` and each layer's ``z``, ``c`` and ``h``, named like ``lstm0.z``.
+        Range of ``x``, each LSTM layer's ``z``, ``c`` and ``h`` and each dense layer's ``y``, named
+        like ``lstm0.z``.
     power : list of arrays
         Mean square of each element of the input, and of each layer's hidden state.
     """
@@ -308,9 +307,10 @@ class _Statistics:
         self.ranges: dict[str, Range] = {"x": Range.of(self.x)}
         self.power = [(self.x**2).mean(axis=0),
                       *(np.zeros(layer.hidden) for layer in network.directions)]
+        recurrent = replace(network, head=())
         for first in range(0, sequences, PART):
             part = slice(first, first + PART)
-            trace = network.trace(array[part], every[part])
+            trace = recurrent.trace(array[part], every[part])
             for number, layer in enumerate(trace.directions):
                 for name in ("z", "g", "c", "h"):
                     self._see(f"lstm{number}.{name}", getattr(layer, name)[trace.valid])
@@ -318,7 +318,10 @@ class _Statistics:
                 if of.initial_c is not None:
                     self._see(f"lstm{number}.c", of.initial_c)
                 self.power[number + 1] += (layer.h[trace.valid] ** 2).sum(axis=0) / len(self.x)
-            self._see("y", trace.y[trace.valid] if network.every_step else trace.y)
+            y = trace.y[trace.valid] if network.every_step else trace.y
+            for number, dense in enumerate(network.head):
+                y = dense.run(y)
+                self._see(f"dense{number}.y", y)
 
     def _see(self, name: str, values: np.ndarray) -> None:
         seen = Range.of(values)
@@ -385,7 +388,7 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
         Width of weights, states, gates, input and output, 8 to 18.
     overrides : mapping of names to formats, optional
         Formats to take instead: ``x``, ``lstm0.c``, ``lstm0.h``, ``lstm0.z`` (and so on for each
-        layer) and ``dense.y``. The weights adapt.
+        LSTM layer) and ``dense0.y`` (and so on for each dense layer). The weights adapt.
 
     Returns
     -------
@@ -417,10 +420,11 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
             h = max(h, seen.ranges[f"lstm{number}.h"].of_width(bits, HEADROOM),
                     key=lambda to: to.i)
         chosen[f"lstm{number}.h"] = h
-    if network.head:
-        chosen["dense.y"] = seen.ranges["y"].of_width(bits, HEADROOM)
-        if network.head[0].function.name in ("HardSigmoid", "Sigmoid", "Tanh"):
-            chosen["dense.y"] = SQ(2, bits - 2)
+    for number, dense in enumerate(network.head):
+        name = f"dense{number}.y"
+        chosen[name] = seen.ranges[name].of_width(bits, HEADROOM)
+        if dense.function.name in ("HardSigmoid", "Sigmoid", "Tanh"):
+            chosen[name] = SQ(2, bits - 2)
     for name, override in (overrides or {}).items():
         if name not in chosen:
             raise ValueError(f"a format can be given for {', '.join(chosen)}, not for {name}")
@@ -468,15 +472,16 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
             rescaled_x=given[number], rescaled_h=given[number + 1],
             ranges={"x": seen.ranges[f"lstm{number - 1}.h" if number else "x"],
                     **{name: seen.ranges[f"lstm{number}.{name}"] for name in ("z", "c", "h")}}))
-    head = None
-    if network.head:
-        own, dense = operands[-1], _dense_line(network.head[0])
-        f = _finest_products(dense.w, dense.bias, own, bits) - own.f
-        head = DenseCalibration(
-            formats=DenseFormats(x=own, w=Range.of(dense.w).of_fraction(f), y=chosen["dense.y"],
-                                 z=_argument(network.head[0].function, chosen["dense.y"])),
-            ranges={"y": seen.ranges["y"]})
-    return Calibration(bits=bits, layers=tuple(chosen_layers), head=head)
+    head, own = [], operands[-1]
+    for number, dense in enumerate(network.head):
+        line, y = _dense_line(dense), chosen[f"dense{number}.y"]
+        f = _finest_products(line.w, line.bias, own, bits) - own.f
+        head.append(DenseCalibration(
+            formats=DenseFormats(x=own, w=Range.of(line.w).of_fraction(f), y=y,
+                                 z=_argument(dense.function, y)),
+            ranges={"y": seen.ranges[f"dense{number}.y"]}))
+        own = y
+    return Calibration(bits=bits, layers=tuple(chosen_layers), head=tuple(head))
 
 
 def quantize(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, *,

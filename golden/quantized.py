@@ -8,7 +8,7 @@ followed by saturation, and everything inside the parentheses exact::
     c'   = RS(f c + i g)        in c
     u    = RS(f c + i g)        in candidate, from the unrounded sum
     h    = RS(o tanh(u))        in h
-    y    = RS(w h + bias)       the dense head, between limits; or sigmoid or tanh of it in z
+    y    = RS(w h + bias)       a dense layer, between limits; or sigmoid or tanh of it in z
 
 The binary points of ``w_x x`` and ``w_h h`` are equal by the choice of the weights' formats, so
 products add up without a shift. A sequence starts from a zero state, or from given codes.

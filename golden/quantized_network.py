@@ -19,14 +19,14 @@ __all__ = ["QuantizedNetwork"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QuantizedNetwork:
-    """A stack of LSTM layers and an optional dense head, in integer codes.
+    """A stack of LSTM layers and the dense layers behind them, in integer codes.
 
     Parameters
     ----------
     layers : tuple of QuantizedLSTM or QuantizedBidirectional
         Each layer's ``x`` format is the ``y`` format of the one before.
-    head : QuantizedDense or None
-        Without a head the last layer's hidden state is the output.
+    head : tuple of QuantizedDense
+        Without any the last layer's hidden state is the output.
     every_step : bool
         Whether there is an output at every step, or at one of each sequence only.
     final, backwards : bool
@@ -40,7 +40,7 @@ class QuantizedNetwork:
     """
 
     layers: tuple[QuantizedLayer, ...]
-    head: QuantizedDense | None
+    head: tuple[QuantizedDense, ...]
     every_step: bool
     final: bool = False
     backwards: bool = False
@@ -48,14 +48,14 @@ class QuantizedNetwork:
     def __post_init__(self) -> None:
         if not self.layers:
             raise ValueError("network must have one LSTM layer at least, not none")
-        following: list[QuantizedLayer | QuantizedDense] = [*self.layers[1:]]
-        if self.head:
-            following.append(self.head)
-        for before, behind in zip(self.layers, following, strict=False):
-            if (behind.inputs, behind.formats.x) != (before.outputs, before.y):
+        object.__setattr__(self, "head", tuple(self.head))
+        given = [(layer.outputs, layer.y) for layer in self.layers]
+        given += [(dense.outputs, dense.formats.y) for dense in self.head]
+        for (units, to), behind in zip(given, (*self.layers[1:], *self.head), strict=False):
+            if (behind.inputs, behind.formats.x) != (units, to):
                 raise ValueError(
-                    f"a layer must take what the one before it gives, {before.outputs} units in "
-                    f"{before.y}, not {behind.inputs} in {behind.formats.x}")
+                    f"a layer must take what the one before it gives, {units} units in "
+                    f"{to}, not {behind.inputs} in {behind.formats.x}")
 
     @property
     def inputs(self) -> int:
@@ -74,7 +74,7 @@ class QuantizedNetwork:
 
     @property
     def outputs(self) -> int:
-        return self.head.outputs if self.head else self.layers[-1].outputs
+        return self.head[-1].outputs if self.head else self.layers[-1].outputs
 
     @property
     def x(self) -> SQ:
@@ -84,15 +84,14 @@ class QuantizedNetwork:
     @property
     def y(self) -> SQ:
         """Format of the output."""
-        return self.head.formats.y if self.head else self.layers[-1].y
+        return self.head[-1].formats.y if self.head else self.layers[-1].y
 
     @property
     def weight_bits(self) -> int:
         """Bits of the weights that are not 0: what the hardware must store at least."""
         stored = [(w, of) for layer in self.directions for w, of in (
             (layer.w_x, layer.formats.w_x), (layer.w_h, layer.formats.w_h))]
-        if self.head:
-            stored.append((self.head.w, self.head.formats.w))
+        stored += [(dense.w, dense.formats.w) for dense in self.head]
         return sum(int(np.count_nonzero(w)) * of.width for w, of in stored)
 
     @property
@@ -100,7 +99,7 @@ class QuantizedNetwork:
         """Names of the tensors that can saturate, in the order of the data flow."""
         names = [f"lstm{number}.{name}" for number, layer in enumerate(self.layers)
                  for name in layer.tensors]
-        return (*names, "dense.y") if self.head else tuple(names)
+        return (*names, *(f"dense{number}.y" for number in range(len(self.head))))
 
     def run(self, x: ArrayLike, lengths: ArrayLike | None = None, *, trace: bool = False
             ) -> Result:

@@ -278,10 +278,10 @@ class _LSTM:
 
 
 class _Dense:
-    """The dense head."""
+    """A dense layer."""
 
-    def __init__(self, layer: QuantizedDense) -> None:
-        _check_exact("the sum at dense.y", _reach(layer))
+    def __init__(self, layer: QuantizedDense, name: str) -> None:
+        _check_exact(f"the sum at {name}.y", _reach(layer))
         weights = np.concatenate([layer.w, layer.bias[:, None]], axis=1)
         self._weights = weights * 2.0 ** (layer.formats.z.f - layer.formats.product_fraction)
         self._layer, self._bounds = layer, layer.curve.flagged(layer.formats.z)
@@ -310,7 +310,7 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
-def simulate(layers: Sequence[QuantizedLayer], head: QuantizedDense | None, x: np.ndarray,
+def simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], x: np.ndarray,
              lengths: np.ndarray, *, every_step: bool, final: bool = False,
              backwards: bool = False, trace: bool) -> Result:
     """Run a stack of layers on input that is known to be good.
@@ -318,8 +318,8 @@ def simulate(layers: Sequence[QuantizedLayer], head: QuantizedDense | None, x: n
     Parameters
     ----------
     layers : sequence of QuantizedLSTM or QuantizedBidirectional
-    head : QuantizedDense or None
-        Without one the last layer's hidden state is the output.
+    head : sequence of QuantizedDense
+        Without any the last layer's hidden state is the output.
     x : int64 array, B x T x N
         Input codes, all in the first layer's format.
     lengths : int64 array, B
@@ -424,7 +424,7 @@ class _Block:
         return self.turned(h) if reverse else h
 
 
-def _simulate(layers: Sequence[QuantizedLayer], head: QuantizedDense | None, x: np.ndarray,
+def _simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], x: np.ndarray,
               lengths: np.ndarray, every_step: bool, final: bool, backwards: bool, trace: bool
               ) -> Result:
     count, steps, _ = x.shape
@@ -432,8 +432,8 @@ def _simulate(layers: Sequence[QuantizedLayer], head: QuantizedDense | None, x: 
     directions = [(number, each) for number, layer in enumerate(layers)
                   for each in layer.directions]
     stack = [_LSTM(each, block, f"lstm{number}") for number, each in directions]
-    dense = _Dense(head) if head else None
-    outputs, to = ((head.outputs, head.formats.y) if head else
+    behind = [_Dense(layer, f"dense{number}") for number, layer in enumerate(head)]
+    outputs, to = ((head[-1].outputs, head[-1].formats.y) if head else
                    (layers[-1].outputs, layers[-1].y))
     y = np.zeros((count, steps, outputs) if every_step else (count, outputs), dtype=np.int64)
     traces = [
@@ -446,7 +446,9 @@ def _simulate(layers: Sequence[QuantizedLayer], head: QuantizedDense | None, x: 
 
     def settled(h: np.ndarray) -> np.ndarray:
         """The outputs of some sequences, one row each, of the last layer's."""
-        return (dense.run(h) if dense else h).T
+        for dense in behind:
+            h = dense.run(h)
+        return h.T
 
     def merged(number: int, parts: list[np.ndarray], axis: int) -> np.ndarray:
         layer = layers[number]
@@ -502,7 +504,6 @@ def _simulate(layers: Sequence[QuantizedLayer], head: QuantizedDense | None, x: 
     for (number, _), each in zip(directions, stack, strict=True):
         for name, value in each.saturated.items():
             saturated[f"lstm{number}.{name}"] += value
-    if dense:
-        saturated["dense.y"] = dense.saturated
+    saturated |= {f"dense{number}.y": dense.saturated for number, dense in enumerate(behind)}
     return Result(y=y, format=to, saturated=saturated,
                   layers=tuple(LSTMCodes(**codes) for codes in traces) if trace else None)

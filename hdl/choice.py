@@ -44,7 +44,8 @@ class Choice:
     Parameters
     ----------
     foldings : tuple of Folding
-    head : DenseFolding
+    head : tuple of DenseFolding
+        One for each dense layer.
     pipeline : str
         A name in :data:`hdl.cycles.PIPELINES`.
     mhz : float
@@ -64,7 +65,7 @@ class Choice:
     """
 
     foldings: tuple[Folding, ...]
-    head: DenseFolding
+    head: tuple[DenseFolding, ...]
     pipeline: str
     mhz: float
     streams: int
@@ -104,7 +105,7 @@ def _counted(count: int, what: str) -> str:
 def _describe(stack: Stack, row: Row) -> list[str]:
     """A sentence for each part, and one about the bubble where there is one."""
     cycles = "cycles a step" if stack.streams == 1 else f"cycles a round of {stack.streams} streams"
-    layers: list[Part[Folding]] = list(row[:-1])
+    layers: list[Part[Folding]] = list(row[:len(stack.layers)])
     slowest = max(range(len(layers)), key=lambda n: layers[n].round)
     lines = []
     for n, part in enumerate(layers):
@@ -115,16 +116,21 @@ def _describe(stack: Stack, row: Row) -> list[str]:
         if n != slowest:
             text += f"; layer {slowest} needs {layers[slowest].round} cycles"
         lines.append(text)
-    head: DenseFolding = row[-1].folding
-    lines.append(f"head: {_counted(head.rows, 'output')} by {_counted(head.columns, 'input')}, "
-                 f"{row[-1].round} {cycles}; {_counted(head.multipliers, 'multiplier')}")
+    for n, behind in enumerate(row[len(layers):]):
+        dense: DenseFolding = behind.folding
+        lines.append(f"dense {n}: {_counted(dense.rows, 'output')} by "
+                     f"{_counted(dense.columns, 'input')}, {behind.round} {cycles}; "
+                     f"{_counted(behind.multipliers, 'multiplier')}")
     k = layers[slowest].cycles
     if k is not None and k.bubble:
-        waits, filled = k.round - stack.streams * k.work, _filled(k)
-        lines.append(
-            f"layer {slowest} waits for its own hidden states for {waits} of {k.round} cycles; "
-            f"with {filled} streams it would not" if waits else
-            f"{filled} streams are enough to fill the bubble of layer {slowest}")
+        waits, filled = k.round - k.streams * k.work, _filled(k)
+        if not waits:
+            what = "directions" if stack.gathered else "streams"
+            lines.append(f"{filled} {what} are enough to fill the bubble of layer {slowest}")
+        else:
+            lines.append(
+                f"layer {slowest} waits for its own hidden states for {waits} of {k.round} cycles"
+                + ("" if stack.gathered else f"; with {filled} streams it would not"))
     return lines
 
 
@@ -134,16 +140,18 @@ def _filled(k: LSTMCycles) -> int:
 
 
 def _asked(stack: Stack, limits: Limits, name: str, units: int | None, columns: int | None) -> Row:
-    """U and V as the user says, and the head that keeps up."""
+    """U and V as the user says, and dense layers that keep up."""
     common: dict[str, Any] = {"pipeline": PIPELINES[name], "streams": stack.streams}
     row: Row = tuple(
-        lstm_part(layer, choose_folding(layer.inputs, layer.outputs, units=units, columns=columns,
-                                        **common), limits=limits, **common)
+        lstm_part(layer, choose_folding(
+            layer.inputs, layer.outputs, units=units, columns=columns, pipeline=PIPELINES[name],
+            streams=stack.streams * layer.directions), limits=limits, **common)
         for layer in stack.layers)
-    head = choose_dense_folding(
-        stack.head.inputs, stack.head.outputs,
-        head_budget(cycles_of(row), every_step=stack.every_step))
-    return (*row, dense_part(stack.head, head, limits=limits, **common))
+    budget = head_budget(cycles_of(row), every_step=stack.awaited,
+                         streams=stack.streams)
+    return (*row, *(
+        dense_part(dense, choose_dense_folding(dense.inputs, dense.outputs, budget),
+                   limits=limits, **common) for dense in stack.head))
 
 
 def choose(stack: Stack, *, limits: Limits, clocks: Mapping[str, float], rate: float | None = None,
@@ -265,6 +273,8 @@ def fill(stack: Stack, **wanted: Any) -> Choice:
         if wanted.get(key) is not None:
             raise ValueError(f"streams must be a number where a {key} is wanted, not to be filled")
     choice = choose(replace(stack, streams=1), **wanted)
+    if stack.gathered:
+        return choice
     while True:
         busy = choice.filled <= choice.streams
         try:
@@ -310,11 +320,11 @@ def _choice(stack: Stack, rows: Mapping[str, Row], clocks: Mapping[str, float],
 
     pipeline = speed(name) + "".join(
         f"; {speed(other)}, {multipliers_of(rows[other])} multipliers" for other in others)
-    layers: tuple[Part[Folding], ...] = row[:-1]
+    layers: tuple[Part[Folding], ...] = row[:len(stack.layers)]
     slowest = max(layers, key=lambda part: part.round).cycles
     assert slowest is not None
     return Choice(
-        foldings=tuple(part.folding for part in layers), head=row[-1].folding, pipeline=name,
-        mhz=mhz, streams=stack.streams, cycles=pace_of(row), latency=latency_of(row),
-        multipliers=multipliers_of(row), memories=memories_of(row), filled=_filled(slowest),
+        foldings=tuple(part.folding for part in layers), pipeline=name, mhz=mhz,
+        head=tuple(part.folding for part in row[len(layers):]), streams=stack.streams,
+        cycles=pace_of(row), latency=latency_of(row), multipliers=multipliers_of(row), memories=memories_of(row), filled=_filled(slowest),
         why=(goal(name), pipeline, *_describe(stack, row)))

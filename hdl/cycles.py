@@ -578,6 +578,8 @@ class DenseCycles:
         Of the inputs, with beats of no more columns than a word.
     memory : int
         Cycles to read a word of the inputs.
+    counts : tuple of int
+        Outputs in each beat of a step.
     latency : int
         Cycles from an input's last beat to the first output, but for the words of its pass.
     output_latency : int
@@ -641,11 +643,16 @@ class DenseCycles:
         return self.folding.multipliers + self.tables
 
     @property
+    def counts(self) -> tuple[int, ...]:
+        rows = self.folding.rows
+        return tuple(min(rows, self.outputs - at) for at in range(0, self.outputs, rows))
+
+    @property
     def queue(self) -> int:
         return ceil((self.latency + QUEUE_LATENCY) / self.words) + 1
 
 
-def head_budget(layers: Sequence[LSTMCycles], *, every_step: bool) -> int:
+def head_budget(layers: Sequence[LSTMCycles], *, every_step: bool, streams: int = 1) -> int:
     """Cycles that a head may take for a step, and no layer ever waits for it.
 
     Where it works on every step, it has to be done with one before the last layer wants the page of
@@ -655,7 +662,7 @@ def head_budget(layers: Sequence[LSTMCycles], *, every_step: bool) -> int:
     ``HEAD_TURN``, no head is that quick.
     """
     if not every_step:
-        return max(k.round for k in layers) // layers[0].streams
+        return max(k.round for k in layers) // streams
     apart = max(k.work for n, k in enumerate(layers)
                 if all(behind.step <= k.work for behind in layers[n + 1:]))
     return max(1, apart + layers[0].pipeline.feedback - HEAD_TURN)

@@ -30,6 +30,8 @@ class DenseEngine(wiring.Component):
     pipeline : Pipeline
     streams : int
         Of the layer before. The head takes their steps in turn.
+    behind : bool
+        Whether the layer before is a dense one too.
 
     Attributes
     ----------
@@ -51,9 +53,10 @@ class DenseEngine(wiring.Component):
     freed: Signal
 
     def __init__(self, layer: QuantizedDense, *, folding: DenseFolding, counts: Sequence[int],
-                 pipeline: Pipeline = SHORT, streams: int = 1):
+                 pipeline: Pipeline = SHORT, streams: int = 1, behind: bool = False):
         self._layer = layer
         self._counts = tuple(counts)
+        self._behind = behind
         self.cycles = DenseCycles(inputs=layer.inputs, outputs=layer.outputs, folding=folding,
                                   pipeline=pipeline, streams=streams, tabled=layer.curve.table)
         super().__init__({
@@ -75,7 +78,7 @@ class DenseEngine(wiring.Component):
         rounded = output_latency - (pipeline.table + 1 if layer.curve.table else 0)
         m.submodules.x_buffer = x = StepBuffer(
             width=formats.x.width, columns=f.columns, counts=self._counts, streams=streams,
-            latency=k.memory)
+            latency=k.memory, prompt=self._behind and len(self._counts) + 1 > k.work)
         m.submodules.sequencer = sequencer = Sequencer(
             passes=k.passes, words=k.words, streams=streams)
         m.submodules.array = array = MacArray(

@@ -16,6 +16,7 @@ from hdl.cycles import (
     LSTMCycles,
     Pipeline,
 )
+from hdl.sequence_cycles import Link
 
 __all__ = ["MULTIPLIERS", "Limits", "Part", "Shape", "choose_drain", "choose_folding",
            "dense_part", "dense_parts", "lstm_part", "lstm_parts"]
@@ -139,6 +140,12 @@ class Shape:
         Whether sequences begin with other hidden, or cell, states than zeros.
     tabled : bool
         Whether the outputs of the head come from a table.
+    directions : int
+        Those of the layer, each with weights of its own.
+    before, behind : Link or None
+        Where whole sequences are buffered before the layer, and behind the last one.
+    longest : int
+        Their steps, at most.
     """
 
     inputs: int
@@ -151,9 +158,14 @@ class Shape:
     initial_h: bool = False
     initial_c: bool = False
     tabled: bool = False
+    directions: int = 1
+    before: Link | None = None
+    behind: Link | None = None
+    longest: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("inputs", "outputs", "weight_bits", "bias_bits", "column_bits", "state_bits"):
+        for name in ("inputs", "outputs", "weight_bits", "bias_bits", "column_bits", "state_bits",
+                     "directions", "longest"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"shape {name} must be a positive integer, not {value!r}")
@@ -249,21 +261,41 @@ def lstm_part(shape: Shape, folding: Folding, *, pipeline: Pipeline, streams: in
         If it does not fit the layer.
     """
     k = LSTMCycles(inputs=shape.inputs, hidden=shape.outputs, folding=folding, pipeline=pipeline,
-                   streams=streams, lines=shape.lines)
+                   streams=streams * shape.directions, lines=shape.lines)
+
+    def stored(words: int, bits: int) -> int:
+        return limits.blocks(words + (shape.directions - 1 << (words - 1).bit_length()), bits)
+
     # Weights, the knots of the tables, biases, and what is written: x, h, c.
-    memories = limits.blocks(k.work, folding.multipliers * shape.weight_bits) + k.tables
+    memories = stored(k.work, folding.multipliers * shape.weight_bits) + k.tables
     units = k.passes * k.groups
     biases = units * k.timing.slots << shape.initial_h
-    if biases >= BLOCK_WORDS:
-        memories += (folding.lanes * k.timing.gate_tables
-                     * limits.blocks(biases, shape.bias_bits))
+    if biases * shape.directions >= BLOCK_WORDS:
+        memories += (folding.lanes * k.timing.gate_tables * stored(biases, shape.bias_bits))
     for banks in (k.x_memories, k.h_memories):
         memories += _written(limits, count=banks.count, depth=banks.depth, bits=shape.column_bits)
     memories += _written(limits, count=folding.lanes, depth=k.c_depth, bits=shape.state_bits)
-    if shape.initial_c and units >= BLOCK_WORDS:
-        memories += folding.lanes * limits.blocks(units, shape.state_bits)
-    return Part(folding=folding, work=streams * k.work, latency=k.latency,
-                multipliers=k.multipliers, memories=memories, cycles=k)
+    if shape.initial_c and units * shape.directions >= BLOCK_WORDS:
+        memories += folding.lanes * stored(units, shape.state_bits)
+
+    # The second direction's step follows the first one's.
+    latency, multipliers, apart = k.latency, k.multipliers, k.work
+    # What is behind writes a beat of each lane, what is before hardly more than it reads.
+    for link, beat in ((shape.before, folding.columns), (shape.behind, folding.lanes)):
+        if link is None:
+            continue
+        buffer = link.cycles(columns=folding.columns, beat=min(beat, link.features),
+                             longest=shape.longest, pipeline=pipeline)
+        if link is shape.before:
+            apart = max(apart, buffer.beats)
+        latency += buffer.latency + buffer.beats - 1
+        multipliers += buffer.multipliers
+        memories += len(link.written) * _written(
+            limits, count=buffer.memories.count, depth=buffer.memories.depth,
+            bits=shape.column_bits)
+    return Part(folding=folding, work=streams * shape.directions * k.work,
+                latency=latency + (shape.directions - 1) * apart, multipliers=multipliers,
+                memories=memories, cycles=k)
 
 
 def lstm_parts(shape: Shape, *, pipeline: Pipeline, streams: int, limits: Limits,

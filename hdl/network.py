@@ -11,18 +11,11 @@ from amaranth.lib.wiring import In, Out
 
 from golden.quantized_network import QuantizedNetwork
 from hdl.buffer import Beat, beat_counts
-from hdl.cycles import (
-    SHORT,
-    DenseFolding,
-    Folding,
-    Pipeline,
-    check_positive,
-    choose_dense_folding,
-    head_budget,
-)
-from hdl.dense import DenseEngine
+from hdl.cycles import SHORT, DenseFolding, Folding, Pipeline, check_positive, head_budget
+from hdl.head import Head
 from hdl.lstm import LSTMEngine
-from hdl.sequence import SequenceBuffer, gathering, links
+from hdl.sequence import SequenceBuffer
+from hdl.sequence_cycles import links
 
 __all__ = ["LONGEST", "Network"]
 
@@ -105,9 +98,9 @@ class Network(wiring.Component):
     network : QuantizedNetwork
     foldings : sequence of Folding
         One for each LSTM layer.
-    head_folding : DenseFolding or None
-        By default the smallest head that the last LSTM layer never waits for, in sequences of two
-        steps and more (:func:`hdl.cycles.head_budget`).
+    head_folding : sequence of DenseFolding, or DenseFolding, or None
+        One for each dense layer. By default the smallest that the last LSTM layer never waits for,
+        in sequences of two steps and more (:func:`hdl.cycles.head_budget`).
     pipeline : Pipeline
         Of all layers.
     streams : int
@@ -122,7 +115,10 @@ class Network(wiring.Component):
     buffers : list of SequenceBuffer or None
         Before each engine and before the head, where the order of the steps is not the same on
         both sides.
-    head : DenseEngine
+    behind : Head
+        What is behind the last LSTM layer.
+    head : tuple of DenseEngine
+        The dense layers of it.
     in_lanes, out_lanes : int
         Elements in a bus beat.
     in_bytes, out_bytes : int
@@ -166,17 +162,15 @@ class Network(wiring.Component):
     Raises
     ------
     ValueError
-        If there is not one folding for each layer, no head, or a folding that does not fit.
+        If there is not one folding for each layer, or a folding that does not fit.
     """
 
     def __init__(self, network: QuantizedNetwork, *, foldings: Sequence[Folding],
-                 head_folding: DenseFolding | None = None, pipeline: Pipeline = SHORT,
-                 streams: int = 1, longest: int = LONGEST):
+                 head_folding: Sequence[DenseFolding] | DenseFolding | None = None,
+                 pipeline: Pipeline = SHORT, streams: int = 1, longest: int = LONGEST):
         if len(foldings) != len(network.layers):
             raise ValueError(f"foldings must be as many as LSTM layers, {len(network.layers)}, "
                              f"not {len(foldings)}")
-        if network.head is None:
-            raise ValueError("network head must be a dense layer, not None")
         self._network = network
         self._streams = streams
         self.in_lanes = min(foldings[0].columns, network.inputs)
@@ -186,12 +180,16 @@ class Network(wiring.Component):
         if streams > 1 and any(link.gathered for link in between):
             raise ValueError(f"streams must be 1 where a layer reads from the end, not {streams}")
         check_positive("network", "longest", longest)
+
+        def gathered(n: int, folding: Folding) -> SequenceBuffer | None:
+            return SequenceBuffer(
+                between[n], counts, columns=folding.columns, longest=longest, pipeline=pipeline,
+                ) if between[n].gathered else None
+
         self.engines: list[LSTMEngine] = []
         self.buffers: list[SequenceBuffer | None] = []
         for n, (layer, folding) in enumerate(zip(network.layers, foldings, strict=True)):
-            buffer = gathering(between[n], counts, columns=folding.columns, longest=longest,
-                               pipeline=pipeline)
-            behind = between[n + 1]
+            buffer, behind = gathered(n, folding), between[n + 1]
             engine = LSTMEngine(
                 layer, folding=folding, counts=buffer.cycles.counts if buffer else counts,
                 every_step=not behind.single, first=behind.single and not network.final,
@@ -199,19 +197,18 @@ class Network(wiring.Component):
             self.buffers.append(buffer)
             self.engines.append(engine)
             counts = engine.cycles.counts
-        if head_folding is None:
-            head_folding = choose_dense_folding(
-                network.head.inputs, network.head.outputs,
-                head_budget([engine.cycles for engine in self.engines],
-                            every_step=network.every_step))
-        buffer = gathering(between[-1], counts, columns=head_folding.columns, longest=longest,
-                           pipeline=pipeline)
+        buffer = gathered(len(foldings), foldings[-1])
         self.buffers.append(buffer)
-        if buffer:
-            counts = buffer.cycles.counts
-        self.head = DenseEngine(network.head, folding=head_folding, counts=counts,
-                                pipeline=pipeline, streams=streams)
-        self.out_lanes = head_folding.rows
+        if isinstance(head_folding, DenseFolding):
+            head_folding = (head_folding,)
+        self.behind = Head(network, counts=buffer.cycles.counts if buffer else counts,
+                           foldings=head_folding, pipeline=pipeline,
+                           streams=streams, budget=head_budget(
+                               [engine.cycles for engine in self.engines],
+                               every_step=network.every_step and buffer is None,
+                               streams=streams))
+        self.head = self.behind.dense
+        self.out_lanes = self.behind.lanes
         self.in_bytes = _bus_bytes(network.x.width)
         self.out_bytes = _bus_bytes(network.y.width)
         self.saturation = list(network.saturating)
@@ -241,7 +238,7 @@ class Network(wiring.Component):
 
     @property
     def _head_cycles(self) -> int:
-        return self.head.cycles.work if self._network.every_step else 0
+        return self.behind.work if self._network.every_step else 0
 
     @property
     def longest(self) -> int | None:
@@ -271,7 +268,7 @@ class Network(wiring.Component):
 
     @property
     def work(self) -> int:
-        return self._streams * max(self.head.cycles.work,
+        return self._streams * max(self.behind.work,
                                    *(engine.cycles.work for engine in self.engines))
 
     @property
@@ -287,8 +284,7 @@ class Network(wiring.Component):
 
     @property
     def latency(self) -> int:
-        # A first output beat needs one pass.
-        cycles = self.head.cycles.words + self.head.cycles.latency
+        cycles = self.behind.latency
         for n, engine in enumerate(self.engines):
             buffer = self.buffers[n]
             beats = buffer.cycles.beats if buffer else 0
@@ -300,7 +296,18 @@ class Network(wiring.Component):
 
     @property
     def whole_latency(self) -> int:
-        return self.latency + self.head.cycles.work - self.head.cycles.words
+        return self.latency + self.behind.whole_latency - self.behind.latency
+
+    def _gather(self, m: Module, n: int, source: Any, flags: list[Value]) -> Any:
+        """Put in the buffer before a part, if it needs one; returns what the part takes."""
+        buffer = self.buffers[n]
+        if buffer is None:
+            return source
+        m.submodules[f"sequence{n}"] = buffer
+        wiring.connect(m, source, buffer.i)
+        if buffer.cycles.rounds:
+            flags.append(buffer.saturated)
+        return buffer.o
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -316,27 +323,23 @@ class Network(wiring.Component):
         ]
         source: Any = entrance.o
         flags: list[Value] = []
-        parts: list[Any] = [*self.engines, self.head]
-        for n, (buffer, part) in enumerate(zip(self.buffers, parts, strict=True)):
-            if buffer:
-                m.submodules[f"sequence{n}"] = buffer
-                wiring.connect(m, source, buffer.i)
-                source = buffer.o
-                if buffer.cycles.rounds:
-                    flags.append(buffer.saturated)
-            m.submodules["dense" if part is self.head else f"lstm{n}"] = part
-            wiring.connect(m, source, part.i)
-            if isinstance(part, LSTMEngine):
-                m.d.comb += part.freed_behind.eq((self.buffers[n + 1] or parts[n + 1]).freed)
-            source = part.o
-            flags.append(part.saturated)
-        m.d.comb += self.saturated.eq(Cat(*flags))
+        for n, engine in enumerate(self.engines):
+            source = self._gather(m, n, source, flags)
+            m.submodules[f"lstm{n}"] = engine
+            behind = self.buffers[n + 1] or [*self.engines, self.behind][n + 1]
+            wiring.connect(m, source, engine.i)
+            m.d.comb += engine.freed_behind.eq(behind.freed)
+            source = engine.o
+            flags.append(engine.saturated)
+        source = self._gather(m, len(self.engines), source, flags)
+        output = self.behind.place(m, source)
+        m.d.comb += self.saturated.eq(Cat(*flags, *self.behind.saturated))
 
         size = 8 * self.out_bytes
-        beat = self.head.o.payload
+        beat = output.payload
         m.d.comb += [
-            self.m_axis_tvalid.eq(self.head.o.valid),
-            self.head.o.ready.eq(self.m_axis_tready),
+            self.m_axis_tvalid.eq(output.valid),
+            output.ready.eq(self.m_axis_tready),
             self.m_axis_tlast.eq(beat.last),
         ]
         if self._streams > 1:

@@ -9,6 +9,7 @@ from typing import Any
 from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import PIPELINES, LSTMCycles, head_budget
 from hdl.foldings import Limits, Part, Shape, choose_folding, dense_parts, lstm_parts
+from hdl.sequence_cycles import links
 
 __all__ = ["Row", "Search", "Stack", "cycles_of", "latency_of", "memories_of", "multipliers_of",
            "pace_of", "size_of"]
@@ -22,15 +23,16 @@ class Stack:
     ----------
     layers : tuple of Shape
         LSTM layers.
-    head : Shape
+    head : tuple of Shape
+        The dense layers behind them.
     streams : int
         S, independent sequences that take turns.
     every_step : bool
-        Whether the head works on every step, or on each sequence's last one only.
+        Whether the head has every step, or each sequence's last one only.
     """
 
     layers: tuple[Shape, ...]
-    head: Shape
+    head: tuple[Shape, ...]
     streams: int = 1
     every_step: bool = False
 
@@ -39,42 +41,51 @@ class Stack:
             raise ValueError("stack must have one LSTM layer at least, not none")
         if not isinstance(self.streams, int) or self.streams < 1:
             raise ValueError(f"streams must be a positive integer, not {self.streams!r}")
+        if self.gathered and self.streams > 1:
+            raise ValueError(f"streams must be 1 where a layer reads from the end, not "
+                             f"{self.streams}")
+
+    @property
+    def gathered(self) -> bool:
+        """Whether whole sequences are buffered."""
+        return any(layer.before or layer.behind for layer in self.layers)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a step of the head follows one of the last layer at once."""
+        return self.every_step and not self.layers[-1].behind
 
     @classmethod
-    def of(cls, network: QuantizedNetwork, streams: int = 1) -> "Stack":
-        """That of a quantised network.
-
-        Raises
-        ------
-        ValueError
-            If it has no head.
-        """
-        if network.head is None:
-            raise ValueError("network head must be a dense layer, not None")
-
+    def of(cls, network: QuantizedNetwork, streams: int = 1, longest: int = 1) -> "Stack":
+        """That of a quantised network, for sequences of so many steps where they are buffered."""
         def bits(bias: Iterable[Any]) -> int:
             # Half an ulp comes with it, which may carry.
             return max(int(value).bit_length() for value in bias) + 2
 
-        layers = []
-        for layer in network.layers:
-            formats = layer.formats
+        layers, between = [], [link if link.gathered else None for link in links(network)]
+        for n, layer in enumerate(network.layers):
+            formats, directions = layer.formats, layer.directions
             layers.append(Shape(
                 inputs=layer.inputs, outputs=layer.hidden,
                 weight_bits=max(formats.w_x.width, formats.w_h.width),
-                bias_bits=max(bits(layer.bias), bits(layer.first_bias)),
+                bias_bits=max(bits(bias) for each in directions
+                              for bias in (each.bias, each.first_bias)),
                 column_bits=max(formats.x.width, formats.h.width), state_bits=formats.c.width,
-                lines=layer.lines, initial_h=bool(layer.initial_h.any()),
-                initial_c=bool(layer.initial_c.any())))
-        head = network.head
-        return cls(layers=tuple(layers), streams=streams, every_step=network.every_step, head=Shape(
-            inputs=head.inputs, outputs=head.outputs, weight_bits=head.formats.w.width,
-            bias_bits=bits(head.bias), column_bits=head.formats.x.width,
-            tabled=head.curve.table))
+                lines=directions[0].lines,
+                initial_h=any(each.initial_h.any() for each in directions),
+                initial_c=any(each.initial_c.any() for each in directions),
+                directions=len(directions), before=between[n],
+                behind=between[-1] if n == len(network.layers) - 1 else None, longest=longest))
+        head = tuple(Shape(
+            inputs=dense.inputs, outputs=dense.outputs, weight_bits=dense.formats.w.width,
+            bias_bits=bits(dense.bias), column_bits=dense.formats.x.width,
+            tabled=dense.curve.table) for dense in network.head)
+        return cls(layers=tuple(layers), head=head, streams=streams,
+                   every_step=network.every_step)
 
 
 Row = tuple[Part[Any], ...]
-"""A part for each layer, then the head."""
+"""A part for each LSTM layer, then for each dense layer."""
 
 
 def multipliers_of(row: Row) -> int:
@@ -146,10 +157,12 @@ class Search:
             sorted(lstm_parts(layer, array=array, **common),
                    key=lambda part: (part.multipliers, part.memories))
             for layer in stack.layers]
-        self._parts.append(sorted(dense_parts(stack.head, **common),
-                                  key=lambda part: (part.multipliers, part.memories)))
+        self._parts += [
+            sorted(dense_parts(dense, **common),
+                   key=lambda part: (part.multipliers, part.memories))
+            for dense in stack.head]
         # No folding of the layers takes more.
-        self.most = stack.head.inputs * stack.head.outputs + sum(
+        self.most = sum(dense.inputs * dense.outputs for dense in stack.head) + sum(
             4 * layer.outputs * (layer.inputs + layer.outputs + 2) for layer in stack.layers)
 
     def fits(self, row: Row) -> bool:
@@ -194,10 +207,12 @@ class Search:
     def within(self, array: int) -> Row | None:
         """The smallest that is as fast as foldings for arrays of so many multipliers."""
         pace = max(LSTMCycles(
-            inputs=layer.inputs, hidden=layer.outputs, streams=self.stack.streams,
+            inputs=layer.inputs, hidden=layer.outputs,
+            streams=self.stack.streams * layer.directions,
             pipeline=self._pipeline, folding=choose_folding(
                 layer.inputs, layer.outputs, multipliers=array, pipeline=self._pipeline,
-                streams=self.stack.streams)).round for layer in self.stack.layers)
+                streams=self.stack.streams * layer.directions)).round
+            for layer in self.stack.layers)
         return self.smallest(pace)
 
     def quick(self, latency: int) -> Row | None:
@@ -213,12 +228,15 @@ class Search:
 
     def _unhindered(self, row: Row) -> Row:
         """The same with a head that no sequence has to wait for as it begins, if that fits."""
-        layers, head = cycles_of(row), row[-1]
-        most = self.stack.streams * head_budget(layers, every_step=self.stack.every_step)
-        if most < head.work <= max(k.round for k in layers):
-            for quicker in self._parts[-1]:
-                if quicker.work <= most and self.fits((*row[:-1], quicker)):
-                    return (*row[:-1], quicker)
+        layers = cycles_of(row)
+        most = self.stack.streams * head_budget(layers, every_step=self.stack.awaited,
+                                                streams=self.stack.streams)
+        for n in range(len(layers), len(row)):
+            if most < row[n].work <= max(k.round for k in layers):
+                for quicker in self._parts[n]:
+                    if quicker.work <= most and self.fits((*row[:n], quicker, *row[n + 1:])):
+                        row = (*row[:n], quicker, *row[n + 1:])
+                        break
         return row
 
     def nothing(self) -> ValueError:

@@ -11,7 +11,6 @@ or the two directions of a layer, whose steps are sent in turn.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
@@ -19,86 +18,14 @@ from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.bidirectional import merge_fraction
-from golden.fixed import SQ
-from golden.quantized_network import QuantizedNetwork
 from hdl.buffer import Beat, ColumnBuffer, of_stream, page_of
 from hdl.cycles import Pipeline
 from hdl.multiplier import Multiplier
 from hdl.registers import delayed
 from hdl.rounding import rounded, saturated
-from hdl.sequence_cycles import SequenceCycles
+from hdl.sequence_cycles import Link
 
-__all__ = ["Link", "SequenceBuffer", "gathering", "links"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Link:
-    """What goes from one part of a network to the next.
-
-    Parameters
-    ----------
-    written, read : tuple of bool
-        For each direction of the part before, and of that behind, whether it is the reverse one.
-    features : int
-        Columns of a step of one writer.
-    merge : str
-        What becomes of two writers'.
-    x, y : SQ
-        Formats before and behind that.
-    single : bool
-        Whether one step of each sequence goes.
-    """
-
-    written: tuple[bool, ...]
-    read: tuple[bool, ...]
-    features: int
-    merge: str
-    x: SQ
-    y: SQ
-    single: bool
-
-    @property
-    def gathered(self) -> bool:
-        """Whether sequences must be buffered."""
-        return len(self.written) + len(self.read) > 2 or (
-            not self.single and self.written != self.read)
-
-
-def links(network: QuantizedNetwork) -> list[Link]:
-    """From the input to the first layer, from layer to layer, and from the last to the head."""
-    orders = [(False,), *(tuple(each.reverse for each in layer.directions)
-                          for layer in network.layers), (network.backwards,)]
-    found = [Link(written=orders[0], read=orders[1], features=network.inputs, merge="concat",
-                  x=network.x, y=network.x, single=False)]
-    for n, layer in enumerate(network.layers, 1):
-        found.append(Link(
-            written=orders[n], read=orders[n + 1], features=layer.directions[0].outputs,
-            merge=getattr(layer, "merge", "concat"), x=layer.formats.h, y=layer.y,
-            single=n == len(network.layers) and not network.every_step))
-    return found
-
-
-def gathering(link: Link, counts: Sequence[int], *, columns: int, longest: int,
-              pipeline: Pipeline) -> "SequenceBuffer | None":
-    """The buffer that a link needs, if any.
-
-    Parameters
-    ----------
-    link : Link
-    counts : sequence of int
-        Columns in each beat of a step that comes.
-    columns : int
-        Columns that what is behind takes in a cycle.
-    longest : int
-        Steps of a sequence, at most.
-    pipeline : Pipeline
-    """
-    if not link.gathered:
-        return None
-    return SequenceBuffer(SequenceCycles(
-        features=link.features, columns=min(columns, link.features), beat=max(counts),
-        longest=1 if link.single else longest, written=link.written, read=link.read,
-        merge=link.merge, pipeline=pipeline), x=link.x, y=link.y, counts=counts)
+__all__ = ["SequenceBuffer"]
 
 
 class SequenceBuffer(wiring.Component):
@@ -106,12 +33,20 @@ class SequenceBuffer(wiring.Component):
 
     Parameters
     ----------
-    cycles : SequenceCycles
-        Its shape.
-    x, y : SQ
-        Formats of what comes and of what goes; the same where nothing is merged.
+    link : Link
+        Between what it is.
     counts : sequence of int
         Columns in each beat of a step that comes.
+    columns : int
+        Columns that are read in a cycle, where there are so many.
+    longest : int
+        Steps of a sequence, at most.
+    pipeline : Pipeline
+
+    Attributes
+    ----------
+    cycles : SequenceCycles
+        The cycle model.
 
     Members
     -------
@@ -132,9 +67,11 @@ class SequenceBuffer(wiring.Component):
 
     freed: Signal
 
-    def __init__(self, cycles: SequenceCycles, *, x: SQ, y: SQ, counts: Sequence[int]):
-        self.cycles = cycles
-        self._x, self._y = x, y
+    def __init__(self, link: Link, counts: Sequence[int], *, columns: int, longest: int,
+                 pipeline: Pipeline):
+        self.cycles = cycles = link.cycles(columns=columns, beat=max(counts), longest=longest,
+                                           pipeline=pipeline)
+        self._x, self._y = x, y = link.x, link.y
         self._counts = tuple(counts)
         writers, readers = len(cycles.written), len(cycles.read)
         super().__init__({

@@ -1,11 +1,13 @@
-"""The cycle model of a buffer of whole sequences (:mod:`hdl.sequence`): plain arithmetic."""
+"""Where a network needs buffers of whole sequences (:mod:`hdl.sequence`), and their cycle model."""
 
 from dataclasses import dataclass
 from math import ceil
 
+from golden.fixed import SQ
+from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import SHALLOW, SHORT, ColumnMemories, Pipeline, check_positive
 
-__all__ = ["SequenceCycles"]
+__all__ = ["Link", "SequenceCycles", "links"]
 
 DECISION = 2
 """Cycles from a sequence being complete to its first word being asked for."""
@@ -127,3 +129,69 @@ class SequenceCycles:
     @property
     def multipliers(self) -> int:
         return self.columns if self.merge == "mul" else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """What goes from one part of a network to the next.
+
+    Parameters
+    ----------
+    written, read : tuple of bool
+        For each direction of the part before, and of that behind, whether it is the reverse one.
+    features : int
+        Columns of a step of one writer.
+    merge : str
+        What becomes of two writers'.
+    x, y : SQ
+        Formats before and behind that.
+    single : bool
+        Whether one step of each sequence goes.
+    """
+
+    written: tuple[bool, ...]
+    read: tuple[bool, ...]
+    features: int
+    merge: str
+    x: SQ
+    y: SQ
+    single: bool
+
+    @property
+    def gathered(self) -> bool:
+        """Whether sequences must be buffered."""
+        return len(self.written) + len(self.read) > 2 or (
+            not self.single and self.written != self.read)
+
+    def cycles(self, *, columns: int, beat: int, longest: int, pipeline: Pipeline
+               ) -> SequenceCycles:
+        """The model of its buffer.
+
+        Parameters
+        ----------
+        columns : int
+            That are read in a cycle, where there are so many.
+        beat : int
+            Columns that are written in a cycle.
+        longest : int
+            Steps of a sequence, at most.
+        pipeline : Pipeline
+        """
+        return SequenceCycles(
+            features=self.features, columns=min(columns, self.features), beat=beat,
+            longest=1 if self.single else longest, written=self.written, read=self.read,
+            merge=self.merge, pipeline=pipeline)
+
+
+def links(network: QuantizedNetwork) -> list[Link]:
+    """From the input to the first layer, from layer to layer, and from the last to the head."""
+    orders = [(False,), *(tuple(each.reverse for each in layer.directions)
+                          for layer in network.layers), (network.backwards,)]
+    found = [Link(written=orders[0], read=orders[1], features=network.inputs, merge="concat",
+                  x=network.x, y=network.x, single=False)]
+    for n, layer in enumerate(network.layers, 1):
+        found.append(Link(
+            written=orders[n], read=orders[n + 1], features=layer.directions[0].outputs,
+            merge=getattr(layer, "merge", "concat"), x=layer.formats.h, y=layer.y,
+            single=n == len(network.layers) and not network.every_step))
+    return found

@@ -57,15 +57,14 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
             "stream": f"{name}.lstm{n}.probe_{tensor}_stream" if cycles.streams > 1 else None,
             "direction": direction if len(ways) > 1 else None,
         } for direction, way in enumerate(ways) for tensor in ("c", "h")]
-    head = dut.head
-    layers.append({
-        "kind": "dense", "inputs": head.layer.inputs, "outputs": head.layer.outputs,
-        "folding": asdict(head.cycles.folding), "formats": _formats(head.layer.formats),
-        "accumulator": head.layer.accumulator.width,
-        "multipliers": {"array": head.cycles.folding.multipliers, "tables": head.cycles.tables},
-        "cycles": {"passes": head.cycles.passes, "words": head.cycles.words,
-                   "step": head.cycles.work},
-    })
+    layers += [{
+        "kind": "dense", "inputs": dense.layer.inputs, "outputs": dense.layer.outputs,
+        "folding": asdict(dense.cycles.folding), "formats": _formats(dense.layer.formats),
+        "accumulator": dense.layer.accumulator.width,
+        "multipliers": {"array": dense.cycles.folding.multipliers, "tables": dense.cycles.tables},
+        "cycles": {"passes": dense.cycles.passes, "words": dense.cycles.words,
+                   "step": dense.cycles.work},
+    } for dense in dut.head]
     return {
         "name": name,
         "verilog": f"{name}.v",

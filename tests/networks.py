@@ -54,12 +54,12 @@ def random_network(rng: np.random.Generator, formats: LSTMFormats, inputs: int,
             formats=own, w_x=random_codes(rng, own.w_x, (4 * units, columns), size),
             w_h=random_codes(rng, own.w_h, (4 * units, units), size),
             bias=rng.integers(-limit, limit, 4 * units)))
-    head = None
+    head: tuple[QuantizedDense, ...] = ()
     if outputs:
         dense = DenseFormats(x=formats.h, w=SQ(2, 9), y=SQ(3, 8))
         limit = 1 << dense.product_fraction
-        head = QuantizedDense(formats=dense, w=random_codes(rng, dense.w, (outputs, hidden[-1])),
-                              bias=rng.integers(-limit, limit, outputs))
+        head = (QuantizedDense(formats=dense, w=random_codes(rng, dense.w, (outputs, hidden[-1])),
+                               bias=rng.integers(-limit, limit, outputs)),)
     return QuantizedNetwork(layers=tuple(layers), head=head, every_step=every_step)
 
 

@@ -47,7 +47,7 @@ def obedient(inputs: int) -> QuantizedNetwork:
     dense = DenseFormats(x=FORMATS.h, w=SQ(2, 14), y=FORMATS.h)
     head = QuantizedDense(formats=dense, w=np.eye(HIDDEN, dtype=np.int64) << 14,
                           bias=np.zeros(HIDDEN, dtype=np.int64))
-    return QuantizedNetwork(layers=(layer,), head=head, every_step=True)
+    return QuantizedNetwork(layers=(layer,), head=(head,), every_step=True)
 
 
 @dataclass

@@ -57,8 +57,8 @@ def turning_network(rng: np.random.Generator, formats: LSTMFormats, inputs: int,
     limit = 1 << dense.product_fraction
     return QuantizedNetwork(
         layers=tuple(built), **{"every_step": True, **steps},
-        head=QuantizedDense(formats=dense, w=random_codes(rng, dense.w, (outputs, width)),
-                            bias=rng.integers(-limit, limit, outputs)))
+        head=(QuantizedDense(formats=dense, w=random_codes(rng, dense.w, (outputs, width)),
+                             bias=rng.integers(-limit, limit, outputs)),))
 
 
 STACKS: dict[str, tuple[int, tuple[tuple[str, int], ...], dict[str, bool]]] = {
@@ -88,12 +88,11 @@ def stack(name: str, seed: int = 1, **more: Any) -> QuantizedNetwork:
 
 def composed(network: QuantizedNetwork, x: np.ndarray) -> np.ndarray:
     """One sequence through networks of one forward layer each, which are tested by themselves."""
-    head = network.head
-    assert head is not None
+    head, = network.head
     for number, layer in enumerate(network.layers):
         parts = []
         for each in layer.directions:
-            alone = QuantizedNetwork(layers=(replace(each, reverse=False),), head=None,
+            alone = QuantizedNetwork(layers=(replace(each, reverse=False),), head=(),
                                      every_step=True)
             h = alone.run(x[None, ::-1] if each.reverse else x[None]).y[0]
             parts.append(h[::-1] if each.reverse else h)

@@ -93,10 +93,10 @@ def test_formats(bits: int, every_step: bool) -> None:
             assert layer.ranges[name] == Range.of(getattr(seen, name))
     assert chosen.layers[0].formats.x == Range.of(x).of_width(bits)
     assert chosen.layers[1].formats.x == chosen.layers[0].formats.h
-    assert chosen.head is not None
-    assert chosen.head.formats.x == chosen.layers[1].formats.h
-    assert chosen.head.formats.w.width == bits
-    assert chosen.head.ranges["y"] == Range.of(trace.y)
+    (head,) = chosen.head
+    assert head.formats.x == chosen.layers[1].formats.h
+    assert head.formats.w.width == bits
+    assert head.ranges["y"] == Range.of(trace.y)
     fixed = chosen.apply(model)
     assert fixed.every_step == every_step
     result = fixed.run_real(x)
@@ -113,10 +113,9 @@ def test_weights_and_bias_are_rounded_to_nearest() -> None:
         assert np.abs(to.to_real(codes) - real).max() <= to.ulp / 2
     bias = layer.bias * 2.0**-formats.product_fraction
     assert np.abs(bias - model.directions[0].bias).max() <= 2.0 ** -(formats.product_fraction + 1)
-    assert fixed.head is not None
-    assert model.head
-    dense = fixed.head.formats
-    assert np.abs(dense.w.to_real(fixed.head.w) - model.head[0].w).max() <= dense.w.ulp / 2
+    (head,), (of,) = fixed.head, model.head
+    dense = head.formats
+    assert np.abs(dense.w.to_real(head.w) - of.w).max() <= dense.w.ulp / 2
 
 
 @pytest.mark.parametrize(("x_scale", "h_scale", "lost_x", "lost_h"), [
@@ -204,12 +203,11 @@ def test_padding_and_parts() -> None:
 def test_overrides() -> None:
     chosen = calibrate(network(18), data(19, 4, 5, 2), overrides={
         "x": SQ(3, 11), "lstm0.h": SQ(1, 9), "lstm0.c": SQ(6, 10), "lstm0.z": SQ(6, 12),
-        "dense.y": SQ(9, 3)})
+        "dense0.y": SQ(9, 3)})
     formats = chosen.layers[0].formats
     assert (formats.x, formats.h, formats.c, formats.z) == (
         SQ(3, 11), SQ(1, 9), SQ(6, 10), SQ(6, 12))
-    assert chosen.head is not None
-    assert chosen.head.formats.y == SQ(9, 3)
+    assert chosen.head[0].formats.y == SQ(9, 3)
     assert formats.w_x.f + 11 == formats.w_h.f + 9
 
 
@@ -218,7 +216,7 @@ def test_the_report_prints() -> None:
     lines = text.splitlines()
     assert [line.split()[0] for line in lines] == [
         *(f"lstm0.{name}" for name in ("x", "w_x", "h", "w_h", "z", "gate", "tanh", "c")),
-        "dense.w", "dense.y"]
+        "dense0.w", "dense0.y"]
     given_up = [line for line in lines if "given up" in line]
     assert len(given_up) == 1
     assert re.fullmatch(r"lstm0\.w_h +SQ\(1, 14\) +1 fraction bits given up for the equal binary "
@@ -248,7 +246,7 @@ GOOD = data(22, 3, 4, 2)
     (GOOD, {"lengths": [4, 4]}, "sequence lengths must have the shape [3], one for each "
                                 "sequence, not [2]"),
     (GOOD, {"overrides": {"c": SQ(4, 12)}}, "a format can be given for x, lstm0.z, lstm0.c, "
-                                            "lstm0.h, dense.y, not for c"),
+                                            "lstm0.h, dense0.y, not for c"),
     (GOOD, {"overrides": {"x": UQ(4, 12)}}, "the format of x must be SQ(i, f), not UQ(4, 12)"),
     (GOOD, {"overrides": {"lstm0.z": SQ(4, 12)}},
      "preactivation format must be SQ(i, f) with i of at least 5, or the sigmoid in UQ(1, 15) "

@@ -591,8 +591,8 @@ def test_multipliers(inputs: int, layers: list[tuple[int, tuple[int, ...]]], out
                             for _, folding in layers],
                   head_folding=DenseFolding(rows=head[0], columns=head[1]))
     blocks = re.findall(r"^ *MULT18X18D #", generate(dut, family="ecp5")[0], re.M)
-    engines = [engine.cycles for engine in dut.engines]
-    assert len(blocks) == sum(k.multipliers for k in engines) + dut.head.cycles.folding.multipliers
+    engines, (dense,) = [engine.cycles for engine in dut.engines], dut.head
+    assert len(blocks) == sum(k.multipliers for k in engines) + dense.cycles.folding.multipliers
     # One in each table, some for the states, and the array.
     for k in engines:
         assert k.multipliers == (k.folding.multipliers + k.tables
@@ -627,7 +627,7 @@ def test_what_other_cells_take(cell: dict[str, Any], lines: tuple[int, ...], int
     tables = re.findall(r"^module \\gatefold\.lstm0\.drain\.lane\d+\.table\d+ ", verilog, re.M)
     assert len(tables) == k.tables
     blocks = re.findall(r"^ *MULT18X18D #", verilog, re.M)
-    assert len(blocks) == k.multipliers + dut.head.cycles.multipliers
+    assert len(blocks) == k.multipliers + dut.head[0].cycles.multipliers
 
 
 @pytest.mark.parametrize("name", ["weight", "bias", "x", "h", "c", "segments", "knots"])
@@ -704,5 +704,5 @@ def test_back_to_back_sequences_of_a_stack(inputs: int, layers: list[tuple[int, 
         paces.append(np.diff(ends[steps - 1::steps])[-4:].tolist())
     # As with the quickest head that there is, and the head is not that one.
     assert paces[0] == paces[1]
-    assert dut.head.cycles.work == 1 < head_budget(
+    assert dut.head[0].cycles.work == 1 < head_budget(
         [engine.cycles for engine in dut.engines], every_step=True)

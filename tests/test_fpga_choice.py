@@ -107,9 +107,8 @@ def test_memories_are_those_of_the_hardware(inputs: int, hidden: int, units: int
                            streams=streams)
     dut = Network(network, foldings=[folding], streams=streams, pipeline=stages)
     stack, most = Stack.of(network, streams), limits(BOARD)
-    assert stack.head is not None
     layer = lstm_part(stack.layers[0], folding, pipeline=stages, streams=streams, limits=most)
-    head = dense_part(stack.head, dut.head.cycles.folding, pipeline=stages, streams=streams,
+    head = dense_part(stack.head[0], dut.head[0].cycles.folding, pipeline=stages, streams=streams,
                       limits=most)
     blocks: Counter[str] = Counter()
     for name, body in re.findall(r"^module \\gatefold\.(\w+)\S* (.*?)^endmodule",

@@ -124,10 +124,10 @@ def test_catches_a_bit_of_an_expected_word(word: int) -> None:
 def test_catches_a_weight_of_the_hardware() -> None:
     """One weight of the head is off by one unit in its last place, the words are golden's."""
     right = network(True)
-    assert right.head is not None
-    w = right.head.w.copy()
-    w[1, 0] += 1 if w[1, 0] < right.head.formats.w.max else -1
-    wrong = replace(right, head=replace(right.head, w=w))
+    (dense,) = right.head
+    w = dense.w.copy()
+    w[1, 0] += 1 if w[1, 0] < dense.formats.w.max else -1
+    wrong = replace(right, head=(replace(dense, w=w),))
     core, stored = real(wrong)
     _, golden = real(right)
     assert stored.stimulus == golden.stimulus

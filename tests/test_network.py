@@ -102,7 +102,7 @@ def saturating(tensor: str) -> tuple[QuantizedNetwork, np.ndarray]:
                           bias=np.array([(5 if tensor == "y" else 0) << dense.product_fraction]))
     x = np.zeros((10 if tensor == "u" else 3, 16), dtype=np.int64)
     x[:, 0] = formats.x.max
-    return QuantizedNetwork(layers=(layer,), head=head, every_step=True), x
+    return QuantizedNetwork(layers=(layer,), head=(head,), every_step=True), x
 
 
 @pytest.mark.parametrize("interval", [1, 2, 4, 14])
@@ -111,7 +111,7 @@ def test_each_flag_alone(tensor: str, interval: int) -> None:
     """A flag is set by its own tensor only, with every sharing of tables and multipliers."""
     network, x = saturating(tensor)
     counted = network.run(x[None]).saturated
-    only = {"y": "dense.y", "none": None}.get(tensor, f"lstm0.{tensor}")
+    only = {"y": "dense0.y", "none": None}.get(tensor, f"lstm0.{tensor}")
     assert [name for name, count in counted.items() if count] == ([only] if only else [])
     dut = Network(network, foldings=[Folding(units=1, columns=1, lanes=1, interval=interval)])
     words = expected_words(network, [x])

@@ -88,15 +88,15 @@ class Reference:
                     trace[name].append(values)
             traces.append(trace)
             x = trace["h"]
-        head = self.network.head
-        if head is None:
+        if not self.network.head:
             return [*traces, {"y": x}]
-        chosen = x if self.network.every_step else x[-1:]
-        scale = Fraction(2) ** head.formats.product_fraction
-        return [*traces, {"y": [
-            [self.settle("dense.y", (int(head.bias[row]) + sum(
-                int(w) * v for w, v in zip(head.w[row], h, strict=True))) / scale, head.formats.y)
-             for row in range(head.outputs)] for h in chosen]}]
+        y = x if self.network.every_step else x[-1:]
+        for number, dense in enumerate(self.network.head):
+            scale = Fraction(2) ** dense.formats.product_fraction
+            y = [[self.settle(f"dense{number}.y", (int(dense.bias[row]) + sum(
+                int(w) * v for w, v in zip(dense.w[row], h, strict=True))) / scale,
+                dense.formats.y) for row in range(dense.outputs)] for h in y]
+        return [*traces, {"y": y}]
 
 
 def check_against_reference(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray
@@ -142,10 +142,10 @@ def test_saturation_everywhere() -> None:
     formats = LSTMFormats(x=SQ(1, 7), h=SQ(0, 8), c=SQ(2, 6), w_x=SQ(6, 2), w_h=SQ(7, 1),
                           z=SQ(4, 7), gate=UQ(1, 7), tanh=SQ(2, 6))
     network = random_network(np.random.default_rng(0), formats, 2, (4, 4), 2, every_step=True)
-    assert network.head is not None
-    dense = DenseFormats(x=SQ(0, 8), w=network.head.formats.w, y=SQ(0, 9))
-    network = QuantizedNetwork(layers=network.layers, every_step=True, head=QuantizedDense(
-        formats=dense, w=network.head.w, bias=network.head.bias))
+    (head,) = network.head
+    dense = DenseFormats(x=SQ(0, 8), w=head.formats.w, y=SQ(0, 9))
+    network = QuantizedNetwork(layers=network.layers, every_step=True, head=(QuantizedDense(
+        formats=dense, w=head.w, bias=head.bias),))
     x = random_codes(np.random.default_rng(1), formats.x, (6, 12, 2))
     saturated = check_against_reference(network, x, np.array([12, 1, 7, 12, 3, 5]))
     # u reaches almost 4 in SQ(3, 8), but a state in SQ(2, 6) plus a candidate never exceeds 3.
@@ -158,7 +158,7 @@ def test_u_saturates() -> None:
     zero = np.zeros((4, 1), dtype=np.int64)
     layer = QuantizedLSTM(formats=formats, w_x=np.array([[0], [0], [12], [0]]), w_h=zero,
                           bias=np.array([7, 7, 0, 7]) << formats.product_fraction)
-    network = QuantizedNetwork(layers=(layer,), head=None, every_step=False)
+    network = QuantizedNetwork(layers=(layer,), head=(), every_step=False)
     x = np.array([[[127]] * 12, [[-128]] * 12])
     saturated = check_against_reference(network, x, np.array([12, 10]))
     # The gates are exactly 1 and the candidate exactly +-1, so c counts the steps; u is in
@@ -203,7 +203,7 @@ def test_a_state_is_held_exactly(sign: int) -> None:
         formats=STANDARD, w_h=np.zeros((4, 1), dtype=np.int64),
         w_x=np.array([[four] * 2, [-four] * 2, [sign * four] * 2, [0, 0]]),
         bias=np.array([-6, 6, 0, 12]) << STANDARD.product_fraction)
-    network = QuantizedNetwork(layers=(layer,), head=None, every_step=False)
+    network = QuantizedNetwork(layers=(layer,), head=(), every_step=False)
     x = np.full((1, 5_001, 2), STANDARD.x.min)
     x[0, 0] = STANDARD.x.max
     layers = network.run(x, trace=True).layers
@@ -234,7 +234,7 @@ def test_run_real() -> None:
 def test_names() -> None:
     network = random_network(np.random.default_rng(0), STANDARD, 2, (3, 2), 1, every_step=True)
     names = ("lstm0.z", "lstm0.u", "lstm0.c", "lstm0.h",
-             "lstm1.z", "lstm1.u", "lstm1.c", "lstm1.h", "dense.y")
+             "lstm1.z", "lstm1.u", "lstm1.c", "lstm1.h", "dense0.y")
     assert network.saturating == names
     assert tuple(network.run(np.zeros((1, 1, 2), dtype=np.int64)).saturated) == names
 
@@ -271,7 +271,7 @@ def test_sums_beyond_float64() -> None:
                           z=SQ(5, 15), gate=UQ(1, 15), tanh=SQ(2, 14))
     layer = QuantizedLSTM(formats=formats, w_x=np.full((4, 4), formats.w_x.max),
                           w_h=np.zeros((4, 1), dtype=np.int64), bias=np.zeros(4, dtype=np.int64))
-    network = QuantizedNetwork(layers=(layer,), head=None, every_step=False)
+    network = QuantizedNetwork(layers=(layer,), head=(), every_step=False)
     with pytest.raises(ValueError, match=message(
             "the sum at lstm0.z reaches 56 bits, but float64 is exact for integers of 53 bits "
             "at most")):
@@ -283,7 +283,7 @@ def test_layers_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match=message(
             "a layer must take what the one before it gives, 4 units in SQ(1, 15), "
             "not 2 in SQ(1, 15)")):
-        QuantizedNetwork(layers=network.layers[::-1], head=None, every_step=True)
+        QuantizedNetwork(layers=network.layers[::-1], head=(), every_step=True)
     with pytest.raises(ValueError, match=message(
             "a layer must take what the one before it gives, 3 units in SQ(1, 15), "
             "not 4 in SQ(1, 15)")):
@@ -295,8 +295,8 @@ def test_layers_that_do_not_fit() -> None:
 
 def test_weight_bits() -> None:
     network = random_network(np.random.default_rng(1), STANDARD, 2, (3,), 1, every_step=True)
-    assert network.head is not None
+    (dense,) = network.head
     layer = network.layers[0]
     zeros = sum(int((w == 0).sum()) for w in (layer.w_x, layer.w_h))
-    head = int(np.count_nonzero(network.head.w)) * network.head.formats.w.width
+    head = int(np.count_nonzero(dense.w)) * dense.formats.w.width
     assert network.weight_bits == (12 * 2 + 12 * 3 - zeros) * 16 + head

@@ -134,7 +134,7 @@ def test_slow_head(streams: int) -> None:
     """A head slower than the layer sets the pace of all streams together."""
     rng, network, dut = made(2, 2, (5,), streams, outputs=7, units=5, columns=1,
                              head=DenseFolding(rows=1, columns=1))
-    assert dut.head.cycles.work == 35
+    assert dut.head[0].cycles.work == 35
     sequences = [random_sequences(rng, network, 8) for _ in range(streams)]
     seen = run_network(dut, [], beats=interleaved(dut, sequences), outputs=8 * streams, quiet=10)
     assert dut.step == 35 * streams

@@ -68,7 +68,7 @@ def test_manifest(streams: int, pipeline: Pipeline) -> None:
         assert sum(layer["multipliers"].values()) == engine.cycles.multipliers
         assert layer["cycles"]["round"] == engine.cycles.round
     assert [layer["kind"] for layer in manifest["layers"]] == ["lstm", "lstm", "dense"]
-    assert manifest["saturation"][4:] == ["lstm1.z", "lstm1.u", "lstm1.c", "lstm1.h", "dense.y"]
+    assert manifest["saturation"][4:] == ["lstm1.z", "lstm1.u", "lstm1.c", "lstm1.h", "dense0.y"]
     assert len(manifest["probes"]) == 4
     for probe in manifest["probes"]:
         assert (probe["stream"] is None) == (streams == 1)
