@@ -326,5 +326,6 @@ def _choice(stack: Stack, rows: Mapping[str, Row], clocks: Mapping[str, float],
     return Choice(
         foldings=tuple(part.folding for part in layers), pipeline=name, mhz=mhz,
         head=tuple(part.folding for part in row[len(layers):]), streams=stack.streams,
-        cycles=pace_of(row), latency=latency_of(row), multipliers=multipliers_of(row), memories=memories_of(row), filled=_filled(slowest),
+        cycles=pace_of(row), latency=latency_of(row), multipliers=multipliers_of(row),
+        memories=memories_of(row), filled=_filled(slowest),
         why=(goal(name), pipeline, *_describe(stack, row)))
