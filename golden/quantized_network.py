@@ -46,9 +46,9 @@ class QuantizedNetwork:
         if self.head:
             following.append(self.head)
         for before, behind in zip(self.layers, following, strict=False):
-            if (behind.inputs, behind.formats.x) != (before.hidden, before.formats.h):
+            if (behind.inputs, behind.formats.x) != (before.outputs, before.formats.h):
                 raise ValueError(
-                    f"a layer must take what the one before it gives, {before.hidden} units in "
+                    f"a layer must take what the one before it gives, {before.outputs} units in "
                     f"{before.formats.h}, not {behind.inputs} in {behind.formats.x}")
 
     @property
@@ -57,7 +57,7 @@ class QuantizedNetwork:
 
     @property
     def outputs(self) -> int:
-        return self.head.outputs if self.head else self.layers[-1].hidden
+        return self.head.outputs if self.head else self.layers[-1].outputs
 
     @property
     def x(self) -> SQ:
@@ -74,14 +74,16 @@ class QuantizedNetwork:
         """Bits of the weights that are not 0: what the hardware must store at least."""
         stored = [(w, of) for layer in self.layers for w, of in (
             (layer.w_x, layer.formats.w_x), (layer.w_h, layer.formats.w_h))]
-        if self.head:
-            stored.append((self.head.w, self.head.formats.w))
+        for dense in (*(layer.projector for layer in self.layers), self.head):
+            if dense:
+                stored.append((dense.w, dense.formats.w))
         return sum(int(np.count_nonzero(w)) * of.width for w, of in stored)
 
     @property
     def saturating(self) -> tuple[str, ...]:
         """Names of the tensors that can saturate, in the order of the data flow."""
-        names = [f"lstm{number}.{name}" for number in range(len(self.layers)) for name in "zuch"]
+        names = [f"lstm{number}.{name}" for number, layer in enumerate(self.layers)
+                 for name in layer.saturating]
         return (*names, "dense.y") if self.head else tuple(names)
 
     def run(self, x: ArrayLike, lengths: ArrayLike | None = None, *, trace: bool = False
