@@ -97,9 +97,9 @@ class QuantizedBidirectional:
         return self.forward.formats
 
     @property
-    def tensors(self) -> tuple[str, ...]:
-        """Those that are rounded, in the order of the data flow."""
-        return (*self.forward.tensors, *(("y",) if self.merge != "concat" else ()))
+    def saturating(self) -> tuple[str, ...]:
+        """The tensors that are rounded, in the order of the data flow."""
+        return (*self.forward.saturating, *(("y",) if self.merge != "concat" else ()))
 
     @property
     def directions(self) -> tuple[QuantizedLSTM, ...]:

@@ -99,7 +99,7 @@ class LSTMCalibration:
     rescaled_x, rescaled_h : int
         Fraction bits that the operands ``x`` and ``h`` gave up for it.
     ranges : dict
-        Range seen of ``x``, ``z``, ``c`` and ``h``.
+        Range seen of ``x``, ``z``, ``c`` and ``h``, and of ``m`` where there is a projection.
     """
 
     formats: LSTMFormats
@@ -139,7 +139,8 @@ class Calibration:
         for number, layer in enumerate(self.layers):
             given = {"x": layer.rescaled_x, "w_x": layer.lost_x,
                      "h": layer.rescaled_h, "w_h": layer.lost_h}
-            for name in ("x", "w_x", "h", "w_h", "z", "gate", "tanh", "c"):
+            projection = () if layer.formats.w_r is None else ("m", "w_r")
+            for name in ("x", "w_x", "h", "w_h", "z", "gate", "tanh", "c", *projection):
                 line = f"lstm{number}.{name:6}{getattr(layer.formats, name)!s:12}"
                 if name in layer.ranges:
                     line += f"seen {layer.ranges[name]!s:22}"
@@ -165,8 +166,10 @@ class Calibration:
                 of_candidate=_curve(lstm.candidate, lstm.clip,
                                     SQ(formats.z.i - 1, formats.z.f + 1), formats.g),
                 of_cell=_curve(lstm.squash, None, SQ(formats.z.i - 1, formats.z.f + 1), formats.c),
-                initial_h=_codes(lstm.initial_h, lstm.hidden, formats.h),
-                initial_c=_codes(lstm.initial_c, lstm.hidden, formats.c)))
+                initial_h=_codes(lstm.initial_h, lstm.outputs, formats.h),
+                initial_c=_codes(lstm.initial_c, lstm.hidden, formats.c),
+                projection=(None if lstm.projection is None or formats.w_r is None
+                            else formats.w_r.quantize(lstm.projection)[0])))
         head = []
         for of, seen in zip(network.head, self.head, strict=True):
             dense, line = seen.formats, _dense_line(of)
@@ -193,7 +196,7 @@ def unsupported(network: Network) -> list[str]:
         elif layer.directions[0].reverse:
             found.append(f"the reverse direction {of}")
         one = layer.directions[0]
-        found += [f"the {name} {of}" for name in ("peepholes", "projection")
+        found += [f"the {name} {of}" for name in ("peepholes",)
                   if getattr(one, name) is not None]
         if one.candidate == SIGMOID:
             found.append(f"the function {one.candidate} of the candidate {of}")
@@ -270,8 +273,8 @@ def _curve(function: Function, clip: float | None, argument: SQ, result: SQ | UQ
     return Curve(line is None, int(codes[0]), int(codes[1]))
 
 
-def _codes(state: np.ndarray | None, hidden: int, to: SQ) -> np.ndarray:
-    return to.quantize(np.zeros(hidden) if state is None else state)[0]
+def _codes(state: np.ndarray | None, count: int, to: SQ) -> np.ndarray:
+    return to.quantize(np.zeros(count) if state is None else state)[0]
 
 
 class _Statistics:
@@ -282,8 +285,8 @@ class _Statistics:
     x : array, steps x N
         The input without its padding.
     ranges : dict
-        Range of ``x``, each LSTM layer's ``z``, ``c`` and ``h`` and each dense layer's ``y``, named
-        like ``lstm0.z``.
+        Range of ``x``, of each LSTM layer: ``z``, ``g``, ``c``, ``m`` and ``h``, and of each dense:
+        ``y``, named like ``lstm0.z``.
     power : list of arrays
         Mean square of each element of the input, and of each layer's hidden state.
     """
@@ -306,13 +309,13 @@ class _Statistics:
                              f"{np.abs(self.x).max():g}: scale it, and the weights against it")
         self.ranges: dict[str, Range] = {"x": Range.of(self.x)}
         self.power = [(self.x**2).mean(axis=0),
-                      *(np.zeros(layer.hidden) for layer in network.directions)]
+                      *(np.zeros(layer.outputs) for layer in network.directions)]
         recurrent = replace(network, head=())
         for first in range(0, sequences, PART):
             part = slice(first, first + PART)
             trace = recurrent.trace(array[part], every[part])
             for number, layer in enumerate(trace.directions):
-                for name in ("z", "g", "c", "h"):
+                for name in ("z", "g", "c", "m", "h"):
                     self._see(f"lstm{number}.{name}", getattr(layer, name)[trace.valid])
                 of = network.directions[number]
                 if of.initial_c is not None:
@@ -388,7 +391,8 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
         Width of weights, states, gates, input and output, 8 to 18.
     overrides : mapping of names to formats, optional
         Formats to take instead: ``x``, ``lstm0.c``, ``lstm0.h``, ``lstm0.z`` (and so on for each
-        LSTM layer) and ``dense0.y`` (and so on for each dense layer). The weights adapt.
+        LSTM layer), ``lstm0.m`` where there is a projection, and ``dense0.y`` (and so on for each
+        dense layer). The weights adapt.
 
     Returns
     -------
@@ -413,12 +417,17 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
         chosen[f"lstm{number}.c"] = seen.ranges[f"lstm{number}.c"].of_width(bits, HEADROOM)
         lstm = network.directions[number]
         # A hidden state is never beyond 1, unless one is given to begin with, or is no tanh.
-        h = SQ(1, bits - 1)
+        h = m = SQ(1, bits - 1)
+        if lstm.squash != TANH:
+            m = max(m, seen.ranges[f"lstm{number}.m"].of_width(bits, HEADROOM),
+                    key=lambda to: to.i)
+        if lstm.projection is None:
+            h = m
+        else:
+            chosen[f"lstm{number}.m"] = m
+            h = seen.ranges[f"lstm{number}.h"].of_width(bits, HEADROOM)
         if lstm.initial_h is not None:
             h = max(h, Range.of(lstm.initial_h).of_width(bits), key=lambda to: to.i)
-        if lstm.squash != TANH:
-            h = max(h, seen.ranges[f"lstm{number}.h"].of_width(bits, HEADROOM),
-                    key=lambda to: to.i)
         chosen[f"lstm{number}.h"] = h
     for number, dense in enumerate(network.head):
         name = f"dense{number}.y"
@@ -461,17 +470,24 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
         points = [_finest_products(w, lstm.bias, operand, bits)
                   for w, operand in ((lstm.w_x, own), (lstm.w_h, h))]
         point = min(points)
+        # Without a projection, what the output gate lets out is the hidden state.
+        projection = lstm.projection
+        m = h if projection is None else chosen[f"lstm{number}.m"]
+        w_r = None if projection is None else Range.of(projection).of_fraction(
+            _finest_products(projection, np.zeros(1), m, bits) - m.f)
+        names_seen = ("z", "c", "h") if projection is None else ("z", "c", "m", "h")
         chosen_layers.append(LSTMCalibration(
             formats=LSTMFormats(
                 x=own, h=h, c=c, z=chosen[f"lstm{number}.z"], g=candidates[number],
                 s=tanh if lstm.squash == TANH else c,
                 w_x=Range.of(lstm.w_x).of_fraction(point - own.f),
-                w_h=Range.of(lstm.w_h).of_fraction(point - h.f), gate=gate, tanh=tanh),
+                w_h=Range.of(lstm.w_h).of_fraction(point - h.f), gate=gate, tanh=tanh,
+                m=m, w_r=w_r),
             lost_x=points[0] - point if lstm.w_x.any() else 0,
             lost_h=points[1] - point if lstm.w_h.any() else 0,
             rescaled_x=given[number], rescaled_h=given[number + 1],
             ranges={"x": seen.ranges[f"lstm{number - 1}.h" if number else "x"],
-                    **{name: seen.ranges[f"lstm{number}.{name}"] for name in ("z", "c", "h")}}))
+                    **{name: seen.ranges[f"lstm{number}.{name}"] for name in names_seen}}))
     head, own = [], operands[-1]
     for number, dense in enumerate(network.head):
         line, y = _dense_line(dense), chosen[f"dense{number}.y"]

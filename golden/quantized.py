@@ -17,6 +17,11 @@ A :class:`Curve` may take the place of sigmoid or tanh. Either it limits z or u 
 clip, or it has no table: then z *is* the gate, between limits. That is the hard sigmoid, whose
 slope and offset are in the weights, and rounded but once; the rectified and the plain linear
 function likewise. Without a table there is no u either: the limits are those of c'.
+
+A *projection* makes R hidden states of what H units let out, with a rounding of each::
+
+    m    = RS(o tanh(u))        in m
+    h    = RS(w_r m)            in h
 """
 
 from dataclasses import dataclass, field
@@ -62,12 +67,14 @@ class LSTMFormats:
     ``x`` input, ``h`` hidden state, ``c`` cell state, ``w_x`` and ``w_h`` weights, ``z`` a gate's
     preactivation, ``gate`` the gates, ``tanh`` what the table gives for a tanh, ``g`` the candidate
     and ``s`` what the cell state becomes on its way out: these two are ``tanh`` where they come
-    from the table.
+    from the table. ``m`` is what the output gate lets out, ``w_r`` the weights of a projection of
+    it; without a projection they are ``h`` and None.
 
     Raises
     ------
     ValueError
-        If the products of the two parts do not share their binary point.
+        If the products of the two parts do not share their binary point, or ``m`` is another
+        format than ``h`` without a projection.
     """
 
     x: SQ
@@ -80,11 +87,16 @@ class LSTMFormats:
     tanh: SQ
     g: SQ = field(default=None)  # type: ignore[assignment]
     s: SQ = field(default=None)  # type: ignore[assignment]
+    m: SQ = field(default=None)  # type: ignore[assignment]
+    w_r: SQ | None = None
 
     def __post_init__(self) -> None:
-        for name in "gs":
+        for name, default in (("g", self.tanh), ("s", self.tanh), ("m", self.h)):
             if getattr(self, name) is None:
-                object.__setattr__(self, name, self.tanh)
+                object.__setattr__(self, name, default)
+        if self.w_r is None and self.m != self.h:
+            raise ValueError(f"what the output gate lets out must be the hidden state, in "
+                             f"{self.h}, where no projection follows, not be in {self.m}")
         if self.w_x.f + self.x.f != self.w_h.f + self.h.f:
             raise ValueError(
                 f"the products w_x x and w_h h must share their binary point, but {self.w_x} by "
@@ -153,7 +165,8 @@ class QuantizedLSTM:
     formats : LSTMFormats
     w_x : int64 array, 4 H x N
         Rows in the gate order i, f, g, o.
-    w_h : int64 array, 4 H x H
+    w_h : int64 array, 4 H x R
+        R is H, but for a projection.
     bias : int64 array, 4 H
         With ``formats.product_fraction`` fraction bits.
     gate : Curve
@@ -165,8 +178,10 @@ class QuantizedLSTM:
         of ``g``.
     of_cell : Curve
         Of u, by default the table's tanh; without the table of c', and ``s`` is ``c``.
-    initial_h, initial_c : int64 arrays, H
+    initial_h, initial_c : int64 arrays, R and H
         Codes of the state that a sequence starts from; by default zeros.
+    projection : int64 array, R x H, or None
+        From what the output gate lets out to the hidden states.
     reverse : bool
         Whether sequences are read from their last step to their first.
 
@@ -187,6 +202,10 @@ class QuantizedLSTM:
         What the MAC array's accumulator must hold: every sum of products without the bias.
     accumulator : SQ
         What the sum with the bias must hold. Both are bounds over all inputs, from the weights.
+    projector : QuantizedDense or None
+        The projection as a dense layer without a bias.
+    saturating : tuple of str
+        The tensors that are rounded, in the order of the data flow.
     """
 
     formats: LSTMFormats
@@ -198,13 +217,24 @@ class QuantizedLSTM:
     of_cell: Curve = field(default=None)  # type: ignore[assignment]
     initial_h: np.ndarray = field(default=None)  # type: ignore[arg-type]
     initial_c: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    projection: np.ndarray | None = None
     reverse: bool = False
 
     def __post_init__(self) -> None:
-        rows, hidden = self.w_h.shape
-        if rows != 4 * hidden or self.w_x.shape[0] != rows or self.bias.shape != (rows,):
-            raise ValueError(f"LSTM shapes must be 4H x N, 4H x H and 4H, not {self.w_x.shape}, "
-                             f"{self.w_h.shape} and {self.bias.shape}")
+        rows, outputs = self.w_h.shape
+        hidden = rows // 4
+        square = self.projection is None
+        if (rows != 4 * hidden or self.w_x.shape[0] != rows or self.bias.shape != (rows,)
+                or (square and hidden != outputs)):
+            raise ValueError(f"LSTM shapes must be 4H x N, 4H x {'H' if square else 'R'} and 4H, "
+                             f"not {self.w_x.shape}, {self.w_h.shape} and {self.bias.shape}")
+        if square != (self.formats.w_r is None):
+            raise ValueError(f"LSTM weights of a projection must have a format, and no others, "
+                             f"not {self.formats.w_r} for {'none' if square else 'some'}")
+        if self.projection is not None and self.projection.shape != (outputs, hidden):
+            raise ValueError(f"LSTM projection must have the shape {outputs, hidden}, R x H, not "
+                             f"{self.projection.shape}")
+        _ = self.projector  # checks its codes
         _check_codes("LSTM weights w_x", self.w_x, self.formats.w_x)
         _check_codes("LSTM weights w_h", self.w_h, self.formats.w_h)
         _ = self.table  # refuses formats in which a gate is never exactly 0 or 1
@@ -228,12 +258,13 @@ class QuantizedLSTM:
         if not self.of_cell.table and formats.s != formats.c:
             raise ValueError(f"a cell state without a table must keep its format, {formats.c}, "
                              f"not become {formats.s}")
-        for name, to in (("initial_h", formats.h), ("initial_c", formats.c)):
+        for name, to, count in (("initial_h", formats.h, outputs),
+                                ("initial_c", formats.c, hidden)):
             if getattr(self, name) is None:
-                object.__setattr__(self, name, np.zeros(hidden, dtype=np.int64))
+                object.__setattr__(self, name, np.zeros(count, dtype=np.int64))
             codes = getattr(self, name)
-            if codes.shape != (hidden,):
-                raise ValueError(f"LSTM {name} must have the shape {hidden}, not {codes.shape}")
+            if codes.shape != (count,):
+                raise ValueError(f"LSTM {name} must have the shape {count}, not {codes.shape}")
             _check_codes(f"LSTM {name}", codes, to)
 
     @property
@@ -242,7 +273,7 @@ class QuantizedLSTM:
 
     @property
     def hidden(self) -> int:
-        return self.w_h.shape[1]
+        return self.w_h.shape[0] // 4
 
     @property
     def outputs(self) -> int:
@@ -254,14 +285,23 @@ class QuantizedLSTM:
         return self.formats.h
 
     @property
-    def tensors(self) -> tuple[str, ...]:
-        """Those that are rounded, in the order of the data flow."""
-        return "z", "u", "c", "h"
-
-    @property
     def directions(self) -> "tuple[QuantizedLSTM, ...]":
         """The layer itself, as one of one."""
         return (self,)
+
+    @cached_property
+    def projector(self) -> "QuantizedDense | None":
+        formats = self.formats
+        if self.projection is None or formats.w_r is None:
+            return None
+        return QuantizedDense(
+            formats=DenseFormats(x=formats.m, w=formats.w_r, y=formats.h), w=self.projection,
+            bias=np.zeros(self.outputs, dtype=np.int64))
+
+    @property
+    def saturating(self) -> tuple[str, ...]:
+        """The tensors that are rounded, in the order of the data flow."""
+        return tuple("zuch" if self.projection is None else "zucmh")
 
     @cached_property
     def table(self) -> Table:

@@ -91,14 +91,15 @@ class QuantizedNetwork:
         """Bits of the weights that are not 0: what the hardware must store at least."""
         stored = [(w, of) for layer in self.directions for w, of in (
             (layer.w_x, layer.formats.w_x), (layer.w_h, layer.formats.w_h))]
-        stored += [(dense.w, dense.formats.w) for dense in self.head]
+        stored += [(dense.w, dense.formats.w) for dense in (
+            *(each.projector for each in self.directions), *self.head) if dense]
         return sum(int(np.count_nonzero(w)) * of.width for w, of in stored)
 
     @property
     def saturating(self) -> tuple[str, ...]:
         """Names of the tensors that can saturate, in the order of the data flow."""
         names = [f"lstm{number}.{name}" for number, layer in enumerate(self.layers)
-                 for name in layer.tensors]
+                 for name in layer.saturating]
         return (*names, *(f"dense{number}.y" for number in range(len(self.head))))
 
     def run(self, x: ArrayLike, lengths: ArrayLike | None = None, *, trace: bool = False

@@ -16,8 +16,9 @@ first step. Four things make it fast:
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cache, cached_property, lru_cache, partial
+from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -44,8 +45,8 @@ Record = Callable[[str, np.ndarray], None]
 class LSTMCodes:
     """Every intermediate of an LSTM layer over B sequences of T steps: int64 codes.
 
-    All have the shape B x T x H except ``x``, B x T x N, and ``z``, B x T x 4H with the gates in
-    the order i, f, g, o. Zero beyond the end of a sequence.
+    All have the shape B x T x H except ``x``, B x T x N, ``z``, B x T x 4H with the gates in the
+    order i, f, g, o, and ``h``, B x T x R. Zero beyond the end of a sequence.
 
     Parameters
     ----------
@@ -56,6 +57,7 @@ class LSTMCodes:
     u : what is looked up for c', in the layer's ``squashed``; without a table, what comes out
     c : in ``c``
     h : in ``h``
+    m : what the output gate lets out, in ``m``; ``h`` without a projection
     """
 
     x: np.ndarray
@@ -67,6 +69,12 @@ class LSTMCodes:
     u: np.ndarray
     c: np.ndarray
     h: np.ndarray
+    m: np.ndarray = field(default=None)  # type: ignore[arg-type]
+
+    def __post_init__(self) -> None:
+        given: Any = self.m
+        if given is None:
+            object.__setattr__(self, "m", self.h)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -185,11 +193,12 @@ class _LSTM:
         self._weights[3 * hidden:, -1] += self._tanh.offset
 
         # Columns of the weights: x, h and a one for the bias.
-        self._operand = np.zeros((layer.inputs + hidden + 1, batch))
+        self._operand = np.zeros((layer.inputs + layer.outputs + 1, batch))
         self._cell = np.zeros((hidden, batch))
+        self._projector = layer.projector and _Dense(layer.projector, f"{name}.h")
         self._sums, self._values = np.empty((2, 4 * hidden * batch))
         self._indices = np.empty(4 * hidden * batch, dtype=np.int64)
-        self.saturated = dict.fromkeys("zuch", 0)
+        self.saturated = dict.fromkeys(layer.saturating, 0)
 
     def start(self) -> None:
         """Set the state of all sequences to what they begin with."""
@@ -264,8 +273,15 @@ class _LSTM:
         np.take(squash.values, index[:hidden], mode="clip", out=i)
 
         np.multiply(o, i, out=o)
-        np.multiply(o, 2.0**formats.h.f, out=o)
-        self._settle("h", o, formats.h, h)
+        np.multiply(o, 2.0**formats.m.f, out=o)
+        if self._projector:
+            self._settle("m", o, formats.m, o)
+            h[:] = self._projector.run(o)
+            self.saturated["h"] = self._projector.saturated
+            if record:
+                record("m", o)
+        else:
+            self._settle("h", o, formats.h, h)
         if record:
             record("c", c)
             record("h", h)
@@ -278,10 +294,10 @@ class _LSTM:
 
 
 class _Dense:
-    """A dense layer."""
+    """A dense layer, or a projection; ``name`` is that of its result."""
 
     def __init__(self, layer: QuantizedDense, name: str) -> None:
-        _check_exact(f"the sum at {name}.y", _reach(layer))
+        _check_exact(f"the sum at {name}", _reach(layer))
         weights = np.concatenate([layer.w, layer.bias[:, None]], axis=1)
         self._weights = weights * 2.0 ** (layer.formats.z.f - layer.formats.product_fraction)
         self._layer, self._bounds = layer, layer.curve.flagged(layer.formats.z)
@@ -432,17 +448,18 @@ def _simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], 
     directions = [(number, each) for number, layer in enumerate(layers)
                   for each in layer.directions]
     stack = [_LSTM(each, block, f"lstm{number}") for number, each in directions]
-    behind = [_Dense(layer, f"dense{number}") for number, layer in enumerate(head)]
+    behind = [_Dense(layer, f"dense{number}.y") for number, layer in enumerate(head)]
     outputs, to = ((head[-1].outputs, head[-1].formats.y) if head else
                    (layers[-1].outputs, layers[-1].y))
     y = np.zeros((count, steps, outputs) if every_step else (count, outputs), dtype=np.int64)
     traces = [
         {field.name: np.zeros((count, steps, width), dtype=np.int64)
-         for field in fields(LSTMCodes)
-         for width in [{"x": each.inputs, "z": 4 * each.hidden}.get(field.name, each.hidden)]}
+         for field in fields(LSTMCodes) if field.name != "m" or each.projector
+         for width in [{"x": each.inputs, "z": 4 * each.hidden, "h": each.outputs}.get(
+             field.name, each.hidden)]}
         for _, each in directions if trace]
     saturated = {f"lstm{number}.{tensor}": 0 for number, layer in enumerate(layers)
-                 for tensor in layer.tensors}
+                 for tensor in layer.saturating}
 
     def settled(h: np.ndarray) -> np.ndarray:
         """The outputs of some sequences, one row each, of the last layer's."""
