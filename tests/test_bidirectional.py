@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from golden.bidirectional import QuantizedBidirectional, QuantizedLayer
+from golden.calibrate import quantize
 from golden.fixed import SQ
-from golden.lstm import MERGES
+from golden.lstm import LSTM, MERGES, Bidirectional
+from golden.model import Dense
+from golden.model import Network as FloatNetwork
 from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import PIPELINES
@@ -222,3 +225,28 @@ def test_bench(tmp_path: Any, name: str, family: str | None) -> None:
     result = verify(tmp_path, seed=1, effort=10_000)
     assert result.failure is None
     assert all(test.words and test.states for test in result.tests)
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("merge", [*MERGES, "reverse"])
+def test_calibrated(merge: str, bits: int) -> None:
+    """Both directions have formats that fit both, and the outputs are near the float model's."""
+    rng = np.random.default_rng(7)
+
+    def direction(size: float, *, reverse: bool) -> LSTM:
+        return LSTM(w_x=size * rng.standard_normal((20, 3)), w_h=0.4 * rng.standard_normal((20, 5)),
+                    bias=rng.standard_normal(20), reverse=reverse,
+                    initial_c=rng.standard_normal(5), initial_h=rng.uniform(-1, 1, 5))
+
+    layer: LSTM | Bidirectional = direction(3.0, reverse=True)
+    if merge in MERGES:
+        layer = Bidirectional(forward=direction(0.5, reverse=False), merge=merge,
+                              backward=direction(3.0, reverse=True))
+    for steps in ({"every_step": True}, {}, {"final": True}):
+        network = FloatNetwork(layers=(layer,), head=(Dense(
+            w=rng.standard_normal((2, layer.outputs)), bias=rng.standard_normal(2)),), **steps)
+        x = rng.uniform(-1, 1, (30, 12, 3))
+        lengths = rng.integers(1, 13, 30)
+        quantized = quantize(network, x, lengths, bits=bits)
+        error = quantized.run_real(x, lengths).real - network.run(x, lengths)
+        assert np.abs(error).max() < 50 * 2.0**-bits

@@ -166,8 +166,7 @@ def test_every_bit_of_a_projection(name: str, hidden: tuple[int, ...],
     bits = sum(np.count_nonzero(w) * to.width for layer in network.layers for w, to in (
         (layer.w_x, layer.formats.w_x), (layer.w_h, layer.formats.w_h),
         (layer.projection, layer.formats.w_r)) if w is not None and to is not None)
-    if network.head:
-        bits += np.count_nonzero(network.head.w) * network.head.formats.w.width
+    bits += sum(np.count_nonzero(dense.w) * dense.formats.w.width for dense in network.head)
     assert network.weight_bits == bits
 
 
@@ -218,7 +217,7 @@ def test_sums_of_a_projection_that_float64_cannot_hold() -> None:
     w_r = SQ(1, 24)
     layer = replace(layer, formats=replace(layer.formats, m=SQ(1, 30), w_r=w_r),
                     projection=np.full((3, 4), w_r.max))
-    network = QuantizedNetwork(layers=(layer,), head=None, every_step=True)
+    network = QuantizedNetwork(layers=(layer,), head=(), every_step=True)
     text = ("the sum at lstm0.h reaches 57 bits, but float64 is exact for integers of 53 bits at "
             "most")
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
