@@ -74,6 +74,8 @@ class QuantizedNetwork:
         """Bits of the weights that are not 0: what the hardware must store at least."""
         stored = [(w, of) for layer in self.layers for w, of in (
             (layer.w_x, layer.formats.w_x), (layer.w_h, layer.formats.w_h))]
+        stored += [(layer.peepholes, layer.formats.p) for layer in self.layers
+                   if layer.peepholes is not None and layer.formats.p]
         if self.head:
             stored.append((self.head.w, self.head.formats.w))
         return sum(int(np.count_nonzero(w)) * of.width for w, of in stored)
