@@ -138,7 +138,8 @@ def _asked(stack: Stack, limits: Limits, name: str, units: int | None, columns: 
     common: dict[str, Any] = {"pipeline": PIPELINES[name], "streams": stack.streams}
     row: Row = tuple(
         lstm_part(layer, choose_folding(layer.inputs, layer.outputs, units=units, columns=columns,
-                                        **common), limits=limits, **common)
+                                        peepholes=layer.peepholes, **common),
+                  limits=limits, **common)
         for layer in stack.layers)
     head = choose_dense_folding(
         stack.head.inputs, stack.head.outputs,

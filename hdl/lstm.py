@@ -75,7 +75,8 @@ class LSTMEngine(wiring.Component):
         self._every_step = every_step
         self._counts = tuple(counts)
         self.cycles = LSTMCycles(inputs=layer.inputs, hidden=layer.hidden, folding=folding,
-                                 pipeline=pipeline, streams=streams, lines=layer.lines)
+                                 pipeline=pipeline, streams=streams, lines=layer.lines,
+                                 peepholes=layer.peepholes is not None)
         self._drain = Drain(layer, self.cycles)
         formats = layer.formats
         super().__init__({
