@@ -21,7 +21,7 @@ from golden.quantized import LSTMFormats, QuantizedLSTM
 
 __all__ = ["QuantizedBidirectional", "QuantizedLayer", "merge_fraction"]
 
-SHARED = ("gate", "of_candidate", "of_cell")
+SHARED = ("gate", "of_candidate", "of_cell", "candidate_reading", "cell_reading", "slope")
 """What both directions must have alike, besides the formats."""
 
 

@@ -20,15 +20,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from golden.activation import SIGMOID as SIGMOID_READING
+from golden.activation import SIGNED_SIGMOID, tail_integer_bits
 from golden.activation import TANH as TANH_READING
-from golden.activation import tail_integer_bits
 from golden.bidirectional import QuantizedBidirectional, QuantizedLayer
 from golden.checks import sequence_lengths
 from golden.fixed import SQ, UQ, Format
 from golden.function import IDENTITY, RELU, SIGMOID, TANH, Function
 from golden.lstm import LSTM, Bidirectional
 from golden.model import Dense, Layer, ModelError, Network
-from golden.quantized import Curve, DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
+from golden.quantized import (
+    Curve,
+    DenseFormats,
+    LSTMFormats,
+    QuantizedDense,
+    QuantizedLSTM,
+    Slope,
+)
 from golden.quantized_network import QuantizedNetwork
 
 __all__ = ["Calibration", "DenseCalibration", "LSTMCalibration", "Range", "calibrate", "quantize",
@@ -144,8 +151,9 @@ class Calibration:
         for number, layer in enumerate(self.layers):
             given = {"x": layer.rescaled_x, "w_x": layer.lost_x,
                      "h": layer.rescaled_h, "w_h": layer.lost_h}
-            projection = () if layer.formats.w_r is None else ("m", "w_r")
-            for name in ("x", "w_x", "h", "w_h", "z", "gate", "tanh", "c", *projection):
+            more = (*(("p",) if layer.formats.p else ()),
+                    *(("m", "w_r") if layer.formats.w_r else ()))
+            for name in ("x", "w_x", "h", "w_h", *more, "z", "gate", "tanh", "c"):
                 line = f"lstm{number}.{name:6}{getattr(layer.formats, name)!s:12}"
                 if name in layer.ranges:
                     line += f"seen {layer.ranges[name]!s:22}"
@@ -163,7 +171,7 @@ class Calibration:
         """The network with its weights and biases rounded to these formats."""
         layers: list[QuantizedLayer] = []
         for layer, chosen in zip(network.layers, self.layers, strict=True):
-            directions = [_quantized(each, chosen.formats) for each in layer.directions]
+            directions = [_quantized(each, chosen.formats, self.bits) for each in layer.directions]
             layers.append(directions[0] if isinstance(layer, LSTM) else QuantizedBidirectional(
                 forward=directions[0], backward=directions[1], merge=layer.merge, y=chosen.y))
         head = []
@@ -179,17 +187,23 @@ class Calibration:
                                 backwards=network.backwards)
 
 
-def _quantized(lstm: LSTM, formats: LSTMFormats) -> QuantizedLSTM:
+def _quantized(lstm: LSTM, formats: LSTMFormats, bits: int) -> QuantizedLSTM:
     """A direction with its weights and biases rounded to these formats."""
     lines = _with_lines(lstm, z=formats.z, g=formats.g)
+    readings = [SIGNED_SIGMOID if function == SIGMOID else TANH_READING
+                for function in (lstm.candidate, lstm.squash)]
+    halved = SQ(formats.z.i - 1, formats.z.f + 1)
+    arguments = [halved if reading == TANH_READING else formats.z for reading in readings]
     return QuantizedLSTM(
         formats=formats, w_x=formats.w_x.quantize(lines.w_x)[0],
         w_h=formats.w_h.quantize(lines.w_h)[0],
         bias=_bias(lines.bias, formats.product_fraction),
         gate=_curve(lstm.gate, lstm.clip, formats.z, formats.gate),
-        of_candidate=_curve(lstm.candidate, lstm.clip,
-                            SQ(formats.z.i - 1, formats.z.f + 1), formats.g),
-        of_cell=_curve(lstm.squash, None, SQ(formats.z.i - 1, formats.z.f + 1), formats.c),
+        of_candidate=_curve(lstm.candidate, lstm.clip, arguments[0], formats.g),
+        of_cell=_curve(lstm.squash, None, arguments[1], formats.s),
+        candidate_reading=readings[0], cell_reading=readings[1],
+        slope=_cell_slope(lstm.squash, formats, bits),
+        peepholes=formats.p.quantize(_peepholes(lines))[0] if formats.p else None,
         initial_h=_codes(lstm.initial_h, lstm.outputs, formats.h),
         initial_c=_codes(lstm.initial_c, lstm.hidden, formats.c),
         projection=(None if lstm.projection is None or formats.w_r is None
@@ -210,12 +224,6 @@ def unsupported(network: Network) -> list[str]:
         if other and any(getattr(one, name) != getattr(other[0], name)
                          for name in ("gate", "candidate", "squash", "clip")):
             found.append(f"directions with functions of their own {of}")
-        found += [f"the {name} {of}" for name in ("peepholes",)
-                  if getattr(one, name) is not None]
-        if one.candidate == SIGMOID:
-            found.append(f"the function {one.candidate} of the candidate {of}")
-        if one.squash not in (TANH, RELU, IDENTITY):
-            found.append(f"the function {one.squash} of the cell state {of}")
     found += [f"the function {dense.function} of dense{number}"
               for number, dense in enumerate(network.head)
               if dense.function not in (SIGMOID, TANH) and _slope(dense.function) is None]
@@ -248,8 +256,56 @@ def _with_lines(lstm: LSTM, *, z: SQ, g: SQ) -> LSTM:
         for n in blocks if line else ():
             rows = slice(n * hidden, (n + 1) * hidden)
             scale[rows], offset[rows] = (number * unit for number in line or ())
+    peepholes = lstm.peepholes
+    if peepholes is not None:
+        peepholes = peepholes * scale.reshape(4, hidden)[[0, 1, 3]].ravel()
     return replace(lstm, w_x=lstm.w_x * scale[:, None], w_h=lstm.w_h * scale[:, None],
-                   bias=lstm.bias * scale + offset)
+                   bias=lstm.bias * scale + offset, peepholes=peepholes)
+
+
+def _peepholes(lstm: LSTM) -> np.ndarray:
+    """The peepholes of a direction; zeros where there are none."""
+    return np.zeros(3 * lstm.hidden) if lstm.peepholes is None else lstm.peepholes
+
+
+def _peephole_format(peepholes: np.ndarray, c: SQ, point: int, bits: int) -> SQ | None:
+    """Format of the peepholes, whose products with c may have ``point`` fraction bits at most."""
+    if not peepholes.any():
+        return None
+    seen = Range.of(peepholes)
+    return seen.of_fraction(min(seen.of_width(bits).f, point - c.f))
+
+
+def _squashed_format(function: Function, c: Range, formats: tuple[SQ, SQ], bits: int) -> SQ:
+    """Format of what the cell state becomes on its way out.
+
+    Parameters
+    ----------
+    c : Range
+        That was seen.
+    formats : tuple of SQ
+        Of the cell state, and of what comes from the table.
+    """
+    if function in (RELU, IDENTITY):
+        return formats[0]
+    if function.name == "Affine":
+        return Range.of(function(np.array([c.low, c.high]))).of_width(bits, HEADROOM)
+    return formats[1]
+
+
+def _cell_slope(function: Function, formats: LSTMFormats, bits: int) -> Slope | None:
+    """The line that a cell state goes through, where it does."""
+    if function.name not in ("HardSigmoid", "Affine") or function == IDENTITY:
+        return None
+    line = _slope(function)
+    assert line is not None
+    slope, offset = line
+    # As many bits as a weight has, but none that would not be seen in s even of the largest c.
+    f = min(Range(slope, slope).of_width(bits).f, formats.s.f + formats.c.i + 2)
+    a = round(slope * 2.0**f)
+    # Beyond this, a limit is all that comes out.
+    most = (abs(a) * -formats.c.min) * 2.0 ** -(f + formats.c.f) + 2.0**formats.s.i
+    return Slope(a=a, f=f, b=round(min(max(offset, -most), most) * 2.0 ** (f + formats.c.f)))
 
 
 def _argument(function: Function, y: SQ) -> SQ:
@@ -387,6 +443,7 @@ class _Rows:
     w_x: np.ndarray
     w_h: np.ndarray
     bias: np.ndarray
+    peepholes: np.ndarray
     projection: np.ndarray | None
 
     @classmethod
@@ -395,6 +452,7 @@ class _Rows:
             return np.concatenate([getattr(each, name) for each in directions])
 
         return cls(w_x=joined("w_x"), w_h=joined("w_h"), bias=joined("bias"),
+                   peepholes=np.concatenate([_peepholes(each) for each in directions]),
                    projection=None if directions[0].projection is None else joined("projection"))
 
 
@@ -532,10 +590,12 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
             _finest_products(projection, np.zeros(1), m, bits) - m.f)
         names_seen = ("z", "c", *(() if projection is None else ("m",)), "h",
                       *(("y",) if _merges(layer) else ()))
+        range_c = seen.ranges[f"lstm{number}.c"]
         chosen_layers.append(LSTMCalibration(
             formats=LSTMFormats(
                 x=own, h=h, c=c, z=chosen[f"lstm{number}.z"], g=candidates[number],
-                s=tanh if layer.directions[0].squash == TANH else c,
+                s=_squashed_format(layer.directions[0].squash, range_c, (c, tanh), bits),
+                p=_peephole_format(rows.peepholes, c, point, bits),
                 w_x=Range.of(rows.w_x).of_fraction(point - own.f),
                 w_h=Range.of(rows.w_h).of_fraction(point - h.f), gate=gate, tanh=tanh,
                 m=m, w_r=w_r),

@@ -91,6 +91,8 @@ class QuantizedNetwork:
         """Bits of the weights that are not 0: what the hardware must store at least."""
         stored = [(w, of) for layer in self.directions for w, of in (
             (layer.w_x, layer.formats.w_x), (layer.w_h, layer.formats.w_h))]
+        stored += [(each.peepholes, each.formats.p) for each in self.directions
+                   if each.peepholes is not None and each.formats.p]
         stored += [(dense.w, dense.formats.w) for dense in (
             *(each.projector for each in self.directions), *self.head) if dense]
         return sum(int(np.count_nonzero(w)) * of.width for w, of in stored)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from golden.activation import SIGMOID, TANH
+from golden.activation import SIGMOID
 from golden.bidirectional import QuantizedBidirectional, QuantizedLayer
 from golden.fixed import SQ, UQ, Format
 from golden.quantized import Curve, QuantizedDense, QuantizedLSTM
@@ -175,20 +175,33 @@ class _LSTM:
         _check_exact(f"the sum at {name}.c",
                      (-c.min << finest - c.f) + (-formats.g.min << finest - formats.g.f)
                      + (-argument.min << finest - argument.f))
+        if layer.slope:
+            fraction = layer.slope.f + c.f
+            finest = max(fraction, argument.f)
+            _check_exact(f"the line at {name}.u",
+                         (abs(layer.slope.a) * -c.min + abs(layer.slope.b) << finest - fraction)
+                         + (-argument.min << finest - argument.f))
 
         self._sigmoid = _lookup(layer.table, SIGMOID, layer.gate, formats.gate)
-        self._tanh = _lookup(layer.table, TANH, layer.of_candidate, formats.g)
-        self._squash = _lookup(layer.table, TANH, layer.of_cell, formats.s)
+        self._tanh = _lookup(layer.table, layer.candidate_reading, layer.of_candidate, formats.g)
+        self._squash = _lookup(layer.table, layer.cell_reading, layer.of_cell, formats.s)
         self._layer = layer
         hidden = self._hidden = layer.hidden
         self.outputs = layer.outputs
+        # Rows whose sums are complete at once: that of an output gate with a peephole waits for c'.
+        self._first = 3 * hidden if layer.peepholes is None else 2 * hidden
+        self._peepholes: np.ndarray | None = None
+        if layer.peepholes is not None:
+            # In units of an ulp of z.
+            self._peepholes = (layer.peepholes[:, None].astype(np.float64)
+                               * 2.0 ** (z.f - product + layer.peephole_shift))
         self._inputs, self._formats = layer.inputs, formats
         order = np.r_[:2 * hidden, 3 * hidden:4 * hidden, 2 * hidden:3 * hidden]
         weights = np.concatenate([layer.w_x, layer.w_h, layer.bias[:, None]], axis=1)[order]
-        # In units of an ulp of z, and of the candidate's, which is half as large for the table.
+        # In units of an ulp of z, and of the candidate's, which is half as large for a tanh.
         self._weights = weights * 2.0 ** (z.f - product)
         if layer.of_candidate.table:
-            self._weights[3 * hidden:] *= 2.0
+            self._weights[3 * hidden:] *= 2.0 ** (layer.candidate.f - z.f)
         self._weights[:3 * hidden, -1] += self._sigmoid.offset
         self._weights[3 * hidden:, -1] += self._tanh.offset
 
@@ -226,28 +239,21 @@ class _LSTM:
         """
         formats, layer, sigmoid, tanh, squash = (
             self._formats, self._layer, self._sigmoid, self._tanh, self._squash)
-        hidden, gates = self._hidden, 3 * self._hidden
+        hidden, gates, first = self._hidden, 3 * self._hidden, self._first
         i, f, g, o, c, h = self._i, self._f, self._g, self._o, self._c, self.h
         z, index, values = self._z, self._index, self._a
 
         np.matmul(self._weights, self._v, out=z)
-        np.rint(z, out=z)
-        for rows, lookup, curve, to in ((slice(gates), sigmoid, layer.gate, formats.z),
-                                        (slice(gates, None), tanh, layer.of_candidate,
-                                         layer.candidate)):
-            low, high = curve.flagged(to)
-            self.saturated["z"] += _outside(z[rows], low + lookup.offset, high + lookup.offset)
-        np.copyto(index, z, casting="unsafe")
-        np.take(sigmoid.values, index[:gates], mode="clip", out=values[:gates])
+        if self._peepholes is not None:
+            np.multiply(self._peepholes[:hidden], c, out=i)
+            np.multiply(self._peepholes[hidden:first], c, out=f)
+            np.add(z[:first], values[:first], out=z[:first])
+        self._round(slice(first), sigmoid, layer.gate, formats.z)
+        self._round(slice(gates, None), tanh, layer.of_candidate, layer.candidate)
+        np.take(sigmoid.values, index[:first], mode="clip", out=values[:first])
         np.take(tanh.values, index[gates:], mode="clip", out=g)
         if record:
-            record("x", self.x)
-            gate, of_candidate = (np.clip(z[rows] - lookup.offset, curve.low, curve.high)
-                                  for rows, lookup, curve in (
-                                      (slice(gates), sigmoid, layer.gate),
-                                      (slice(gates, None), tanh, layer.of_candidate)))
-            record("z", np.concatenate([gate[:2 * hidden], of_candidate, gate[2 * hidden:]]))
-            for name, gate in (("i", i), ("f", f), ("o", o)):
+            for name, gate in (("i", i), ("f", f)):
                 record(name, gate * 2.0**formats.gate.f)
             record("g", g * 2.0**formats.g.f)
 
@@ -264,6 +270,15 @@ class _LSTM:
             self.saturated["u"] += _outside(u, layer.squashed.min + squash.offset,
                                             layer.squashed.max + squash.offset)
             self._settle("c", total, formats.c, c)
+        elif layer.slope:
+            self._settle("c", total, formats.c, c)
+            line = layer.slope
+            u = np.add(np.multiply(c, line.a, out=g), line.b, out=g)
+            np.multiply(u, 2.0 ** (formats.s.f - line.f - formats.c.f), out=u)
+            np.add(u, squash.offset, out=u)
+            np.rint(u, out=u)
+            low, high = layer.of_cell.flagged(formats.s)
+            self.saturated["u"] += _outside(u, low + squash.offset, high + squash.offset)
         else:
             self._settle("c", total, formats.c, c)
             u = np.add(c, squash.offset, out=g)
@@ -271,6 +286,19 @@ class _LSTM:
             record("u", np.clip(u - squash.offset, layer.of_cell.low, layer.of_cell.high))
         np.copyto(index[:hidden], u, casting="unsafe")
         np.take(squash.values, index[:hidden], mode="clip", out=i)
+        if self._peepholes is not None:
+            np.multiply(self._peepholes[first:], c, out=f)
+            np.add(z[first:gates], f, out=z[first:gates])
+            self._round(slice(first, gates), sigmoid, layer.gate, formats.z)
+            np.take(sigmoid.values, index[first:gates], mode="clip", out=o)
+        if record:
+            gate, of_candidate = (np.clip(z[rows] - lookup.offset, curve.low, curve.high)
+                                  for rows, lookup, curve in (
+                                      (slice(gates), sigmoid, layer.gate),
+                                      (slice(gates, None), tanh, layer.of_candidate)))
+            record("x", self.x)
+            record("z", np.concatenate([gate[:2 * hidden], of_candidate, gate[2 * hidden:]]))
+            record("o", o * 2.0**formats.gate.f)
 
         np.multiply(o, i, out=o)
         np.multiply(o, 2.0**formats.m.f, out=o)
@@ -285,6 +313,14 @@ class _LSTM:
         if record:
             record("c", c)
             record("h", h)
+
+    def _round(self, rows: slice, lookup: _Lookup, curve: Curve, to: Format) -> None:
+        """Round preactivations to indices of their lookup, and count what saturates."""
+        z = self._z[rows]
+        np.rint(z, out=z)
+        low, high = curve.flagged(to)
+        self.saturated["z"] += _outside(z, low + lookup.offset, high + lookup.offset)
+        np.copyto(self._index[rows], z, casting="unsafe")
 
     def _settle(self, name: str, exact: np.ndarray, to: Format, state: np.ndarray) -> None:
         """Round, count what saturates, and write the new state; ``exact`` is lost."""

@@ -145,7 +145,8 @@ def _asked(stack: Stack, limits: Limits, name: str, units: int | None, columns: 
     row: Row = tuple(
         lstm_part(layer, choose_folding(
             layer.inputs, layer.outputs, units=units, columns=columns, pipeline=PIPELINES[name],
-            streams=stack.streams * layer.directions), limits=limits, **common)
+            streams=stack.streams * layer.directions, peepholes=layer.peepholes),
+            limits=limits, **common)
         for layer in stack.layers)
     budget = head_budget(cycles_of(row), every_step=stack.awaited,
                          streams=stack.streams)

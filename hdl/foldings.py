@@ -27,20 +27,20 @@ MULTIPLIERS = 16
 F = TypeVar("F", Folding, DenseFolding)
 
 
-def _intervals(pipeline: Pipeline) -> list[int]:
+def _intervals(pipeline: Pipeline, peepholes: bool) -> list[int]:
     """The shortest interval for each way to share tables and multipliers."""
     ways: dict[tuple[int, int], int] = {}
-    for interval in range(1, DrainTiming(4, pipeline).hidden + 1):
-        timing = DrainTiming(interval, pipeline)
+    for interval in range(1, DrainTiming(4, pipeline, peepholes).hidden + 1):
+        timing = DrainTiming(interval, pipeline, peepholes)
         ways.setdefault((timing.tables, timing.state_multipliers), interval)
     return list(ways.values())
 
 
-def _drains(inputs: int, hidden: int, units: int, columns: int, pipeline: Pipeline
-            ) -> Iterator[Folding]:
+def _drains(inputs: int, hidden: int, units: int, columns: int, pipeline: Pipeline,
+            peepholes: bool) -> Iterator[Folding]:
     """The drains that keep up with the array."""
     words = ceil((inputs + hidden) / columns)
-    for interval in _intervals(pipeline):
+    for interval in _intervals(pipeline, peepholes):
         groups = set()
         for lanes in range(1, units + 1):
             # More lanes with as many groups gain little.
@@ -50,7 +50,7 @@ def _drains(inputs: int, hidden: int, units: int, columns: int, pipeline: Pipeli
 
 
 def choose_drain(inputs: int, hidden: int, *, units: int, columns: int, pipeline: Pipeline = SHORT,
-                 streams: int = 1, fastest: bool = False) -> Folding:
+                 streams: int = 1, fastest: bool = False, peepholes: bool = False) -> Folding:
     """The folding with U and V as given and the drain that makes the most of all multipliers.
 
     A shorter interval or more lanes may make the bubble shorter, and take more tables and
@@ -66,6 +66,8 @@ def choose_drain(inputs: int, hidden: int, *, units: int, columns: int, pipeline
     streams : int
     fastest : bool
         Only the cycles decide, and the multipliers where they are equal.
+    peepholes : bool
+        Whether the gates see the cell state.
 
     Raises
     ------
@@ -78,15 +80,16 @@ def choose_drain(inputs: int, hidden: int, *, units: int, columns: int, pipeline
 
     def cost(folding: Folding) -> tuple[int, int]:
         k = LSTMCycles(inputs=inputs, hidden=hidden, folding=folding, pipeline=pipeline,
-                       streams=streams)
+                       streams=streams, peepholes=peepholes)
         return (k.round, k.multipliers) if fastest else (k.round * k.multipliers, k.round)
 
-    return min(_drains(inputs, hidden, units, columns, pipeline), key=cost)
+    return min(_drains(inputs, hidden, units, columns, pipeline, peepholes), key=cost)
 
 
 def choose_folding(inputs: int, hidden: int, *, multipliers: int = MULTIPLIERS,
                    units: int | None = None, columns: int | None = None,
-                   pipeline: Pipeline = SHORT, streams: int = 1, fastest: bool = False) -> Folding:
+                   pipeline: Pipeline = SHORT, streams: int = 1, fastest: bool = False,
+                   peepholes: bool = False) -> Folding:
     """The folding of an LSTM layer with the fewest cycles, and of those the smallest.
 
     Parameters
@@ -99,7 +102,7 @@ def choose_folding(inputs: int, hidden: int, *, multipliers: int = MULTIPLIERS,
         U and V; what is not given is chosen.
     pipeline : Pipeline
     streams : int
-    fastest : bool
+    fastest, peepholes : bool
         As of :func:`choose_drain`.
 
     Raises
@@ -112,9 +115,9 @@ def choose_folding(inputs: int, hidden: int, *, multipliers: int = MULTIPLIERS,
     for u in [units] if units else range(1, min(hidden, max(1, quarter // (columns or 1))) + 1):
         for v in [columns] if columns else range(1, min(inputs + hidden, max(1, quarter // u)) + 1):
             folding = choose_drain(inputs, hidden, units=u, columns=v, pipeline=pipeline,
-                                   streams=streams, fastest=fastest)
+                                   streams=streams, fastest=fastest, peepholes=peepholes)
             k = LSTMCycles(inputs=inputs, hidden=hidden, folding=folding, pipeline=pipeline,
-                           streams=streams)
+                           streams=streams, peepholes=peepholes)
             key = k.round, k.multipliers
             if best is None or key < best[0]:
                 best = key, folding
@@ -136,6 +139,8 @@ class Shape:
         Width of a weight, of a bias, of a column of [x, h] and of a cell state.
     lines : tuple of int
         Functions that need no table (:class:`hdl.cycles.LSTMCycles`).
+    peepholes : bool
+        Whether the gates see the cell state, with weights no wider than the others.
     initial_h, initial_c : bool
         Whether sequences begin with other hidden, or cell, states than zeros.
     tabled : bool
@@ -155,6 +160,7 @@ class Shape:
     column_bits: int = 16
     state_bits: int = 16
     lines: tuple[int, ...] = ()
+    peepholes: bool = False
     initial_h: bool = False
     initial_c: bool = False
     tabled: bool = False
@@ -261,7 +267,8 @@ def lstm_part(shape: Shape, folding: Folding, *, pipeline: Pipeline, streams: in
         If it does not fit the layer.
     """
     k = LSTMCycles(inputs=shape.inputs, hidden=shape.outputs, folding=folding, pipeline=pipeline,
-                   streams=streams * shape.directions, lines=shape.lines)
+                   streams=streams * shape.directions, lines=shape.lines,
+                   peepholes=shape.peepholes)
 
     def stored(words: int, bits: int) -> int:
         return limits.blocks(words + (shape.directions - 1 << (words - 1).bit_length()), bits)
@@ -277,6 +284,8 @@ def lstm_part(shape: Shape, folding: Folding, *, pipeline: Pipeline, streams: in
     memories += _written(limits, count=folding.lanes, depth=k.c_depth, bits=shape.state_bits)
     if shape.initial_c and units * shape.directions >= BLOCK_WORDS:
         memories += folding.lanes * stored(units, shape.state_bits)
+    memories += folding.lanes * sum(stored(words, shape.weight_bits) for words in k.peephole_words
+                                    if words * shape.directions >= BLOCK_WORDS)
 
     # The second direction's step follows the first one's.
     latency, multipliers, apart = k.latency, k.multipliers, k.work
@@ -315,8 +324,8 @@ def lstm_parts(shape: Shape, *, pipeline: Pipeline, streams: int, limits: Limits
             if 4 * units * columns > most and units * columns > 1:
                 break
             words = ceil(total / columns)
-            for interval in _intervals(pipeline):
-                lane = DrainTiming(interval, pipeline)
+            for interval in _intervals(pipeline, shape.peepholes):
+                lane = DrainTiming(interval, pipeline, shape.peepholes)
                 each = lane.tables + lane.state_multipliers
                 for lanes in range(ceil(units / max(1, words // interval)), units + 1):
                     if ceil(units / lanes) * interval > words:

@@ -87,7 +87,8 @@ class LSTMEngine(wiring.Component):
         self._counts = tuple(counts)
         layer, streams = self._layer, streams * len(self._directions)
         self.cycles = LSTMCycles(inputs=layer.inputs, hidden=layer.hidden, folding=folding,
-                                 pipeline=pipeline, streams=streams, lines=layer.lines)
+                                 pipeline=pipeline, streams=streams, lines=layer.lines,
+                                 peepholes=layer.peepholes is not None)
         self._drain = Drain(self._directions, self.cycles)
         formats = layer.formats
         super().__init__({

@@ -71,7 +71,7 @@ class Stack:
                 bias_bits=max(bits(bias) for each in directions
                               for bias in (each.bias, each.first_bias)),
                 column_bits=max(formats.x.width, formats.h.width), state_bits=formats.c.width,
-                lines=directions[0].lines,
+                lines=directions[0].lines, peepholes=directions[0].peepholes is not None,
                 initial_h=any(each.initial_h.any() for each in directions),
                 initial_c=any(each.initial_c.any() for each in directions),
                 directions=len(directions), before=between[n],
@@ -163,7 +163,8 @@ class Search:
             for dense in stack.head]
         # No folding of the layers takes more.
         self.most = sum(dense.inputs * dense.outputs for dense in stack.head) + sum(
-            4 * layer.outputs * (layer.inputs + layer.outputs + 2) for layer in stack.layers)
+            4 * layer.outputs * (layer.inputs + layer.outputs + 2 + layer.peepholes)
+            for layer in stack.layers)
 
     def fits(self, row: Row) -> bool:
         multipliers, memories = size_of(row)
@@ -209,9 +210,9 @@ class Search:
         pace = max(LSTMCycles(
             inputs=layer.inputs, hidden=layer.outputs,
             streams=self.stack.streams * layer.directions,
-            pipeline=self._pipeline, folding=choose_folding(
+            pipeline=self._pipeline, peepholes=layer.peepholes, folding=choose_folding(
                 layer.inputs, layer.outputs, multipliers=array, pipeline=self._pipeline,
-                streams=self.stack.streams * layer.directions)).round
+                streams=self.stack.streams * layer.directions, peepholes=layer.peepholes)).round
             for layer in self.stack.layers)
         return self.smallest(pace)
 

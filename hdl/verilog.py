@@ -27,7 +27,8 @@ def _format(to: Format) -> dict[str, Any]:
 
 
 def _formats(formats: Any) -> dict[str, Any]:
-    return {field.name: _format(getattr(formats, field.name)) for field in fields(formats)}
+    return {field.name: _format(to) for field in fields(formats)
+            for to in [getattr(formats, field.name)] if to is not None}
 
 
 def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:

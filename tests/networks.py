@@ -12,8 +12,8 @@ from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import SHORT, Folding, Pipeline
 from hdl.foldings import choose_drain
 
-__all__ = ["FORMATS", "STANDARD", "expected_words", "folded", "random_codes", "random_network",
-           "random_projection", "random_sequences"]
+__all__ = ["FORMATS", "STANDARD", "expected_words", "folded", "peepholed", "random_codes",
+           "random_network", "random_projection", "random_sequences"]
 
 STANDARD = LSTMFormats(x=SQ(1, 15), h=SQ(1, 15), c=SQ(4, 12), w_x=SQ(3, 13), w_h=SQ(3, 13),
                        z=SQ(5, 15), gate=UQ(1, 15), tanh=SQ(2, 14))
@@ -82,6 +82,17 @@ def random_network(rng: np.random.Generator, formats: LSTMFormats, inputs: int,
     return QuantizedNetwork(layers=tuple(layers), head=head, every_step=every_step)
 
 
+def peepholed(rng: np.random.Generator, network: QuantizedNetwork) -> QuantizedNetwork:
+    """The network with random peepholes, as fine as the weights of h where they may be."""
+    layers = []
+    for layer in network.layers:
+        formats = layer.formats
+        p = SQ(formats.w_h.i, min(formats.w_h.f, formats.product_fraction - formats.c.f))
+        layers.append(replace(layer, formats=replace(formats, p=p),
+                              peepholes=random_codes(rng, p, (3 * layer.hidden,))))
+    return replace(network, layers=tuple(layers))
+
+
 def random_sequences(rng: np.random.Generator, network: QuantizedNetwork, *steps: int
                      ) -> list[np.ndarray]:
     """Sequences of so many steps each."""
@@ -93,7 +104,8 @@ def folded(network: QuantizedNetwork, units: int, columns: int, *, pipeline: Pip
     """Each layer on so many units and columns, or all that it has."""
     return [choose_drain(layer.inputs, layer.hidden, units=min(units, layer.hidden),
                          columns=min(columns, layer.inputs + layer.hidden), pipeline=pipeline,
-                         streams=streams * len(layer.directions))
+                         streams=streams * len(layer.directions),
+                         peepholes=layer.directions[0].peepholes is not None)
             for layer in network.layers]
 
 
