@@ -112,6 +112,9 @@ def _describe(stack: Stack, row: Row) -> list[str]:
         text = (f"layer {n}: {_counted(f.units, 'unit')} by {_counted(f.columns, 'column')}, "
                 f"{part.round} {cycles}; {part.multipliers} multipliers, {f.multipliers} of them "
                 f"in the array")
+        if f.projection:
+            text += (f", and its projection of {_counted(f.projection.rows, 'row')} by "
+                     f"{_counted(f.projection.columns, 'column')}")
         if n != slowest:
             text += f"; layer {slowest} needs {layers[slowest].round} cycles"
         lines.append(text)
@@ -138,7 +141,8 @@ def _asked(stack: Stack, limits: Limits, name: str, units: int | None, columns: 
     common: dict[str, Any] = {"pipeline": PIPELINES[name], "streams": stack.streams}
     row: Row = tuple(
         lstm_part(layer, choose_folding(layer.inputs, layer.outputs, units=units, columns=columns,
-                                        **common), limits=limits, **common)
+                                        projected=layer.projected, **common),
+                  limits=limits, **common)
         for layer in stack.layers)
     head = choose_dense_folding(
         stack.head.inputs, stack.head.outputs,

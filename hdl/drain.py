@@ -116,7 +116,7 @@ class _Lane(wiring.Component):
     fresh, stream : In(1), In(range(streams))
         With bit 0: the step is the first of its sequence, so c is 0; whose it is.
     c, h : Out(signed)
-        The new states.
+        The new states; h is what the output gate lets out, where a projection follows.
     overflow : Out(4)
         A preactivation, tanh argument, cell state or hidden state saturated in the last cycle.
     """
@@ -134,7 +134,7 @@ class _Lane(wiring.Component):
             "fresh": In(1),
             "stream": In(range(cycles.streams)),
             "c": Out(signed(formats.c.width)),
-            "h": Out(signed(formats.h.width)),
+            "h": Out(signed(formats.m.width)),
             "overflow": Out(4),
         })
 
@@ -315,8 +315,8 @@ class _Lane(wiring.Component):
 
         # The hidden state.
         show.use(t.squashed, token.carry(gate[3], t.gate[3], t.squashed), shown)
-        h_code, h_overflow = fitted(product_of(show), formats.gate.f + formats.s.f, formats.h)
-        hold = Signal(signed(formats.h.width), name="h_now", reset_less=True)
+        h_code, h_overflow = fitted(product_of(show), formats.gate.f + formats.s.f, formats.m)
+        hold = Signal(signed(formats.m.width), name="h_now", reset_less=True)
         m.d.sync += hold.eq(h_code)
         m.d.comb += self.h.eq(hold)
 
@@ -379,13 +379,13 @@ class Drain(wiring.Component):
             "valid": Out(1),
             "emitted": Out(1),
             "page": Out(1),
-            "h": Out(Beat(formats.h.width, lanes, streams)),
+            "h": Out(Beat(formats.m.width, lanes, streams)),
             "saturated": Out(4),
             "probe_c_valid": Out(lanes),
             "probe_c_data": Out(unsigned(lanes * formats.c.width)),
             "probe_c_stream": Out(range(streams)),
             "probe_h_valid": Out(lanes),
-            "probe_h_data": Out(unsigned(lanes * formats.h.width)),
+            "probe_h_data": Out(unsigned(lanes * formats.m.width)),
             "probe_h_stream": Out(range(streams)),
         })
 

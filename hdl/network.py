@@ -174,7 +174,7 @@ class Network(wiring.Component):
         self.in_bytes = _bus_bytes(network.x.width)
         self.out_bytes = _bus_bytes(network.y.width)
         self.saturation = [f"lstm{n}.{tensor}" for n in range(len(self.engines))
-                           for tensor in ("z", "u", "c", "h")] + ["dense.y"]
+                           for tensor in network.layers[n].saturating] + ["dense.y"]
         several = streams > 1
         super().__init__({
             "s_axis_tdata": In(8 * self.in_bytes * self.in_lanes),

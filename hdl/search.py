@@ -63,9 +63,12 @@ class Stack:
                 inputs=layer.inputs, outputs=layer.hidden,
                 weight_bits=max(formats.w_x.width, formats.w_h.width),
                 bias_bits=max(bits(layer.bias), bits(layer.first_bias)),
-                column_bits=max(formats.x.width, formats.h.width), state_bits=formats.c.width,
+                column_bits=max(formats.x.width, formats.m.width, formats.h.width),
+                state_bits=formats.c.width,
                 lines=layer.lines, initial_h=bool(layer.initial_h.any()),
-                initial_c=bool(layer.initial_c.any())))
+                initial_c=bool(layer.initial_c.any()),
+                projected=layer.projected,
+                projection_bits=formats.w_r.width if formats.w_r else 16))
         head = network.head
         return cls(layers=tuple(layers), streams=streams, every_step=network.every_step, head=Shape(
             inputs=head.inputs, outputs=head.outputs, weight_bits=head.formats.w.width,
@@ -150,7 +153,8 @@ class Search:
                                   key=lambda part: (part.multipliers, part.memories)))
         # No folding of the layers takes more.
         self.most = stack.head.inputs * stack.head.outputs + sum(
-            4 * layer.outputs * (layer.inputs + layer.outputs + 2) for layer in stack.layers)
+            4 * layer.outputs * (layer.inputs + (layer.projected or layer.outputs) + 2)
+            + layer.outputs * (layer.projected or 0) for layer in stack.layers)
 
     def fits(self, row: Row) -> bool:
         multipliers, memories = size_of(row)
@@ -195,9 +199,10 @@ class Search:
         """The smallest that is as fast as foldings for arrays of so many multipliers."""
         pace = max(LSTMCycles(
             inputs=layer.inputs, hidden=layer.outputs, streams=self.stack.streams,
-            pipeline=self._pipeline, folding=choose_folding(
+            pipeline=self._pipeline, projected=layer.projected, folding=choose_folding(
                 layer.inputs, layer.outputs, multipliers=array, pipeline=self._pipeline,
-                streams=self.stack.streams)).round for layer in self.stack.layers)
+                streams=self.stack.streams, projected=layer.projected)).round
+            for layer in self.stack.layers)
         return self.smallest(pace)
 
     def quick(self, latency: int) -> Row | None:

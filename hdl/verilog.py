@@ -27,7 +27,14 @@ def _format(to: Format) -> dict[str, Any]:
 
 
 def _formats(formats: Any) -> dict[str, Any]:
-    return {field.name: _format(getattr(formats, field.name)) for field in fields(formats)}
+    # Those of a projection only where there is one.
+    without = () if getattr(formats, "w_r", None) else ("m", "w_r")
+    return {field.name: _format(getattr(formats, field.name)) for field in fields(formats)
+            if field.name not in without}
+
+
+def _folding(folding: Any) -> dict[str, Any]:
+    return {name: value for name, value in asdict(folding).items() if value is not None}
 
 
 def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
@@ -38,7 +45,7 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
         layer, cycles = engine.layer, engine.cycles
         layers.append({
             "kind": "lstm", "inputs": layer.inputs, "hidden": layer.hidden,
-            "folding": asdict(cycles.folding), "pipeline": asdict(cycles.pipeline),
+            "folding": _folding(cycles.folding), "pipeline": asdict(cycles.pipeline),
             "formats": _formats(layer.formats),
             "accumulator": layer.accumulator.width,
             "multipliers": {"array": cycles.folding.multipliers,
@@ -47,13 +54,20 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
             "cycles": {"passes": cycles.passes, "words": cycles.words, "drain": cycles.drain,
                        "bubble": cycles.bubble, "step": cycles.step, "round": cycles.round},
         })
+        shown = {"c": (layer.hidden, cycles.folding.lanes), "h": (layer.outputs, cycles.lanes)}
+        if projection := cycles.projection:
+            shown = {"c": shown["c"], "m": shown["c"], "h": shown["h"]}
+            layers[-1]["outputs"] = layer.outputs
+            layers[-1]["multipliers"]["projection"] = projection.multipliers
+            layers[-1]["cycles"]["projection"] = {
+                "passes": projection.passes, "words": projection.words, "step": projection.work}
         probes += [{
-            "tensor": tensor, "layer": n, "units": layer.hidden, "lanes": cycles.folding.lanes,
+            "tensor": tensor, "layer": n, "units": units, "lanes": lanes,
             "width": getattr(layer.formats, tensor).width,
             "valid": f"{name}.lstm{n}.probe_{tensor}_valid",
             "data": f"{name}.lstm{n}.probe_{tensor}_data",
             "stream": f"{name}.lstm{n}.probe_{tensor}_stream" if dut.streams > 1 else None,
-        } for tensor in ("c", "h")]
+        } for tensor, (units, lanes) in shown.items()]
     head = dut.head
     layers.append({
         "kind": "dense", "inputs": head.layer.inputs, "outputs": head.layer.outputs,

@@ -6,7 +6,8 @@ An NPZ file of int64 arrays, with S sequences of L steps in all, one after the o
 ``lengths``        [S]         Steps of each sequence, at least 1.
 ``x``              [L, N]      Input codes.
 ``y``              [S, O]      Output codes; [L, O] where there is an output for every step.
-``lstm0.c``        [L, H]      A layer's cell state after each step; ``lstm0.h`` the hidden state.
+``lstm0.c``        [L, H]      A layer's cell state after each step; ``lstm0.h`` the hidden state,
+                               and ``lstm0.m`` what a projection makes it of, where there is one.
 ``saturated.NAME``  []         How many elements of a tensor golden saturated. May be missing.
 =================  ==========  ================================================================
 """
@@ -43,7 +44,8 @@ class Vectors:
     x : int64 array [L, N]
     y : int64 array [S, O] or [L, O]
     states : mapping of str to int64 array [L, H]
-        The keys are ``lstm0.c``, ``lstm0.h``, ``lstm1.c`` and so on.
+        The keys are ``lstm0.c``, ``lstm0.h``, ``lstm1.c`` and so on; of a projection's layer also
+        ``lstm0.m``, and ``lstm0.h`` has the shape [L, R].
     saturated : mapping of str to int
         Elements that golden saturated in all sequences together, by tensor; empty if unknown.
     every_step : bool
@@ -112,7 +114,9 @@ class Vectors:
         valid = np.arange(x.shape[1]) < lengths[:, np.newaxis]
         result = network.run(x, lengths, trace=True)
         states = {f"lstm{number}.{tensor}": getattr(layer, tensor)[valid]
-                  for number, layer in enumerate(result.layers or ()) for tensor in ("c", "h")}
+                  for number, layer in enumerate(result.layers or ())
+                  for tensor in (("c", "h") if network.layers[number].projection is None
+                                 else ("c", "m", "h"))}
         return cls(lengths=lengths, x=x[valid],
                    y=result.y[valid] if network.every_step else result.y, states=states,
                    saturated=result.saturated, every_step=network.every_step)

@@ -92,8 +92,8 @@ def folded(network: QuantizedNetwork, units: int, columns: int, *, pipeline: Pip
            streams: int = 1) -> list[Folding]:
     """Each layer on so many units and columns, or all that it has."""
     return [choose_drain(layer.inputs, layer.hidden, units=min(units, layer.hidden),
-                         columns=min(columns, layer.inputs + layer.hidden), pipeline=pipeline,
-                         streams=streams)
+                         columns=min(columns, layer.inputs + layer.outputs), pipeline=pipeline,
+                         streams=streams, projected=layer.projected)
             for layer in network.layers]
 
 

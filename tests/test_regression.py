@@ -37,7 +37,8 @@ def write_design(folder: Path, network: QuantizedNetwork, units: int, columns: i
                  pipeline: Pipeline = SHORT) -> Network:
     dut = Network(network, streams=streams, pipeline=pipeline, foldings=[
         choose_drain(layer.inputs, layer.hidden, units=min(units, layer.hidden),
-                     columns=min(columns, layer.inputs + layer.hidden), streams=streams,
+                     columns=min(columns, layer.inputs + layer.outputs), streams=streams,
+                     projected=layer.projected,
                      pipeline=pipeline)
         for layer in network.layers])
     verilog, manifest = generate(dut, family=family)
