@@ -365,13 +365,15 @@ class Drain(wiring.Component):
     probe_c_data, probe_h_data : Out
         The states, the first lane's lowest.
     probe_c_stream, probe_h_stream : Out(range(streams))
-        Whose they are.
+        Whose they are. With a projection, ``probe_m_*`` in place of ``probe_h_*``: the engine shows
+        an h of its own, and a name that both had would not be unique in the Verilog.
     """
 
     def __init__(self, layer: QuantizedLSTM, cycles: LSTMCycles):
         self._layer = layer
         self._cycles = cycles
         formats, lanes, streams = layer.formats, cycles.folding.lanes, cycles.streams
+        self._out = "probe_h" if layer.projection is None else "probe_m"
         super().__init__({
             "coming": In(1),
             "totals": In(data.ArrayLayout(signed(layer.array.width), GATES * cycles.folding.units)),
@@ -384,9 +386,9 @@ class Drain(wiring.Component):
             "probe_c_valid": Out(lanes),
             "probe_c_data": Out(unsigned(lanes * formats.c.width)),
             "probe_c_stream": Out(range(streams)),
-            "probe_h_valid": Out(lanes),
-            "probe_h_data": Out(unsigned(lanes * formats.m.width)),
-            "probe_h_stream": Out(range(streams)),
+            f"{self._out}_valid": Out(lanes),
+            f"{self._out}_data": Out(unsigned(lanes * formats.m.width)),
+            f"{self._out}_stream": Out(range(streams)),
         })
 
     def elaborate(self, platform: Any) -> Module:
@@ -460,6 +462,7 @@ class Drain(wiring.Component):
             return count
 
         c_count, h_count = count_at(t.state), count_at(t.hidden)
+        shown = getattr(self, f"{self._out}_valid")
         m.d.comb += [
             self.h.count.eq(h_count),
             self.h.last.eq(token.carry(step.last, -LEAD, t.hidden)),
@@ -469,14 +472,14 @@ class Drain(wiring.Component):
             self.page.eq(token.carry(step.page, -LEAD, t.hidden)),
             self.probe_c_data.eq(Cat(part.c for part in parts)),
             self.probe_c_stream.eq(token.carry(step.stream, -LEAD, t.state)),
-            self.probe_h_data.eq(Cat(part.h for part in parts)),
-            self.probe_h_stream.eq(self.h.stream),
+            getattr(self, f"{self._out}_data").eq(Cat(part.h for part in parts)),
+            getattr(self, f"{self._out}_stream").eq(self.h.stream),
         ]
         for lane, part in enumerate(parts):
             m.d.comb += [
                 self.h.data[lane].eq(part.h),
                 self.probe_c_valid[lane].eq(lane < c_count),
-                self.probe_h_valid[lane].eq(lane < h_count),
+                shown[lane].eq(lane < h_count),
             ]
         overflow = [part.overflow for part in parts]
         m.d.sync += self.saturated.eq(reduce(or_, overflow, self.saturated))

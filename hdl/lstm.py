@@ -87,7 +87,9 @@ class LSTMEngine(wiring.Component):
         self._drain = Drain(layer, self.cycles)
         k, formats = self.cycles, layer.formats
         self._projection: DenseEngine | None = None
-        shapes = {name: getattr(self._drain, name).shape() for name in PROBES}
+        self._probes = [name if layer.projection is None else name.replace("_h_", "_m_")
+                        for name in PROBES]
+        shapes = {name: getattr(self._drain, name).shape() for name in self._probes}
         if layer.projector and k.projection:
             # From the last unit of a step to the first of the one after the next, which goes to
             # the same page, at least.
@@ -96,9 +98,9 @@ class LSTMEngine(wiring.Component):
                 layer.projector, folding=k.projection.folding, counts=k.drained,
                 pipeline=pipeline, streams=streams, direct=True,
                 prompt=apart < k.projection.work + 2)
-            shapes |= {name.replace("_h_", "_m_"): shapes[name] for name in PROBES if "_h_" in name}
             shapes |= {"probe_h_valid": unsigned(k.lanes),
-                       "probe_h_data": unsigned(k.lanes * formats.h.width)}
+                       "probe_h_data": unsigned(k.lanes * formats.h.width),
+                       "probe_h_stream": shapes["probe_c_stream"]}
         super().__init__({
             "i": In(stream.Signature(Beat(formats.x.width, max(counts), streams))),
             "o": Out(stream.Signature(Beat(formats.h.width, k.lanes, streams))),
@@ -237,8 +239,7 @@ class LSTMEngine(wiring.Component):
             h.beat.eq(beat),
             h.write_page.eq(page_of(beat.stream, of_stream(page, beat.stream))),
             self.saturated.eq(Cat(drain.saturated, projection.saturated)),
-            *(getattr(self, name.replace("_h_", "_m_")).eq(getattr(drain, name))
-              for name in PROBES),
+            *(getattr(self, name).eq(getattr(drain, name)) for name in self._probes),
             self.probe_h_valid.eq(Mux(projection.o.valid, (1 << beat.count) - 1, 0)),
             self.probe_h_data.eq(beat.data.as_value()),
             self.probe_h_stream.eq(beat.stream),
