@@ -146,7 +146,12 @@ def modelled_memories(core: Network) -> dict[str, int]:
                   for kind, bits in lstm_memories(
                       k, widths, beat=beat, initial_h=bool(layer.initial_h.any()),
                       initial_c=bool(layer.initial_c.any())).items()}
-        beat = k.folding.lanes
+        if k.projection and layer.projector and formats.w_r:
+            behind = DenseWidths(weight=formats.w_r.width, bias=1, x=formats.m.width,
+                                 y=formats.h.width)
+            found |= {f"lstm{n}.projection.{kind}": bits for kind, bits in dense_memories(
+                k.projection, behind, beat=k.folding.lanes).items() if bits}
+        beat = k.lanes
     for n, dense in enumerate(core.head):
         head, of_head = dense.layer, dense.layer.formats
         ulp_half = half(of_head.product_fraction - of_head.z.f)

@@ -237,6 +237,8 @@ class QuantizedLSTM:
         What the MAC array's accumulator must hold: every sum of products without the bias.
     accumulator : SQ
         What the sum with the bias must hold. Both are bounds over all inputs, from the weights.
+    projected : int or None
+        R, where there is a projection.
     projector : QuantizedDense or None
         The projection as a dense layer without a bias.
     saturating : tuple of str
@@ -333,6 +335,11 @@ class QuantizedLSTM:
     @property
     def outputs(self) -> int:
         return self.w_h.shape[1]
+
+    @property
+    def projected(self) -> int | None:
+        """R, where there is a projection."""
+        return None if self.projection is None else self.outputs
 
     @property
     def y(self) -> SQ:

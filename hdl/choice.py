@@ -113,6 +113,9 @@ def _describe(stack: Stack, row: Row) -> list[str]:
         text = (f"layer {n}: {_counted(f.units, 'unit')} by {_counted(f.columns, 'column')}, "
                 f"{part.round} {cycles}; {part.multipliers} multipliers, {f.multipliers} of them "
                 f"in the array")
+        if f.projection:
+            text += (f", and its projection of {_counted(f.projection.rows, 'row')} by "
+                     f"{_counted(f.projection.columns, 'column')}")
         if n != slowest:
             text += f"; layer {slowest} needs {layers[slowest].round} cycles"
         lines.append(text)
@@ -145,8 +148,8 @@ def _asked(stack: Stack, limits: Limits, name: str, units: int | None, columns: 
     row: Row = tuple(
         lstm_part(layer, choose_folding(
             layer.inputs, layer.outputs, units=units, columns=columns, pipeline=PIPELINES[name],
-            streams=stack.streams * layer.directions, peepholes=layer.peepholes),
-            limits=limits, **common)
+            streams=stack.streams * layer.directions, peepholes=layer.peepholes,
+            projected=layer.projected), limits=limits, **common)
         for layer in stack.layers)
     budget = head_budget(cycles_of(row), every_step=stack.awaited,
                          streams=stack.streams)

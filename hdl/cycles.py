@@ -364,12 +364,15 @@ class Folding:
     interval : int
         Cycles between the units that leave through a lane. The longer, the fewer tables and
         state multipliers.
+    projection : DenseFolding or None
+        Of the layer's projection, where it has one.
     """
 
     units: int
     columns: int
     lanes: int
     interval: int
+    projection: "DenseFolding | None" = None
 
     def __post_init__(self) -> None:
         for name in ("units", "columns", "lanes", "interval"):
@@ -397,9 +400,16 @@ class LSTMCycles:
         Functions that need no table: 0 to 3 for i, f, g and o, 4 for the cell state's.
     peepholes : bool
         Whether the gates see the cell state.
+    projected : int or None
+        R, hidden states that a projection makes of what H units let out; None without one.
 
     Attributes
     ----------
+    outputs : int
+        R, hidden states; H without a projection.
+    projection : DenseCycles or None
+        The projection as a dense layer that works on a step when all of it has come out of the
+        drain. It is done when the next has, so it waits for nothing, and nothing for it.
     passes, words : int
         P and C: a step is P passes of C cycles.
     work : int
@@ -407,7 +417,8 @@ class LSTMCycles:
     groups : int
         Units that leave a lane per pass.
     drain : int
-        D: cycles from the last column of a pass entering the array to its first h usable.
+        D: cycles from the last column of a pass entering the array to its first h usable; with a
+        projection, from the last column of a step.
     x_memories, h_memories : ColumnMemories
         x with beats of V columns, or of N where these are fewer: those of the bus.
     c_depth : int
@@ -435,12 +446,21 @@ class LSTMCycles:
     tables : int
         Table units.
     multipliers : int
-        All of the layer: the array's, one in each table unit, those of the state update.
+        All of the layer: the array's, one in each table unit, those of the state update, and the
+        projection's.
+    lanes : int
+        Hidden states in a full beat.
+    counts : tuple of int
+        Hidden states in each beat of a step, empty ones included.
+    drained : tuple of int
+        The same of what comes out of the drain.
+    draining : int
+        Cycles from the first unit of a step leaving the drain to the last.
 
     Raises
     ------
     ValueError
-        If the folding does not fit the layer, or the drain does not keep up.
+        If the folding does not fit the layer, or the drain or the projection does not keep up.
     """
 
     inputs: int
@@ -450,23 +470,47 @@ class LSTMCycles:
     streams: int = 1
     lines: tuple[int, ...] = ()
     peepholes: bool = False
+    projected: int | None = None
 
     def __post_init__(self) -> None:
         check_positive("LSTM", "inputs", self.inputs)
         check_positive("LSTM", "hidden", self.hidden)
         check_positive("LSTM", "streams", self.streams)
         f = self.folding
+        if (self.projected is None) != (f.projection is None):
+            raise ValueError(f"folding projection must be {'None' if f.projection else 'given'}, "
+                             f"as the layer has {'none' if f.projection else 'one'}, not "
+                             f"{f.projection}")
         if f.units > self.hidden:
             raise ValueError(f"folding units must be at most the {self.hidden} hidden units, "
                              f"not {f.units}")
-        if f.columns > self.inputs + self.hidden:
-            raise ValueError(f"folding columns must be at most the {self.inputs + self.hidden} "
+        if f.columns > self.inputs + self.outputs:
+            raise ValueError(f"folding columns must be at most the {self.inputs + self.outputs} "
                              f"columns of [x, h], not {f.columns}")
         if f.lanes > f.units:
             raise ValueError(f"folding lanes must be at most the {f.units} units, not {f.lanes}")
         if self.groups * f.interval > self.words:
             raise ValueError(f"the drain must take at most the {self.words} cycles of a pass, not "
                              f"{self.groups} units a lane at {f.interval} cycles each")
+        if f.projection and (f.projection.rows > self.outputs
+                             or f.projection.columns > self.hidden):
+            raise ValueError(f"the projection's rows and columns must be at most the "
+                             f"{self.outputs} by {self.hidden} of its matrix, not "
+                             f"{f.projection.rows} by {f.projection.columns}")
+        if self.projection and self.projection.work > self.work:
+            raise ValueError(f"the projection must take at most the {self.work} cycles of a step, "
+                             f"not {self.projection.passes} passes of {self.projection.words}")
+
+    @property
+    def outputs(self) -> int:
+        return self.hidden if self.projected is None else self.projected
+
+    @cached_property
+    def projection(self) -> "DenseCycles | None":
+        if self.projected is None or self.folding.projection is None:
+            return None
+        return DenseCycles(inputs=self.hidden, outputs=self.projected, pipeline=self.pipeline,
+                           folding=self.folding.projection, streams=self.streams, direct=True)
 
     @property
     def passes(self) -> int:
@@ -474,7 +518,7 @@ class LSTMCycles:
 
     @property
     def words(self) -> int:
-        return ceil((self.inputs + self.hidden) / self.folding.columns)
+        return ceil((self.inputs + self.outputs) / self.folding.columns)
 
     @property
     def work(self) -> int:
@@ -501,8 +545,8 @@ class LSTMCycles:
     @property
     def h_memories(self) -> ColumnMemories:
         f = self.folding
-        return ColumnMemories(total=self.hidden, columns=f.columns,
-                              offset=self.inputs % f.columns, beat=f.lanes, streams=self.streams)
+        return ColumnMemories(total=self.outputs, columns=f.columns,
+                              offset=self.inputs % f.columns, beat=self.lanes, streams=self.streams)
 
     @property
     def c_depth(self) -> int:
@@ -523,11 +567,12 @@ class LSTMCycles:
 
     @property
     def drain(self) -> int:
-        return self._written + self.pipeline.feedback - 1
+        written = self._present(0) if self.projection else self._written
+        return written + self.pipeline.feedback - 1
 
     @property
     def _written(self) -> int:
-        """Cycles from the last column of a pass entering the array to its first h being written."""
+        """Cycles from the last column of a pass entering the array to its first unit drained."""
         # The sums, the hold chain, and the drain's own stages.
         return self.array_latency + 1 + self.timing.hidden
 
@@ -537,12 +582,25 @@ class LSTMCycles:
         of_pass, within = divmod(unit, f.units)
         return (of_pass + 1 - self.passes) * self.words + within // f.lanes * f.interval
 
+    def _present(self, state: int) -> int:
+        """Cycles from the last column of a step entering the array to an h being written."""
+        if self.projection is None:
+            return self._written + self._after(state)
+        a_pass = state // self.projection.folding.rows
+        return (self._written + self._after(self.hidden - 1) + self.projection.latency
+                + (a_pass + 1) * self.projection.words)
+
     @cached_property
     def bubble(self) -> int:
-        # A unit of the pass before is usable C cycles earlier, and wanted at most C earlier.
-        late = max(self._after(unit) - (self.inputs + unit) // self.folding.columns
-                   for unit in range(max(0, self.hidden - self.folding.units), self.hidden))
-        return max(0, self.drain - 1 + late)
+        if self.projection:
+            # The first of a pass is wanted first.
+            states = range(0, self.outputs, self.projection.folding.rows)
+        else:
+            # A unit of the pass before is usable C cycles earlier, and wanted at most C earlier.
+            states = range(max(0, self.hidden - self.folding.units), self.hidden)
+        late = max(self._present(state) - (self.inputs + state) // self.folding.columns
+                   for state in states)
+        return max(0, late + self.pipeline.feedback - 2)
 
     @property
     def step(self) -> int:
@@ -554,15 +612,15 @@ class LSTMCycles:
 
     @property
     def usable(self) -> int:
-        return self.work - 1 + self.drain + self._after(self.hidden - 1)
+        return self.emitted + self.pipeline.feedback - 1
 
     @property
     def first(self) -> int:
-        return self.work - 1 + self._written + self._after(0)
+        return self.work - 1 + self._present(0)
 
     @property
     def emitted(self) -> int:
-        return self.work - 1 + self._written + self._after(self.hidden - 1)
+        return self.work - 1 + self._present(self.outputs - 1)
 
     @property
     def latency(self) -> int:
@@ -572,7 +630,7 @@ class LSTMCycles:
 
     @property
     def use(self) -> float:
-        needed = 4 * self.hidden * (self.inputs + self.hidden) * self.streams
+        needed = 4 * self.hidden * (self.inputs + self.outputs) * self.streams
         return needed / (self.folding.multipliers * self.round)
 
     @property
@@ -582,7 +640,8 @@ class LSTMCycles:
     @property
     def multipliers(self) -> int:
         return (self.folding.multipliers + self.tables
-                + self.folding.lanes * self.timing.state_multipliers)
+                + self.folding.lanes * self.timing.state_multipliers
+                + (self.projection.multipliers if self.projection else 0))
 
     def count(self, a_pass: int, group: int) -> int:
         """Units that leave the array together."""
@@ -591,10 +650,24 @@ class LSTMCycles:
                           self.hidden - a_pass * f.units - group * f.lanes))
 
     @property
-    def counts(self) -> tuple[int, ...]:
-        """Units in each beat of h that a step emits, empty ones included."""
+    def drained(self) -> tuple[int, ...]:
         return tuple(self.count(a_pass, group) for a_pass in range(self.passes)
                      for group in range(self.groups))
+
+    @property
+    def draining(self) -> int:
+        return self._after(self.hidden - 1) - self._after(0)
+
+    @property
+    def lanes(self) -> int:
+        return self.folding.projection.rows if self.folding.projection else self.folding.lanes
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        if self.projection is None:
+            return self.drained
+        return tuple(min(self.lanes, self.outputs - first)
+                     for first in range(0, self.outputs, self.lanes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -626,6 +699,8 @@ class DenseCycles:
         Of the layer before.
     tabled : bool
         Whether the sums go through a table.
+    direct : bool
+        Whether the outputs are handed out as they come, without a queue.
 
     Attributes
     ----------
@@ -647,7 +722,7 @@ class DenseCycles:
     tables, multipliers : int
     queue : int
         Beats that the output queue holds: enough that a pass never waits for the one before to
-        get through.
+        get through. 0 where there is none.
     """
 
     inputs: int
@@ -656,6 +731,7 @@ class DenseCycles:
     pipeline: Pipeline = SHORT
     streams: int = 1
     tabled: bool = False
+    direct: bool = False
 
     def __post_init__(self) -> None:
         for name in ("inputs", "outputs", "streams"):
@@ -685,7 +761,7 @@ class DenseCycles:
     @property
     def latency(self) -> int:
         return (self.pipeline.array_latency(self.folding.columns)
-                + self.output_latency + self.memory + 2)
+                + self.output_latency + self.memory + (0 if self.direct else 2))
 
     @property
     def output_latency(self) -> int:
@@ -708,7 +784,7 @@ class DenseCycles:
 
     @property
     def queue(self) -> int:
-        return ceil((self.latency + QUEUE_LATENCY) / self.words) + 1
+        return 0 if self.direct else ceil((self.latency + QUEUE_LATENCY) / self.words) + 1
 
 
 def head_budget(layers: Sequence[LSTMCycles], *, every_step: bool, streams: int = 1) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -30,8 +30,11 @@ class DenseEngine(wiring.Component):
     pipeline : Pipeline
     streams : int
         Of the layer before. The head takes their steps in turn.
-    behind : bool
-        Whether the layer before is a dense one too.
+    direct : bool
+        Without a queue and without a bias: ``o.ready`` is not looked at, and ``last`` marks every
+        beat of a sequence's last step.
+    prompt : bool
+        Of the input buffer, as of :class:`hdl.buffer.StepBuffer`.
 
     Attributes
     ----------
@@ -53,12 +56,16 @@ class DenseEngine(wiring.Component):
     freed: Signal
 
     def __init__(self, layer: QuantizedDense, *, folding: DenseFolding, counts: Sequence[int],
-                 pipeline: Pipeline = SHORT, streams: int = 1, behind: bool = False):
+                 pipeline: Pipeline = SHORT, streams: int = 1, direct: bool = False,
+                 prompt: bool = False):
+        if direct and layer.bias.any():
+            raise ValueError("a dense layer that hands its outputs out directly must have no bias")
         self._layer = layer
         self._counts = tuple(counts)
-        self._behind = behind
+        self._prompt = prompt
         self.cycles = DenseCycles(inputs=layer.inputs, outputs=layer.outputs, folding=folding,
-                                  pipeline=pipeline, streams=streams, tabled=layer.curve.table)
+                                  pipeline=pipeline, streams=streams, tabled=layer.curve.table,
+                                  direct=direct)
         super().__init__({
             "i": In(stream.Signature(Beat(layer.formats.x.width, max(counts), streams))),
             "freed": Out(streams),
@@ -78,7 +85,7 @@ class DenseEngine(wiring.Component):
         rounded = output_latency - (pipeline.table + 1 if layer.curve.table else 0)
         m.submodules.x_buffer = x = StepBuffer(
             width=formats.x.width, columns=f.columns, counts=self._counts, streams=streams,
-            latency=k.memory, prompt=self._behind and len(self._counts) + 1 > k.work)
+            latency=k.memory, prompt=self._prompt)
         m.submodules.sequencer = sequencer = Sequencer(
             passes=k.passes, words=k.words, streams=streams)
         m.submodules.array = array = MacArray(
@@ -87,15 +94,16 @@ class DenseEngine(wiring.Component):
             width=layer.array.width, pipeline=pipeline)
         wiring.connect(m, wiring.flipped(self.i), x.i)
 
-        # Deep enough that a pass never waits for the one before to get through.
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(
-            width=self.o.payload.shape().size, depth=k.queue)
-        room = Signal(range(k.queue + 1), init=k.queue)
-        takes = sequencer.issue & sequencer.last
-        m.d.sync += room.eq(room + (queue.r_en & queue.r_rdy) - takes)
+        if not k.direct:
+            # Deep enough that a pass never waits for the one before to get through.
+            m.submodules.queue = queue = fifo.SyncFIFOBuffered(
+                width=self.o.payload.shape().size, depth=k.queue)
+            room = Signal(range(k.queue + 1), init=k.queue)
+            takes = sequencer.issue & sequencer.last
+            m.d.sync += room.eq(room + (queue.r_en & queue.r_rdy) - takes)
         m.d.comb += [
             sequencer.ready.eq(x.ready),
-            sequencer.stall.eq(sequencer.last & (room == 0)),
+            sequencer.stall.eq(0 if k.direct else sequencer.last & (room == 0)),
             x.release.eq(sequencer.ended),
             self.freed.eq(sequencer.ended),
             array.operands.eq(x.data),
@@ -113,28 +121,33 @@ class DenseEngine(wiring.Component):
         ]
 
         # What travels with a pass: whether it ends a step, and a sequence, and whose it is.
-        travelling: Value = Cat(sequencer.end, of_stream(x.last, sequencer.stream) & sequencer.end,
+        ends: Value = of_stream(x.last, sequencer.stream)
+        travelling: Value = Cat(sequencer.end, ends if k.direct else ends & sequencer.end,
                                 sequencer.stream)
         travelling = delayed(m, travelling, k.memory + array.latency + output_latency)
         end, last, whose = travelling[0], travelling[1], travelling[2:]
 
         # Half a unit in the last place comes with the bias, as in the drain.
         drop = formats.product_fraction - formats.z.f
-        biases = [int(bias) + half(drop) for bias in layer.bias]
-        biases += [0] * (k.passes * f.rows - layer.outputs)
-        rom, layout = bias_memory([biases[at:at + f.rows]
-                                   for at in range(0, len(biases), f.rows)])
-        m.submodules.bias = rom
-        a_pass = Signal(range(k.passes))
-        m.d.comb += rom.addr[0].eq(a_pass)
-        # Read when the sums are about to be complete, and there when they are held.
-        asked = Signal()
+        added: list[Value] = [Const(half(drop))] * f.rows
+        if not k.direct:
+            biases = [int(bias) + half(drop) for bias in layer.bias]
+            biases += [0] * (k.passes * f.rows - layer.outputs)
+            rom, layout = bias_memory([biases[at:at + f.rows]
+                                       for at in range(0, len(biases), f.rows)])
+            m.submodules.bias = rom
+            a_pass = Signal(range(k.passes))
+            m.d.comb += rom.addr[0].eq(a_pass)
+            # Read when the sums are about to be complete, and there when they are held.
+            asked = Signal()
         marks = Signal(output_latency)
-        m.d.sync += [asked.eq(array.coming), marks.eq(Cat(array.done, marks))]
-        with m.If(asked):
-            m.d.sync += a_pass.eq(Mux(a_pass == k.passes - 1, 0, a_pass + 1))
-
-        bias = delayed(m, rom.data[0], pipeline.bias - 1)
+        m.d.sync += [] if k.direct else asked.eq(array.coming)
+        m.d.sync += marks.eq(Cat(array.done, marks))
+        if not k.direct:
+            with m.If(asked):
+                m.d.sync += a_pass.eq(Mux(a_pass == k.passes - 1, 0, a_pass + 1))
+            bias = layout(delayed(m, rom.data[0], pipeline.bias - 1))
+            added = [bias[row] for row in range(f.rows)]
 
         def stage(value: Value) -> Value:
             return delayed(m, value, pipeline.preactivation - 1)
@@ -147,7 +160,7 @@ class DenseEngine(wiring.Component):
             with m.If(marks[0]):
                 m.d.sync += before.eq(held)
             passed = delayed(m, (held - before)[:layer.array.width], pipeline.bias - 1)
-            biased = passed.as_signed() + layout(bias)[row]
+            biased = passed.as_signed() + added[row]
             total = Signal.like(biased, name=f"biased{row}", reset_less=True)
             m.d.sync += [held.eq(array.totals[row]), total.eq(biased)]
             code, overflow = limited(floor_to_even(total, drop, stage), formats.z, layer.curve)
@@ -164,12 +177,17 @@ class DenseEngine(wiring.Component):
             outputs.count.eq(f.rows),
             outputs.last.eq(last),
             outputs.stream.eq(whose),
-            queue.w_data.eq(outputs),
-            queue.w_en.eq(marks[-1]),
-            self.o.valid.eq(queue.r_rdy),
-            self.o.payload.eq(queue.r_data),
-            queue.r_en.eq(self.o.ready),
         ]
+        if k.direct:
+            m.d.comb += [self.o.valid.eq(marks[-1]), self.o.payload.eq(outputs)]
+        else:
+            m.d.comb += [
+                queue.w_data.eq(outputs),
+                queue.w_en.eq(marks[-1]),
+                self.o.valid.eq(queue.r_rdy),
+                self.o.payload.eq(queue.r_data),
+                queue.r_en.eq(self.o.ready),
+            ]
         with m.If(end):
             m.d.comb += outputs.count.eq(rest)
         return m

@@ -123,7 +123,7 @@ class _Lane(wiring.Component):
     fresh, stream : In(1), In(range(streams))
         With bit 0: the step is the first of its sequence, so c is 0; whose it is.
     c, h : Out(signed)
-        The new states.
+        The new states; h is what the output gate lets out, where a projection follows.
     overflow : Out(4)
         A preactivation, tanh argument, cell state or hidden state saturated in the last cycle.
     """
@@ -144,7 +144,7 @@ class _Lane(wiring.Component):
             "fresh": In(1),
             "stream": In(range(cycles.streams)),
             "c": Out(signed(formats.c.width)),
-            "h": Out(signed(formats.h.width)),
+            "h": Out(signed(formats.m.width)),
             "overflow": Out(4),
         })
 
@@ -441,8 +441,8 @@ class _Lane(wiring.Component):
         # The hidden state.
         show.use(t.squashed, token.carry(gate[3], t.gate[3], t.squashed),
                  token.carry(shown, t.state + k.pipeline.table, t.squashed))
-        h_code, h_overflow = fitted(product_of(show), formats.gate.f + formats.s.f, formats.h)
-        hold = Signal(signed(formats.h.width), name="h_now", reset_less=True)
+        h_code, h_overflow = fitted(product_of(show), formats.gate.f + formats.s.f, formats.m)
+        hold = Signal(signed(formats.m.width), name="h_now", reset_less=True)
         m.d.sync += hold.eq(h_code)
         m.d.comb += self.h.eq(hold)
 
@@ -496,7 +496,8 @@ class Drain(wiring.Component):
     probe_c_data, probe_h_data : Out
         The states, the first lane's lowest.
     probe_c_stream, probe_h_stream : Out(range(streams))
-        Whose they are.
+        Whose they are. With a projection, ``probe_m_*`` in place of ``probe_h_*``: the engine shows
+        an h of its own, and a name that both had would not be unique in the Verilog.
     """
 
     def __init__(self, directions: Sequence[QuantizedLSTM], cycles: LSTMCycles):
@@ -505,6 +506,7 @@ class Drain(wiring.Component):
         self._width = _total_width(directions)
         self._cycles = cycles
         formats, lanes, streams = layer.formats, cycles.folding.lanes, cycles.streams
+        self._out = "probe_h" if layer.projection is None else "probe_m"
         super().__init__({
             "coming": In(1),
             "totals": In(data.ArrayLayout(signed(self._width), GATES * cycles.folding.units)),
@@ -512,14 +514,14 @@ class Drain(wiring.Component):
             "valid": Out(1),
             "emitted": Out(1),
             "page": Out(1),
-            "h": Out(Beat(formats.h.width, lanes, streams)),
+            "h": Out(Beat(formats.m.width, lanes, streams)),
             "saturated": Out(4),
             "probe_c_valid": Out(lanes),
             "probe_c_data": Out(unsigned(lanes * formats.c.width)),
             "probe_c_stream": Out(range(streams)),
-            "probe_h_valid": Out(lanes),
-            "probe_h_data": Out(unsigned(lanes * formats.h.width)),
-            "probe_h_stream": Out(range(streams)),
+            f"{self._out}_valid": Out(lanes),
+            f"{self._out}_data": Out(unsigned(lanes * formats.m.width)),
+            f"{self._out}_stream": Out(range(streams)),
         })
 
     def elaborate(self, platform: Any) -> Module:
@@ -593,6 +595,7 @@ class Drain(wiring.Component):
             return count
 
         c_count, h_count = count_at(t.state), count_at(t.hidden)
+        shown = getattr(self, f"{self._out}_valid")
         m.d.comb += [
             self.h.count.eq(h_count),
             self.h.last.eq(token.carry(step.last, -LEAD, t.hidden)),
@@ -602,14 +605,14 @@ class Drain(wiring.Component):
             self.page.eq(token.carry(step.page, -LEAD, t.hidden)),
             self.probe_c_data.eq(Cat(part.c for part in parts)),
             self.probe_c_stream.eq(token.carry(step.stream, -LEAD, t.state)),
-            self.probe_h_data.eq(Cat(part.h for part in parts)),
-            self.probe_h_stream.eq(self.h.stream),
+            getattr(self, f"{self._out}_data").eq(Cat(part.h for part in parts)),
+            getattr(self, f"{self._out}_stream").eq(self.h.stream),
         ]
         for lane, part in enumerate(parts):
             m.d.comb += [
                 self.h.data[lane].eq(part.h),
                 self.probe_c_valid[lane].eq(lane < c_count),
-                self.probe_h_valid[lane].eq(lane < h_count),
+                shown[lane].eq(lane < h_count),
             ]
         overflow = [part.overflow for part in parts]
         m.d.sync += self.saturated.eq(reduce(or_, overflow, self.saturated))

@@ -1,9 +1,9 @@
 """How a layer can be folded, what each folding takes, and which to take where nobody says it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from math import ceil
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from math import ceil, log2
 from typing import Generic, TypeVar
 
 from hdl.cycles import (
@@ -19,7 +19,7 @@ from hdl.cycles import (
 from hdl.sequence_cycles import Link
 
 __all__ = ["MULTIPLIERS", "Limits", "Part", "Shape", "choose_drain", "choose_folding",
-           "dense_part", "dense_parts", "lstm_part", "lstm_parts"]
+           "dense_part", "dense_parts", "lstm_part", "lstm_parts", "projections"]
 
 MULTIPLIERS = 16
 """Multipliers of a layer's array, at most, where nobody asks for a folding."""
@@ -36,25 +36,81 @@ def _intervals(pipeline: Pipeline, peepholes: bool) -> list[int]:
     return list(ways.values())
 
 
+@lru_cache(maxsize=64)
+def projections(hidden: int, projected: int) -> tuple[DenseFolding, ...]:
+    """The foldings of a projection to choose from.
+
+    Parameters
+    ----------
+    hidden, projected : int
+        H and R.
+
+    Returns
+    -------
+    tuple of DenseFolding
+        The smallest first. None has as few multipliers as one before it and is not quicker, in
+        the cycles of its array or in those until the last result.
+    """
+    ways = []
+    for rows in _columns(projected):
+        for columns in _columns(hidden):
+            passes = ceil(projected / rows)
+            work = passes * ceil(hidden / columns)
+            # Of two as quick in all, the one with more passes has its first results earlier.
+            ways.append((rows * columns, work + ceil(log2(columns)), work, -passes,
+                         DenseFolding(rows=rows, columns=columns)))
+    kept = []
+    quickest = least = ways[0][1] + 1
+    for _, until, work, _, folding in sorted(ways, key=lambda way: way[:4]):
+        if until < quickest or work < least:
+            kept.append(folding)
+            quickest, least = min(quickest, until), min(least, work)
+    return tuple(kept)
+
+
+def _projections(hidden: int, projected: int | None, most: int, *, few: bool = False
+                 ) -> list[DenseFolding | None]:
+    """Those that take at most so many cycles; ``few`` of them, each half as long as another."""
+    if projected is None:
+        return [None]
+    found = [(passes * ceil(hidden / folding.columns), folding)
+             for folding in projections(hidden, projected)
+             for passes in [ceil(projected / folding.rows)]]
+    quick = [(work, folding) for work, folding in found if work <= most]
+    if not few:
+        return [folding for _, folding in quick]
+    kept: list[DenseFolding | None] = []
+    for work, folding in quick:
+        if work <= most:
+            kept.append(folding)
+            most = work // 2
+    return kept
+
+
 def _drains(inputs: int, hidden: int, units: int, columns: int, pipeline: Pipeline,
-            peepholes: bool) -> Iterator[Folding]:
-    """The drains that keep up with the array."""
-    words = ceil((inputs + hidden) / columns)
+            peepholes: bool, projected: int | None) -> Iterator[Folding]:
+    """The drains that keep up with the array, with a few foldings of a projection each."""
+    words = ceil((inputs + (projected or hidden)) / columns)
+    behind = _projections(hidden, projected, ceil(hidden / units) * words, few=True)
     for interval in _intervals(pipeline, peepholes):
         groups = set()
         for lanes in range(1, units + 1):
             # More lanes with as many groups gain little.
             if ceil(units / lanes) * interval <= words and ceil(units / lanes) not in groups:
                 groups.add(ceil(units / lanes))
-                yield Folding(units=units, columns=columns, lanes=lanes, interval=interval)
+                for projection in behind:
+                    yield Folding(units=units, columns=columns, lanes=lanes, interval=interval,
+                                  projection=projection)
 
 
 def choose_drain(inputs: int, hidden: int, *, units: int, columns: int, pipeline: Pipeline = SHORT,
-                 streams: int = 1, fastest: bool = False, peepholes: bool = False) -> Folding:
+                 streams: int = 1, fastest: bool = False, peepholes: bool = False,
+                 projected: int | None = None) -> Folding:
     """The folding with U and V as given and the drain that makes the most of all multipliers.
 
     A shorter interval or more lanes may make the bubble shorter, and take more tables and
-    multipliers: the product of cycles and multipliers decides.
+    multipliers, and so may a quicker projection: the product of cycles and multipliers decides. The
+    drain is chosen with a few foldings of the projection, and then one of all for that drain.
 
     Parameters
     ----------
@@ -68,6 +124,8 @@ def choose_drain(inputs: int, hidden: int, *, units: int, columns: int, pipeline
         Only the cycles decide, and the multipliers where they are equal.
     peepholes : bool
         Whether the gates see the cell state.
+    projected : int, optional
+        R, where the layer has a projection.
 
     Raises
     ------
@@ -75,21 +133,26 @@ def choose_drain(inputs: int, hidden: int, *, units: int, columns: int, pipeline
         If the layer has fewer units or columns.
     """
     # Whatever is wrong with the shape is told by the first of them.
+    all_at_once = None if projected is None else DenseFolding(rows=projected, columns=hidden)
     LSTMCycles(inputs=inputs, hidden=hidden, pipeline=pipeline, streams=streams, folding=Folding(
-        units=units, columns=columns, lanes=units, interval=1))
+        units=units, columns=columns, lanes=units, interval=1, projection=all_at_once),
+        projected=projected)
 
     def cost(folding: Folding) -> tuple[int, int]:
         k = LSTMCycles(inputs=inputs, hidden=hidden, folding=folding, pipeline=pipeline,
-                       streams=streams, peepholes=peepholes)
+                       streams=streams, peepholes=peepholes, projected=projected)
         return (k.round, k.multipliers) if fastest else (k.round * k.multipliers, k.round)
 
-    return min(_drains(inputs, hidden, units, columns, pipeline, peepholes), key=cost)
+    best = min(_drains(inputs, hidden, units, columns, pipeline, peepholes, projected), key=cost)
+    work = ceil(hidden / units) * ceil((inputs + (projected or hidden)) / columns)
+    return min([best, *(replace(best, projection=projection)
+                        for projection in _projections(hidden, projected, work))], key=cost)
 
 
 def choose_folding(inputs: int, hidden: int, *, multipliers: int = MULTIPLIERS,
                    units: int | None = None, columns: int | None = None,
                    pipeline: Pipeline = SHORT, streams: int = 1, fastest: bool = False,
-                   peepholes: bool = False) -> Folding:
+                   peepholes: bool = False, projected: int | None = None) -> Folding:
     """The folding of an LSTM layer with the fewest cycles, and of those the smallest.
 
     Parameters
@@ -102,7 +165,7 @@ def choose_folding(inputs: int, hidden: int, *, multipliers: int = MULTIPLIERS,
         U and V; what is not given is chosen.
     pipeline : Pipeline
     streams : int
-    fastest, peepholes : bool
+    fastest, peepholes, projected
         As of :func:`choose_drain`.
 
     Raises
@@ -111,13 +174,15 @@ def choose_folding(inputs: int, hidden: int, *, multipliers: int = MULTIPLIERS,
         If the layer has fewer units or columns than asked for.
     """
     quarter = multipliers // 4
+    total = inputs + (projected or hidden)
     best: tuple[tuple[int, int], Folding] | None = None
     for u in [units] if units else range(1, min(hidden, max(1, quarter // (columns or 1))) + 1):
-        for v in [columns] if columns else range(1, min(inputs + hidden, max(1, quarter // u)) + 1):
+        for v in [columns] if columns else range(1, min(total, max(1, quarter // u)) + 1):
             folding = choose_drain(inputs, hidden, units=u, columns=v, pipeline=pipeline,
-                                   streams=streams, fastest=fastest, peepholes=peepholes)
+                                   streams=streams, fastest=fastest, peepholes=peepholes,
+                                   projected=projected)
             k = LSTMCycles(inputs=inputs, hidden=hidden, folding=folding, pipeline=pipeline,
-                           streams=streams, peepholes=peepholes)
+                           streams=streams, peepholes=peepholes, projected=projected)
             key = k.round, k.multipliers
             if best is None or key < best[0]:
                 best = key, folding
@@ -151,6 +216,10 @@ class Shape:
         Where whole sequences are buffered before the layer, and behind the last one.
     longest : int
         Their steps, at most.
+    projected : int or None
+        R, hidden states that a projection makes of the H units' outputs.
+    projection_bits : int
+        Width of a weight of the projection.
     """
 
     inputs: int
@@ -168,10 +237,12 @@ class Shape:
     before: Link | None = None
     behind: Link | None = None
     longest: int = 1
+    projected: int | None = None
+    projection_bits: int = 16
 
     def __post_init__(self) -> None:
         for name in ("inputs", "outputs", "weight_bits", "bias_bits", "column_bits", "state_bits",
-                     "directions", "longest"):
+                     "directions", "longest", "projection_bits"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"shape {name} must be a positive integer, not {value!r}")
@@ -241,7 +312,7 @@ class Part(Generic[F]):
             return False
         k = self.cycles
         # What the last unit makes the next step wait, at least: the whole bubble takes longer.
-        if k and k.usable - (k.inputs + k.hidden - 1) // k.folding.columns > pace:
+        if k and k.usable - (k.inputs + k.outputs - 1) // k.folding.columns > pace:
             return False
         return self.round <= pace
 
@@ -268,7 +339,7 @@ def lstm_part(shape: Shape, folding: Folding, *, pipeline: Pipeline, streams: in
     """
     k = LSTMCycles(inputs=shape.inputs, hidden=shape.outputs, folding=folding, pipeline=pipeline,
                    streams=streams * shape.directions, lines=shape.lines,
-                   peepholes=shape.peepholes)
+                   peepholes=shape.peepholes, projected=shape.projected)
 
     def stored(words: int, bits: int) -> int:
         return limits.blocks(words + (shape.directions - 1 << (words - 1).bit_length()), bits)
@@ -286,11 +357,15 @@ def lstm_part(shape: Shape, folding: Folding, *, pipeline: Pipeline, streams: in
         memories += folding.lanes * stored(units, shape.state_bits)
     memories += folding.lanes * sum(stored(words, shape.weight_bits) for words in k.peephole_words
                                     if words * shape.directions >= BLOCK_WORDS)
+    if projection := k.projection:
+        memories += stored(projection.work, projection.multipliers * shape.projection_bits)
+        banks = replace(projection.x_memories, beat=folding.lanes)
+        memories += _written(limits, count=banks.count, depth=banks.depth, bits=shape.column_bits)
 
     # The second direction's step follows the first one's.
     latency, multipliers, apart = k.latency, k.multipliers, k.work
     # What is behind writes a beat of each lane, what is before hardly more than it reads.
-    for link, beat in ((shape.before, folding.columns), (shape.behind, folding.lanes)):
+    for link, beat in ((shape.before, folding.columns), (shape.behind, k.lanes)):
         if link is None:
             continue
         buffer = link.cycles(columns=folding.columns, beat=min(beat, link.features),
@@ -316,7 +391,7 @@ def lstm_parts(shape: Shape, *, pipeline: Pipeline, streams: int, limits: Limits
     array : int or None
         Multipliers of the array, at most, or the fewest that there can be.
     """
-    total = shape.inputs + shape.outputs
+    total = shape.inputs + (shape.projected or shape.outputs)
     most = limits.multipliers if array is None else min(array, limits.multipliers)
     parts = []
     for columns in _columns(total):
@@ -324,6 +399,8 @@ def lstm_parts(shape: Shape, *, pipeline: Pipeline, streams: int, limits: Limits
             if 4 * units * columns > most and units * columns > 1:
                 break
             words = ceil(total / columns)
+            behind = _projections(shape.outputs, shape.projected,
+                                  ceil(shape.outputs / units) * words, few=True)
             for interval in _intervals(pipeline, shape.peepholes):
                 lane = DrainTiming(interval, pipeline, shape.peepholes)
                 each = lane.tables + lane.state_multipliers
@@ -332,10 +409,11 @@ def lstm_parts(shape: Shape, *, pipeline: Pipeline, streams: int, limits: Limits
                         continue
                     if lanes > 1 and 4 * units * columns + lanes * each > limits.multipliers:
                         break
-                    parts.append(lstm_part(
+                    parts += [lstm_part(
                         shape, Folding(units=units, columns=columns, lanes=lanes,
-                                       interval=interval),
-                        pipeline=pipeline, streams=streams, limits=limits))
+                                       interval=interval, projection=projection),
+                        pipeline=pipeline, streams=streams, limits=limits)
+                        for projection in behind]
     return parts
 
 

@@ -1,6 +1,7 @@
 """All that is behind the last LSTM layer: the dense layers in a row."""
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Any
 
 from amaranth.hdl import Module, Signal
@@ -62,7 +63,9 @@ class Head:
         engines: list[DenseEngine] = []
         for layer, folding in zip(network.head, foldings, strict=True):
             engine = DenseEngine(layer, folding=folding, counts=counts, pipeline=pipeline,
-                                 streams=streams, behind=bool(engines))
+                                 streams=streams, prompt=bool(engines) and len(counts) + 1 >
+                                 ceil(layer.outputs / folding.rows)
+                                 * ceil(layer.inputs / folding.columns))
             engines.append(engine)
             counts = engine.cycles.counts
         self.dense = tuple(engines)

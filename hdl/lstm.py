@@ -1,10 +1,13 @@
-"""An LSTM layer: column buffers, MAC array and drain around one sequencer."""
+"""An LSTM layer: column buffers, MAC array and drain around one sequencer.
+
+Where the layer has a projection, a dense engine stands between the drain and the buffer of h.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +15,7 @@ from golden.bidirectional import QuantizedLayer
 from golden.quantized import QuantizedLSTM
 from hdl.buffer import Beat, ColumnBuffer, StepBuffer, of_stream, page_of
 from hdl.cycles import SHORT, Folding, LSTMCycles, Pipeline
+from hdl.dense import DenseEngine
 from hdl.drain import Drain, Step
 from hdl.mac import MacArray, Sequencer, banks, pack_weights
 from hdl.registers import delayed
@@ -68,9 +72,12 @@ class LSTMEngine(wiring.Component):
     freed_behind : In(streams)
         The same, of the buffer behind.
     saturated : Out(4)
-        Sticky, of z, u, c and h (see :mod:`golden.quantized`).
+        Sticky, of z, u, c and h (see :mod:`golden.quantized`); with a projection Out(5), of z, u,
+        c, m and h.
     probe_c_valid, probe_c_data, probe_c_stream, probe_h_valid, probe_h_data, probe_h_stream : Out
         As of :class:`hdl.drain.Drain`.
+    probe_m_valid, probe_m_data, probe_m_stream : Out
+        With a projection: what goes into it.
     """
 
     freed: Signal
@@ -88,16 +95,31 @@ class LSTMEngine(wiring.Component):
         layer, streams = self._layer, streams * len(self._directions)
         self.cycles = LSTMCycles(inputs=layer.inputs, hidden=layer.hidden, folding=folding,
                                  pipeline=pipeline, streams=streams, lines=layer.lines,
-                                 peepholes=layer.peepholes is not None)
+                                 peepholes=layer.peepholes is not None, projected=layer.projected)
         self._drain = Drain(self._directions, self.cycles)
-        formats = layer.formats
+        k, formats = self.cycles, layer.formats
+        self._projection: DenseEngine | None = None
+        self._probes = [name if layer.projection is None else name.replace("_h_", "_m_")
+                        for name in PROBES]
+        shapes = {name: getattr(self._drain, name).shape() for name in self._probes}
+        if layer.projector and k.projection:
+            # From the last unit of a step to the first of the one after the next, which goes to
+            # the same page, at least.
+            apart = 2 * k.work - k.draining
+            self._projection = DenseEngine(
+                layer.projector, folding=k.projection.folding, counts=k.drained,
+                pipeline=pipeline, streams=streams, direct=True,
+                prompt=apart < k.projection.work + 2)
+            shapes |= {"probe_h_valid": unsigned(k.lanes),
+                       "probe_h_data": unsigned(k.lanes * formats.h.width),
+                       "probe_h_stream": shapes["probe_c_stream"]}
         super().__init__({
             "i": In(stream.Signature(Beat(formats.x.width, max(counts), streams))),
-            "o": Out(stream.Signature(Beat(formats.h.width, folding.lanes, streams))),
+            "o": Out(stream.Signature(Beat(formats.h.width, k.lanes, streams))),
             "freed": Out(streams),
             "freed_behind": In(streams),
-            "saturated": Out(4),
-            **{name: Out(getattr(self._drain, name).shape()) for name in PROBES},
+            "saturated": Out(len(layer.saturating)),
+            **{name: Out(shape) for name, shape in shapes.items()},
         })
 
     @property
@@ -221,6 +243,11 @@ class LSTMEngine(wiring.Component):
             drain.coming.eq(array.coming),
             drain.totals.eq(array.totals),
             drain.step.eq(delayed(m, entering, array.latency - 2)),
+        ]
+        if self._projection:
+            self._connect_projection(m, self._projection, h)
+            return m
+        m.d.comb += [
             h.valid.eq(drain.valid),
             h.beat.eq(drain.h),
             h.write_page.eq(page_of(drain.h.stream, drain.page)),
@@ -229,3 +256,28 @@ class LSTMEngine(wiring.Component):
         ]
         m.d.sync += [self.o.valid.eq(drain.valid & drain.emitted), self.o.payload.eq(drain.h)]
         return m
+
+    def _connect_projection(self, m: Module, projection: DenseEngine, h: ColumnBuffer) -> None:
+        """From the drain through the projection to the buffer of h and to the output."""
+        drain, streams, beat = self._drain, self.cycles.streams, projection.o.payload
+        m.submodules.projection = projection
+        # A step's page and whether it is emitted follow from its stream and from its being the
+        # last, so that they need not be carried along.
+        page = Signal(streams, init=-1)
+        emitted = Const(1) if self._every_step else beat.last
+        m.d.comb += [
+            projection.i.valid.eq(drain.valid),
+            projection.i.payload.eq(drain.h),
+            h.valid.eq(projection.o.valid),
+            h.beat.eq(beat),
+            h.write_page.eq(page_of(beat.stream, of_stream(page, beat.stream))),
+            self.saturated.eq(Cat(drain.saturated, projection.saturated)),
+            *(getattr(self, name).eq(getattr(drain, name)) for name in self._probes),
+            self.probe_h_valid.eq(Mux(projection.o.valid, (1 << beat.count) - 1, 0)),
+            self.probe_h_data.eq(beat.data.as_value()),
+            self.probe_h_stream.eq(beat.stream),
+        ]
+        for n in range(streams):
+            with m.If(h.filled & (beat.stream == n)):
+                m.d.sync += page[n].eq(~page[n])
+        m.d.sync += [self.o.valid.eq(projection.o.valid & emitted), self.o.payload.eq(beat)]

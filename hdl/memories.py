@@ -186,7 +186,8 @@ def dense_memories(k: DenseCycles, widths: DenseWidths, *, beat: int) -> dict[st
     - ``x``: as of an LSTM layer.
     - ``queue``: one word less than the queue holds, since the last is in the register of the
       memory's output. A word is ``rows`` outputs, how many of them there are, whether they are
-      the last of their sequence, and their stream.
+      the last of their sequence, and their stream. A layer that hands its outputs out directly
+      has neither a queue nor biases.
     - ``tables``: one for each row, where the outputs come from a table.
 
     Parameters
@@ -207,8 +208,8 @@ def dense_memories(k: DenseCycles, widths: DenseWidths, *, beat: int) -> dict[st
     word = f.rows * widths.y + f.rows.bit_length() + 1 + (k.streams - 1).bit_length()
     return {
         "weights": _addressed(k.work) * f.multipliers * widths.weight,
-        "biases": _addressed(k.passes) * f.rows * widths.bias,
+        "biases": 0 if k.direct else _addressed(k.passes) * f.rows * widths.bias,
         "x": _bits(replace(k.x_memories, beat=beat), widths.x),
-        "queue": (k.queue - 1) * word,
+        "queue": max(0, k.queue - 1) * word,
         "tables": k.tables * _addressed(widths.segments) * widths.knots,
     }

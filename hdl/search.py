@@ -70,12 +70,15 @@ class Stack:
                 weight_bits=max(formats.w_x.width, formats.w_h.width),
                 bias_bits=max(bits(bias) for each in directions
                               for bias in (each.bias, each.first_bias)),
-                column_bits=max(formats.x.width, formats.h.width), state_bits=formats.c.width,
+                column_bits=max(formats.x.width, formats.m.width, formats.h.width),
+                state_bits=formats.c.width,
                 lines=directions[0].lines, peepholes=directions[0].peepholes is not None,
                 initial_h=any(each.initial_h.any() for each in directions),
                 initial_c=any(each.initial_c.any() for each in directions),
                 directions=len(directions), before=between[n],
-                behind=between[-1] if n == len(network.layers) - 1 else None, longest=longest))
+                behind=between[-1] if n == len(network.layers) - 1 else None, longest=longest,
+                projected=directions[0].projected,
+                projection_bits=formats.w_r.width if formats.w_r else 16))
         head = tuple(Shape(
             inputs=dense.inputs, outputs=dense.outputs, weight_bits=dense.formats.w.width,
             bias_bits=bits(dense.bias), column_bits=dense.formats.x.width,
@@ -163,8 +166,9 @@ class Search:
             for dense in stack.head]
         # No folding of the layers takes more.
         self.most = sum(dense.inputs * dense.outputs for dense in stack.head) + sum(
-            4 * layer.outputs * (layer.inputs + layer.outputs + 2 + layer.peepholes)
-            for layer in stack.layers)
+            4 * layer.outputs * (layer.inputs + (layer.projected or layer.outputs) + 2
+                                 + layer.peepholes)
+            + layer.outputs * (layer.projected or 0) for layer in stack.layers)
 
     def fits(self, row: Row) -> bool:
         multipliers, memories = size_of(row)
@@ -210,9 +214,11 @@ class Search:
         pace = max(LSTMCycles(
             inputs=layer.inputs, hidden=layer.outputs,
             streams=self.stack.streams * layer.directions,
-            pipeline=self._pipeline, peepholes=layer.peepholes, folding=choose_folding(
+            pipeline=self._pipeline, peepholes=layer.peepholes, projected=layer.projected,
+            folding=choose_folding(
                 layer.inputs, layer.outputs, multipliers=array, pipeline=self._pipeline,
-                streams=self.stack.streams * layer.directions, peepholes=layer.peepholes)).round
+                streams=self.stack.streams * layer.directions, peepholes=layer.peepholes,
+                projected=layer.projected)).round
             for layer in self.stack.layers)
         return self.smallest(pace)
 

@@ -27,8 +27,14 @@ def _format(to: Format) -> dict[str, Any]:
 
 
 def _formats(formats: Any) -> dict[str, Any]:
-    return {field.name: _format(to) for field in fields(formats)
+    # Those of a projection only where there is one.
+    without = () if getattr(formats, "w_r", None) else ("m", "w_r")
+    return {field.name: _format(to) for field in fields(formats) if field.name not in without
             for to in [getattr(formats, field.name)] if to is not None}
+
+
+def _folding(folding: Any) -> dict[str, Any]:
+    return {name: value for name, value in asdict(folding).items() if value is not None}
 
 
 def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
@@ -40,7 +46,7 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
         layers.append({
             "kind": "lstm", "inputs": layer.inputs, "hidden": layer.hidden,
             "directions": ["reverse" if each.reverse else "forward" for each in engine.directions],
-            "folding": asdict(cycles.folding), "pipeline": asdict(cycles.pipeline),
+            "folding": _folding(cycles.folding), "pipeline": asdict(cycles.pipeline),
             "formats": _formats(layer.formats),
             "accumulator": layer.accumulator.width,
             "multipliers": {"array": cycles.folding.multipliers,
@@ -49,15 +55,22 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
             "cycles": {"passes": cycles.passes, "words": cycles.words, "drain": cycles.drain,
                        "bubble": cycles.bubble, "step": cycles.step, "round": cycles.round},
         })
+        shown = {"c": (layer.hidden, cycles.folding.lanes), "h": (layer.outputs, cycles.lanes)}
+        if projection := cycles.projection:
+            shown = {"c": shown["c"], "m": shown["c"], "h": shown["h"]}
+            layers[-1]["outputs"] = layer.outputs
+            layers[-1]["multipliers"]["projection"] = projection.multipliers
+            layers[-1]["cycles"]["projection"] = {
+                "passes": projection.passes, "words": projection.words, "step": projection.work}
         ways = ("", "reverse.")[:len(engine.directions)]
         probes += [{
-            "tensor": way + tensor, "layer": n, "units": layer.hidden,
-            "lanes": cycles.folding.lanes, "width": getattr(layer.formats, tensor).width,
+            "tensor": way + tensor, "layer": n, "units": units, "lanes": lanes,
+            "width": getattr(layer.formats, tensor).width,
             "valid": f"{name}.lstm{n}.probe_{tensor}_valid",
             "data": f"{name}.lstm{n}.probe_{tensor}_data",
             "stream": f"{name}.lstm{n}.probe_{tensor}_stream" if cycles.streams > 1 else None,
             "direction": direction if len(ways) > 1 else None,
-        } for direction, way in enumerate(ways) for tensor in ("c", "h")]
+        } for direction, way in enumerate(ways) for tensor, (units, lanes) in shown.items()]
     layers += [{
         "kind": "dense", "inputs": dense.layer.inputs, "outputs": dense.layer.outputs,
         "folding": asdict(dense.cycles.folding), "formats": _formats(dense.layer.formats),

@@ -6,7 +6,8 @@ An NPZ file of int64 arrays, with S sequences of L steps in all, one after the o
 ``lengths``        [S]         Steps of each sequence, at least 1.
 ``x``              [L, N]      Input codes.
 ``y``              [S, O]      Output codes; [L, O] where there is an output for every step.
-``lstm0.c``        [L, H]      A layer's cell state after each step; ``lstm0.h`` the hidden state;
+``lstm0.c``        [L, H]      A layer's cell state after each step; ``lstm0.h`` the hidden state,
+                               and ``lstm0.m`` what a projection makes it of, where there is one;
                                ``lstm0.reverse.c`` of the second of two directions. In the order in
                                which the direction reads.
 ``saturated.NAME``  []         How many elements of a tensor golden saturated. May be missing.
@@ -45,8 +46,9 @@ class Vectors:
     x : int64 array [L, N]
     y : int64 array [S, O] or [L, O]
     states : mapping of str to int64 array [L, H]
-        The keys are ``lstm0.c``, ``lstm0.h``, ``lstm1.c`` and so on. Where a direction reads from
-        the end, a sequence's last step comes first.
+        The keys are ``lstm0.c``, ``lstm0.h``, ``lstm1.c`` and so on; of a projection's layer also
+        ``lstm0.m``, and ``lstm0.h`` has the shape [L, R]. Where a direction reads from the end, a
+        sequence's last step comes first.
     saturated : mapping of str to int
         Elements that golden saturated in all sequences together, by tensor; empty if unknown.
     every_step : bool
@@ -118,7 +120,7 @@ class Vectors:
         states = {}
         for name, codes, each in zip(network.direction_names, result.layers or (),
                                      network.directions, strict=True):
-            for tensor in ("c", "h"):
+            for tensor in ("c", "h") if each.projection is None else ("c", "m", "h"):
                 array = getattr(codes, tensor)
                 if each.reverse:
                     array = np.take_along_axis(array, turned[:, :, np.newaxis], axis=1)

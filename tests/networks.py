@@ -85,7 +85,7 @@ def random_network(rng: np.random.Generator, formats: LSTMFormats, inputs: int,
 def peepholed(rng: np.random.Generator, network: QuantizedNetwork) -> QuantizedNetwork:
     """The network with random peepholes, as fine as the weights of h where they may be."""
     layers = []
-    for layer in network.layers:
+    for layer in network.directions:
         formats = layer.formats
         p = SQ(formats.w_h.i, min(formats.w_h.f, formats.product_fraction - formats.c.f))
         layers.append(replace(layer, formats=replace(formats, p=p),
@@ -103,10 +103,11 @@ def folded(network: QuantizedNetwork, units: int, columns: int, *, pipeline: Pip
            streams: int = 1) -> list[Folding]:
     """Each layer on so many units and columns, or all that it has."""
     return [choose_drain(layer.inputs, layer.hidden, units=min(units, layer.hidden),
-                         columns=min(columns, layer.inputs + layer.hidden), pipeline=pipeline,
-                         streams=streams * len(layer.directions),
-                         peepholes=layer.directions[0].peepholes is not None)
-            for layer in network.layers]
+                         columns=min(columns, layer.inputs + layer.directions[0].outputs),
+                         pipeline=pipeline, streams=streams * len(layer.directions),
+                         peepholes=layer.directions[0].peepholes is not None,
+                         projected=layer.directions[0].projected)
+            for layer in network.directions]
 
 
 def expected_words(network: QuantizedNetwork, sequences: Sequence[np.ndarray]

@@ -128,7 +128,8 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
     fed = beats if beats is not None else interleaved(dut, [sequences])
     probes = [(f"lstm{n}.{tensor}", getattr(engine.layer.formats, tensor).width,
                [getattr(engine, f"probe_{tensor}_{part}") for part in ("valid", "data", "stream")])
-              for n, engine in enumerate(dut.engines) for tensor in ("c", "h")]
+              for n, engine in enumerate(dut.engines)
+              for tensor in (("c", "m", "h") if engine.cycles.projection else ("c", "h"))]
     seen.states = {name: [] for name, _, _ in probes}
     now = 0
     vector: list[int] = []

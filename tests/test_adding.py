@@ -191,11 +191,11 @@ def test_exact_functions_would_hardly_be_better(monkeypatch: pytest.MonkeyPatch)
     quantized = quantize(network, data, steps, bits=16)
     x, lengths, y = task.sequences(task.TEST_COUNT, task.TEST_SEED)
     outputs = [quantized.run_real(x, lengths).real]
-    table = quantized.layers[0].table
+    table = quantized.directions[0].table
     monkeypatch.setattr(QuantizedLSTM, "table", Rounded(table))
     outputs.append(quantized.run_real(x, lengths).real)
     # A layer keeps the table it was made with, unless it is taken away.
-    monkeypatch.delitem(vars(quantized.layers[0]), "table")
+    monkeypatch.delitem(vars(quantized.directions[0]), "table")
     outputs.append(quantized.run_real(x, lengths).real)
     ours, same, exact = (np.mean((each - y) ** 2) for each in outputs)
     assert ours == same != exact

@@ -242,9 +242,9 @@ def test_calibrated(merge: str, bits: int) -> None:
     if merge in MERGES:
         layer = Bidirectional(forward=direction(0.5, reverse=False), merge=merge,
                               backward=direction(3.0, reverse=True))
-    for steps in ({"every_step": True}, {}, {"final": True}):
-        network = FloatNetwork(layers=(layer,), head=(Dense(
-            w=rng.standard_normal((2, layer.outputs)), bias=rng.standard_normal(2)),), **steps)
+    for every_step, final in ((True, False), (False, False), (False, True)):
+        network = FloatNetwork(layers=(layer,), every_step=every_step, final=final, head=(Dense(
+            w=rng.standard_normal((2, layer.outputs)), bias=rng.standard_normal(2)),))
         x = rng.uniform(-1, 1, (30, 12, 3))
         lengths = rng.integers(1, 13, 30)
         quantized = quantize(network, x, lengths, bits=bits)

@@ -138,7 +138,7 @@ def test_projection(hidden: int, projected: int, gain: float, bits: int) -> None
     assert "lstm1.w_r" not in str(chosen)
 
     fixed = chosen.apply(model)
-    layer = fixed.layers[0]
+    layer = fixed.directions[0]
     assert (layer.hidden, layer.outputs) == (hidden, projected)
     assert layer.projection is not None
     assert np.abs(formats.w_r.to_real(layer.projection) - given).max() <= formats.w_r.ulp / 2
@@ -155,7 +155,7 @@ def test_projection(hidden: int, projected: int, gain: float, bits: int) -> None
 def test_weights_and_bias_are_rounded_to_nearest() -> None:
     model = network(3)
     fixed = quantize(model, data(4, 8, 6, 2), bits=10)
-    layer, formats = fixed.layers[0], fixed.layers[0].formats
+    layer, formats = fixed.directions[0], fixed.directions[0].formats
     for codes, to, real in ((layer.w_x, formats.w_x, model.directions[0].w_x),
                             (layer.w_h, formats.w_h, model.directions[0].w_h)):
         assert np.abs(to.to_real(codes) - real).max() <= to.ulp / 2

@@ -192,7 +192,7 @@ def test_widths_of_a_network() -> None:
     (layer,) = what.layers
     assert (layer.inputs, layer.outputs) == (5, 12)
     assert (layer.weight_bits, layer.column_bits, layer.state_bits) == (16, 16, 16)
-    assert 1 << layer.bias_bits - 2 > np.abs(network.layers[0].bias).max()
+    assert 1 << layer.bias_bits - 2 > np.abs(network.directions[0].bias).max()
     (head,) = what.head
     assert (head.inputs, head.outputs, head.weight_bits) == (12, 4, 11)
     assert what.streams == 2

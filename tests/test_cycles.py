@@ -356,6 +356,10 @@ def test_dense_folding(outputs: int, budget: int, rows: int, columns: int) -> No
     assert isinstance(folding, DenseFolding)
 
 
+def drained(units: int, columns: int, lanes: int, interval: int) -> Folding:
+    return Folding(units=units, columns=columns, lanes=lanes, interval=interval)
+
+
 # Inputs, hidden units of each layer, units and columns in parallel.
 SHAPES = [
     (1, (1,), 1, 1), (1, (1,), 1, 2), (4, (1,), 1, 3), (1, (2,), 2, 3), (1, (5,), 1, 1),
@@ -389,10 +393,12 @@ DRAINS = [
 
 
 def check_hardware(inputs: int, hidden: tuple[int, ...], foldings: list[Folding] | None, units: int,
-                   columns: int, streams: int, pipeline: str) -> None:
+                   columns: int, streams: int, pipeline: str,
+                   projected: tuple[int | None, ...] = ()) -> None:
     """Every figure of the model, from one run: a step alone, a stream alone, all streams."""
     rng = np.random.default_rng(0)
-    network = random_network(rng, FORMATS["8 bits"], inputs, hidden, 1, every_step=False)
+    network = random_network(rng, FORMATS["8 bits"], inputs, hidden, 1, every_step=False,
+                             projected=projected)
     foldings = foldings or folded(network, units, columns, pipeline=TRIED[pipeline],
                                   streams=streams)
     dut = Network(network, foldings=foldings, pipeline=TRIED[pipeline], streams=streams)
@@ -416,7 +422,7 @@ def check_hardware(inputs: int, hidden: tuple[int, ...], foldings: list[Folding]
     for n, engine in enumerate(dut.engines):
         k, t = engine.cycles, engine.cycles.timing
         h, c = seen.states[f"lstm{n}.h"], seen.states[f"lstm{n}.c"]
-        of_layer = seen.steps_of(f"lstm{n}.h", last, k.hidden)
+        of_layer = seen.steps_of(f"lstm{n}.h", last, k.outputs)
         first, emitted = of_layer[0]
         # A step is decided on, and its first column enters when it has been read but for a cycle.
         entry = 1 + k.memory
@@ -424,10 +430,18 @@ def check_hardware(inputs: int, hidden: tuple[int, ...], foldings: list[Folding]
         assert emitted - taken == entry + k.emitted == k.latency - 1
         # A register lies between the layers.
         taken = emitted + 1
+        if k.projection:
+            places = [(a_pass * k.projection.words, count)
+                      for a_pass, count in enumerate(k.counts)]
+            for at in range(0, len(h), len(places)):
+                assert [(now - h[at][0], len(codes))
+                        for now, _, codes in h[at:at + len(places)]] == places
+            h = seen.states[f"lstm{n}.m"]
         # Where each beat of a step lies, from its first on.
         places = [(a_pass * k.words + group * k.folding.interval, count)
                   for (a_pass, group), count in zip(
-                      product(range(k.passes), range(k.groups)), k.counts, strict=True) if count]
+                      product(range(k.passes), range(k.groups)), k.drained, strict=True) if count]
+        assert places[-1][0] == k.draining
         for at in range(0, len(h), len(places)):
             assert [(now - h[at][0], len(codes))
                     for now, _, codes in h[at:at + len(places)]] == places
@@ -444,7 +458,8 @@ def check_hardware(inputs: int, hidden: tuple[int, ...], foldings: list[Folding]
             assert np.diff(ends[steps:steps + 4]).tolist() == [k.work, k.work, k.step]
     if streams > 1:
         for stream in range(streams):
-            ends = [end for _, end in seen.steps_of(f"lstm{layers - 1}.h", stream, hidden[-1])]
+            ends = [end for _, end in seen.steps_of(f"lstm{layers - 1}.h", stream,
+                                                    dut.engines[-1].cycles.outputs)]
             assert set(np.diff(ends[-steps:])[settled:].tolist()) == {dut.step}
     assert dut.step == max(engine.cycles.round for engine in dut.engines)
 
@@ -540,7 +555,9 @@ MEMORIES = [
     (2, [(5, (5, 2, 5, 1)), (3, (1, 2, 1, 2))], 1, (1, 1), 2, "short", "8 bits"),
     (1, [(3, (1, 1, 1, 4)), (1, (1, 3, 1, 1)), (2, (2, 2, 2, 1))], 3, (3, 1), 1, "all", "16 bits"),
 ]
-KINDS = {r"array\.weights": "weights", r"drain\.lane\d+\.bias\d": "biases", "bias": "biases",
+KINDS = {r"projection\.array\.weights": "projection.weights",
+         r"projection\.x_buffer\.columns\.bank\d+_\d": "projection.x",
+         r"array\.weights": "weights", r"drain\.lane\d+\.bias\d": "biases", "bias": "biases",
          r"x_buffer\.columns\.bank\d+_\d": "x", r"h_buffer\.bank\d+_\d": "h",
          r"drain\.lane\d+\.c_(memory|initial)": "c",
          r"(drain\.lane\d+\.)?table\d\.knots": "tables", "queue": "queue"}
@@ -569,10 +586,8 @@ def test_memories_equal_hardware(inputs: int, layers: list[tuple[int, tuple[int,
     """Every memory of the portable Verilog, to the bit."""
     network = random_network(np.random.default_rng(0), FORMATS[formats], inputs,
                              tuple(hidden for hidden, _ in layers), outputs, every_step=True)
-    names = ("units", "columns", "lanes", "interval")
     dut = Network(network, streams=streams, pipeline=TRIED[pipeline],
-                  foldings=[Folding(**dict(zip(names, folding, strict=True)))
-                            for _, folding in layers],
+                  foldings=[drained(*folding) for _, folding in layers],
                   head_folding=DenseFolding(rows=head[0], columns=head[1]))
     assert Counter(modelled_memories(dut)) == declared_memories(generate(dut)[0])
 
@@ -585,10 +600,8 @@ def test_multipliers(inputs: int, layers: list[tuple[int, tuple[int, ...]]], out
     """Those of the model are the blocks in the Verilog."""
     network = random_network(np.random.default_rng(0), FORMATS["16 bits"], inputs,
                              tuple(hidden for hidden, _ in layers), outputs, every_step=True)
-    names = ("units", "columns", "lanes", "interval")
     dut = Network(network, pipeline=PIPELINES[pipeline],
-                  foldings=[Folding(**dict(zip(names, folding, strict=True)))
-                            for _, folding in layers],
+                  foldings=[drained(*folding) for _, folding in layers],
                   head_folding=DenseFolding(rows=head[0], columns=head[1]))
     blocks = re.findall(r"^ *MULT18X18D #", generate(dut, family="ecp5")[0], re.M)
     engines, (dense,) = [engine.cycles for engine in dut.engines], dut.head
@@ -694,8 +707,7 @@ def test_back_to_back_sequences_of_a_stack(inputs: int, layers: list[tuple[int, 
     network = random_network(np.random.default_rng(0), FORMATS["8 bits"], inputs,
                              tuple(hidden for hidden, _ in layers), outputs, every_step=True)
     sequences = random_sequences(np.random.default_rng(1), network, *[steps] * 8)
-    names = ("units", "columns", "lanes", "interval")
-    foldings = [Folding(**dict(zip(names, folding, strict=True))) for _, folding in layers]
+    foldings = [drained(*folding) for _, folding in layers]
     paces = []
     for head in (None, DenseFolding(rows=outputs, columns=layers[-1][0])):
         dut = Network(network, foldings=foldings, head_folding=head, pipeline=FAST)

@@ -97,8 +97,9 @@ def test_dense_layers_in_a_row(name: str, every_step: bool) -> None:
                                             every_step=every_step, size=0.5), *widths)
     dut = Network(network, foldings=folded(network, hidden, 2, pipeline=pipeline),
                   streams=streams, pipeline=pipeline,
-                  head_folding=foldings and [DenseFolding(rows=rows, columns=columns)
-                                             for rows, columns in foldings])
+                  head_folding=None if foldings is None else [
+                      DenseFolding(rows=rows, columns=columns)
+                      for rows, columns in foldings])
     assert dut.saturation[4:] == [f"dense{n}.y" for n in range(len(widths))]
     if foldings is None:
         assert dut.step == max(k.cycles.round for k in dut.engines)

@@ -1,5 +1,6 @@
 """Files of real exporters, through bit-true model and Verilog, bit for bit under cocotb."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 
 from golden.calibrate import quantize
+from golden.lstm import LSTM
+from golden.model import Dense, Network
 from golden.model_file import load
 from hdl.cycles import PIPELINES
 from sim.vectors import Vectors
@@ -58,5 +61,34 @@ def test_every_bit(name: str, tmp_path: Path) -> None:
                  pipeline=PIPELINES[pipeline])
     result = verify(tmp_path, tests=["full_speed", "random_stalls", "reset_midway"], seed=1,
                     effort=10_000)
+    assert result.failure is None
+    assert all(test.words and test.states for test in result.tests)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("units", "columns", "pipeline", "streams", "family"), [
+    (1, 2, "short", 1, None), (4, 3, "fast", 2, "ecp5"), (2, 1, "medium", 3, "ice40")])
+def test_projections(units: int, columns: int, pipeline: str, streams: int, family: str | None,
+                     tmp_path: Path) -> None:
+    """PyTorch's projections: the forward directions of a stack, and a head that it has not."""
+    rng = np.random.default_rng(0)
+    first, _, second, _ = load(MODELS / "torch/projected.safetensors",
+                               steps="every").network.directions
+    assert isinstance(first, LSTM)
+    assert first.outputs < first.hidden
+    layers = first, replace(second, w_x=second.w_x[:, :first.outputs])
+    network = Network(layers=layers, head=(
+        Dense(w=rng.uniform(-1, 1, (2, second.outputs)), bias=rng.uniform(-1, 1, 2)),),
+        every_step=True)
+    x = rng.uniform(-1, 1, (16, 9, network.inputs))
+    lengths = rng.integers(1, 10, len(x))
+    quantized = quantize(network, x, lengths, bits=16)
+    assert np.abs(quantized.run_real(x, lengths).real - network.run(x, lengths)).max() < 2e-3
+    dut = write_design(tmp_path, quantized, units, columns,
+                       Vectors.compute(quantized, quantized.x.quantize(x)[0], lengths),
+                       family=family, pipeline=PIPELINES[pipeline], streams=streams)
+    assert "lstm0.m" in dut.saturation
+    # All tests, each of which compares m and h too, and the cycles at full speed.
+    result = verify(tmp_path, seed=1, effort=10_000)
     assert result.failure is None
     assert all(test.words and test.states for test in result.tests)

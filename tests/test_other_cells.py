@@ -110,7 +110,7 @@ class Cells(Reference):
 
     def run(self, x: list[list[int]]) -> list[dict[str, list[list[int]]]]:
         traces = []
-        for number, layer in enumerate(self.network.layers):
+        for number, layer in enumerate(self.network.directions):
             h, c = layer.initial_h.tolist(), layer.initial_c.tolist()
             trace: dict[str, list[list[int]]] = {name: [] for name in "xzifgouch"}
             for step in x:
@@ -122,7 +122,7 @@ class Cells(Reference):
                     trace[name].append(values)
             traces.append(trace)
             x = trace["h"]
-        assert self.network.head is None
+        assert not self.network.head
         return [*traces, {"y": x if self.network.every_step else x[-1:]}]
 
 
@@ -130,7 +130,7 @@ def with_functions(network: QuantizedNetwork, *, candidate: bool = False, cell: 
                    ) -> QuantizedNetwork:
     """The network with a sigmoid candidate, and a sigmoid or a line of the cell state."""
     layers = []
-    for layer in network.layers:
+    for layer in network.directions:
         formats = layer.formats
         changes: dict[str, Any] = {}
         if candidate:
@@ -180,7 +180,7 @@ def test_saturations_of_the_output_gate_count() -> None:
     result = network.run(np.zeros((1, 6, 1), dtype=np.int64), trace=True)
     assert result.layers is not None
     assert result.saturated["lstm0.z"] > 0
-    formats, codes = network.layers[0].formats, result.layers[0]
+    formats, codes = network.directions[0].formats, result.layers[0]
     assert codes.z[0, -1, 3] == formats.z.max
     assert np.abs(codes.z[0, :, :3]).max() < formats.z.max
     # The new state it is that o sees: in the first step that before it is 0.
@@ -198,7 +198,7 @@ def of_output_gate(p: SQ, inputs: int = 1) -> QuantizedNetwork:
         peepholes=np.array([0, 0, 15 << p.f - 1]))
     head = QuantizedDense(formats=DenseFormats(x=formats.h, w=SQ(2, 6), y=SQ(3, 6)),
                           w=np.array([[64]]), bias=np.zeros(1, dtype=np.int64))
-    return QuantizedNetwork(layers=(layer,), head=head, every_step=True)
+    return QuantizedNetwork(layers=(layer,), head=(head,), every_step=True)
 
 
 @pytest.mark.parametrize("interval", [1, 2, 4, 5, 9, 16])
@@ -281,7 +281,7 @@ def test_formats_of_peepholes(scale: float, weights: float, c: SQ | None) -> Non
     chosen = calibrate(model, x, overrides={} if c is None else {"lstm0.c": c})
     network, formats = chosen.apply(model), chosen.layers[0].formats
     if not scale:
-        assert (formats.p, network.layers[0].peepholes) == (None, None)
+        assert (formats.p, network.directions[0].peepholes) == (None, None)
         return
     assert formats.p is not None
     assert formats.p.f + formats.c.f <= formats.product_fraction
@@ -312,7 +312,7 @@ def test_lines_of_the_cell_state(function: Function, bits: int) -> None:
     network = quantize(cell_of(rng, 3, 5, squash=function), x, bits=bits)
     layers = network.run_real(x, trace=True).layers
     assert layers is not None
-    formats, slope = network.layers[0].formats, network.layers[0].slope
+    formats, slope = network.directions[0].formats, network.directions[0].slope
     assert slope is not None
     assert abs(slope.a) < 1 << bits - 1
     c, s = layers[0].c * formats.c.ulp, layers[0].u * formats.s.ulp
@@ -343,7 +343,7 @@ def test_signed_sigmoid_is_faithful() -> None:
 def test_wrong_layers() -> None:
     rng = np.random.default_rng(0)
     network = peepholed(rng, random_network(rng, FORMATS["8 bits"], 2, (3,), None, every_step=True))
-    (layer,) = network.layers
+    (layer,) = network.directions
     formats = layer.formats
     assert formats.p is not None
     for change, text in (

@@ -60,7 +60,7 @@ class Reference:
     def run(self, x: list[list[int]]) -> list[dict[str, list[list[int]]]]:
         """Run one sequence; return each layer's intermediates, and the head's as the last."""
         traces = []
-        for number, layer in enumerate(self.network.layers):
+        for number, layer in enumerate(self.network.directions):
             formats, hidden = layer.formats, layer.hidden
             candidate = SQ(formats.z.i - 1, formats.z.f + 1)
             h, c = [0] * layer.outputs, [0] * hidden
@@ -158,22 +158,22 @@ def test_every_bit_of_a_projection(name: str, hidden: tuple[int, ...],
                              every_step=True, size=0.3, projected=projected)
     x = random_codes(rng, network.x, (5, 9, 2))
     saturated = check_against_reference(network, x, np.array([3, 9, 1, 9, 6]))
-    for number, layer in enumerate(network.layers):
+    for number, layer in enumerate(network.directions):
         found = [tensor for tensor in "zucmh" if f"lstm{number}.{tensor}" in saturated]
         assert tuple(found) == layer.saturating
         assert ("m" in found) == (layer.projection is not None)
         assert layer.hidden == hidden[number]
-    bits = sum(np.count_nonzero(w) * to.width for layer in network.layers for w, to in (
+    bits = sum(int(np.count_nonzero(w)) * to.width for layer in network.directions for w, to in (
         (layer.w_x, layer.formats.w_x), (layer.w_h, layer.formats.w_h),
         (layer.projection, layer.formats.w_r)) if w is not None and to is not None)
-    bits += sum(np.count_nonzero(dense.w) * dense.formats.w.width for dense in network.head)
+    bits += sum(int(np.count_nonzero(dense.w)) * dense.formats.w.width for dense in network.head)
     assert network.weight_bits == bits
 
 
 def test_saturation_of_a_projection() -> None:
     rng = np.random.default_rng(5)
     network = random_network(rng, STANDARD, 2, (4,), None, every_step=True, projected=(3,))
-    (layer,) = network.layers
+    (layer,) = network.directions
     formats = replace(layer.formats, m=SQ(0, 16), w_r=SQ(3, 5))
     layer = replace(layer, formats=formats, projection=np.full((3, 4), 127))
     network = replace(network, layers=(layer,))
@@ -185,7 +185,7 @@ def test_saturation_of_a_projection() -> None:
 
 def test_wrong_projections() -> None:
     rng = np.random.default_rng(0)
-    (layer,) = random_network(rng, STANDARD, 2, (4,), 1, every_step=True, projected=(3,)).layers
+    (layer,) = random_network(rng, STANDARD, 2, (4,), 1, every_step=True, projected=(3,)).directions
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"projection": None}, "LSTM shapes must be 4H x N, 4H x H and 4H, not (16, 2), (16, 3) "
                                "and (16,)"),
@@ -213,7 +213,7 @@ def test_wrong_projections() -> None:
 
 def test_sums_of_a_projection_that_float64_cannot_hold() -> None:
     rng = np.random.default_rng(0)
-    (layer,) = random_network(rng, STANDARD, 2, (4,), 1, every_step=True, projected=(3,)).layers
+    (layer,) = random_network(rng, STANDARD, 2, (4,), 1, every_step=True, projected=(3,)).directions
     w_r = SQ(1, 24)
     layer = replace(layer, formats=replace(layer.formats, m=SQ(1, 30), w_r=w_r),
                     projection=np.full((3, 4), w_r.max))
@@ -231,7 +231,7 @@ def test_saturation_everywhere() -> None:
     network = random_network(np.random.default_rng(0), formats, 2, (4, 4), 2, every_step=True)
     (head,) = network.head
     dense = DenseFormats(x=SQ(0, 8), w=head.formats.w, y=SQ(0, 9))
-    network = QuantizedNetwork(layers=network.layers, every_step=True, head=(QuantizedDense(
+    network = QuantizedNetwork(layers=network.directions, every_step=True, head=(QuantizedDense(
         formats=dense, w=head.w, bias=head.bias),))
     x = random_codes(np.random.default_rng(1), formats.x, (6, 12, 2))
     saturated = check_against_reference(network, x, np.array([12, 1, 7, 12, 3, 5]))
@@ -370,11 +370,11 @@ def test_layers_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match=message(
             "a layer must take what the one before it gives, 4 units in SQ(1, 15), "
             "not 2 in SQ(1, 15)")):
-        QuantizedNetwork(layers=network.layers[::-1], head=(), every_step=True)
+        QuantizedNetwork(layers=network.directions[::-1], head=(), every_step=True)
     with pytest.raises(ValueError, match=message(
             "a layer must take what the one before it gives, 3 units in SQ(1, 15), "
             "not 4 in SQ(1, 15)")):
-        QuantizedNetwork(layers=network.layers[:1], head=network.head, every_step=True)
+        QuantizedNetwork(layers=network.directions[:1], head=network.head, every_step=True)
     with pytest.raises(ValueError, match=message(
             "network must have one LSTM layer at least, not none")):
         QuantizedNetwork(layers=(), head=network.head, every_step=True)
@@ -383,7 +383,7 @@ def test_layers_that_do_not_fit() -> None:
 def test_weight_bits() -> None:
     network = random_network(np.random.default_rng(1), STANDARD, 2, (3,), 1, every_step=True)
     (dense,) = network.head
-    layer = network.layers[0]
+    layer = network.directions[0]
     zeros = sum(int((w == 0).sum()) for w in (layer.w_x, layer.w_h))
     head = int(np.count_nonzero(dense.w)) * dense.formats.w.width
     assert network.weight_bits == (12 * 2 + 12 * 3 - zeros) * 16 + head

@@ -36,11 +36,12 @@ def check(network: QuantizedNetwork, sequences: Sequences, seen: Exchange) -> No
         for result in results:
             for name, times in result.saturated.items():
                 over[name] += times
-        for n, layer in enumerate(network.layers):
-            for tensor in ("c", "h"):
+        for n, layer in enumerate(network.directions):
+            for tensor in ("c", "h") if layer.projection is None else ("c", "m", "h"):
                 wanted = [step for result in results if result.layers is not None
                           for step in getattr(result.layers[n], tensor)[0].tolist()]
-                assert seen.states_of(f"lstm{n}.{tensor}", stream, layer.hidden) == wanted
+                units = layer.outputs if tensor == "h" else layer.hidden
+                assert seen.states_of(f"lstm{n}.{tensor}", stream, units) == wanted
     assert [seen.saturated >> bit & 1 for bit in range(len(over))] == [
         int(times > 0) for times in over.values()]
 

@@ -64,7 +64,8 @@ def test_manifest(streams: int, pipeline: Pipeline) -> None:
     assert manifest["family"] is None
     for engine, layer in zip(dut.engines, manifest["layers"], strict=False):
         assert layer["pipeline"] == asdict(pipeline)
-        assert layer["folding"] == asdict(engine.cycles.folding)
+        assert layer["folding"] == {name: value for name, value in asdict(
+            engine.cycles.folding).items() if name != "projection"}
         assert sum(layer["multipliers"].values()) == engine.cycles.multipliers
         assert layer["cycles"]["round"] == engine.cycles.round
     assert [layer["kind"] for layer in manifest["layers"]] == ["lstm", "lstm", "dense"]
