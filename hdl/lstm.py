@@ -174,7 +174,7 @@ class LSTMEngine(wiring.Component):
         begins: Value = of_stream(fresh, sequencer.stream)
         emit: Value = Const(1) if self._every_step else last
         ends = last
-        if self._first:
+        if self._first and any(layer.reverse for layer in self._directions):
             # The one step that the reverse direction emits is an only one.
             emit = Cat(begins if layer.reverse else last for layer in self._directions
                        ).bit_select(sequencer.stream, 1)

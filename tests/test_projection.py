@@ -201,7 +201,7 @@ def test_what_it_takes(inputs: int, hidden: tuple[int, ...], projected: tuple[in
     assert Counter(modelled_memories(dut)) == declared_memories(text)
     blocks = re.findall(r"^ *MULT18X18D #", generate(dut, family="ecp5")[0], re.M)
     engines = [engine.cycles for engine in dut.engines]
-    assert len(blocks) == sum(k.multipliers for k in engines) + dut.head.cycles.multipliers
+    assert len(blocks) == sum(k.multipliers for k in engines) + dut.behind.multipliers
     for n, (k, told) in enumerate(zip(engines, manifest["layers"], strict=False)):
         assert sum(told["multipliers"].values()) == k.multipliers
         assert ("projection" in told["folding"]) == (projected[n] is not None)
@@ -287,7 +287,7 @@ def test_choice_of_a_network(goal: dict[str, Any]) -> None:
     choice = choose(stack, limits=limits, clocks={"short": 100, "fast": 200}, **goal)
     dut = Network(network, foldings=choice.foldings, head_folding=choice.head,
                   pipeline=PIPELINES[choice.pipeline])
-    assert choice.multipliers == dut.head.cycles.multipliers + sum(
+    assert choice.multipliers == dut.behind.multipliers + sum(
         engine.cycles.multipliers for engine in dut.engines)
     assert choice.cycles == dut.step
     assert choice.latency == dut.whole_latency
