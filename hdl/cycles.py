@@ -593,13 +593,15 @@ class LSTMCycles:
     @cached_property
     def bubble(self) -> int:
         if self.projection:
-            # The first of a pass is wanted first.
-            states = range(0, self.outputs, self.projection.folding.rows)
+            # In each pass it is the first that is wanted first.
+            columns, words = self.folding.columns, self.projection.words
+            late = self._present(0) + max(
+                n * words - (self.inputs + first) // columns
+                for n, first in enumerate(range(0, self.outputs, self.lanes)))
         else:
             # A unit of the pass before is usable C cycles earlier, and wanted at most C earlier.
-            states = range(max(0, self.hidden - self.folding.units), self.hidden)
-        late = max(self._present(state) - (self.inputs + state) // self.folding.columns
-                   for state in states)
+            late = max(self._present(unit) - (self.inputs + unit) // self.folding.columns
+                       for unit in range(max(0, self.hidden - self.folding.units), self.hidden))
         return max(0, late + self.pipeline.feedback - 2)
 
     @property

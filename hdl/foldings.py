@@ -68,22 +68,22 @@ def projections(hidden: int, projected: int) -> tuple[DenseFolding, ...]:
     return tuple(kept)
 
 
-def _projections(hidden: int, projected: int | None, most: int, *, few: bool = False
+def _projections(hidden: int, projected: int | None, most: int, *, apart: int = 1
                  ) -> list[DenseFolding | None]:
-    """Those that take at most so many cycles; ``few`` of them, each half as long as another."""
+    """Those that take at most so many cycles, each an ``apart``-th of the one before at most."""
     if projected is None:
         return [None]
     found = [(passes * ceil(hidden / folding.columns), folding)
              for folding in projections(hidden, projected)
              for passes in [ceil(projected / folding.rows)]]
     quick = [(work, folding) for work, folding in found if work <= most]
-    if not few:
+    if apart == 1:
         return [folding for _, folding in quick]
     kept: list[DenseFolding | None] = []
     for work, folding in quick:
         if work <= most:
             kept.append(folding)
-            most = work // 2
+            most = work // apart
     return kept
 
 
@@ -91,7 +91,7 @@ def _drains(inputs: int, hidden: int, units: int, columns: int, pipeline: Pipeli
             peepholes: bool, projected: int | None) -> Iterator[Folding]:
     """The drains that keep up with the array, with a few foldings of a projection each."""
     words = ceil((inputs + (projected or hidden)) / columns)
-    behind = _projections(hidden, projected, ceil(hidden / units) * words, few=True)
+    behind = _projections(hidden, projected, ceil(hidden / units) * words, apart=4)
     for interval in _intervals(pipeline, peepholes):
         groups = set()
         for lanes in range(1, units + 1):
@@ -400,7 +400,7 @@ def lstm_parts(shape: Shape, *, pipeline: Pipeline, streams: int, limits: Limits
                 break
             words = ceil(total / columns)
             behind = _projections(shape.outputs, shape.projected,
-                                  ceil(shape.outputs / units) * words, few=True)
+                                  ceil(shape.outputs / units) * words, apart=2)
             for interval in _intervals(pipeline, shape.peepholes):
                 lane = DrainTiming(interval, pipeline, shape.peepholes)
                 each = lane.tables + lane.state_multipliers
@@ -409,11 +409,14 @@ def lstm_parts(shape: Shape, *, pipeline: Pipeline, streams: int, limits: Limits
                         continue
                     if lanes > 1 and 4 * units * columns + lanes * each > limits.multipliers:
                         break
-                    parts += [lstm_part(
-                        shape, Folding(units=units, columns=columns, lanes=lanes,
-                                       interval=interval, projection=projection),
-                        pipeline=pipeline, streams=streams, limits=limits)
-                        for projection in behind]
+                    for projection in behind:
+                        if (projection and projection != behind[0] and 4 * units * columns
+                                + lanes * each + projection.multipliers > limits.multipliers):
+                            break
+                        parts.append(lstm_part(
+                            shape, Folding(units=units, columns=columns, lanes=lanes,
+                                           interval=interval, projection=projection),
+                            pipeline=pipeline, streams=streams, limits=limits))
     return parts
 
 
