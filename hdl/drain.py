@@ -163,10 +163,10 @@ class _Lane(wiring.Component):
                 for within in [group * k.folding.lanes + self._lane]
                 for unit in [a_pass * k.folding.units + within] for of in values]
 
-    def _peepholes(self) -> list[list[int]]:
+    def _peepholes(self, layer: QuantizedLSTM) -> list[list[int]]:
         """Weights of the cell states: those of each multiplier for i and f, then those of o."""
-        assert self._layer.peepholes is not None
-        i, f, o = np.split(self._layer.peepholes, 3)
+        assert layer.peepholes is not None
+        i, f, o = np.split(layer.peepholes, 3)
         together = [[i, f]] if self._cycles.timing.gate_tables == 1 else [[i], [f]]
         return [self._in_order(*values) for values in (*together, [o])]
 
@@ -229,7 +229,7 @@ class _Lane(wiring.Component):
         units = k.passes * k.groups
         peepholes: list[tuple[Multiplier, _Shared]] = []
         if formats.p:
-            weights = self._peepholes()
+            weights = self._peepholes(layer)
             store, stream, read_at, c_now, c_before = cell_state(0, len(weights[0]) // units)
             peepholes = [(Multiplier(signed(formats.p.width), signed(formats.c.width),
                                      stages=k.pipeline.multiplier), _Shared())
