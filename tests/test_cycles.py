@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.engine import memory_bits, modelled_memories
 from golden.calibrate import quantize
-from golden.function import IDENTITY, RELU, TANH, Function
+from golden.function import IDENTITY, RELU, SIGMOID, TANH, Function
 from golden.lstm import LSTM
 from golden.model import Dense
 from golden.model import Network as FloatNetwork
@@ -37,7 +37,7 @@ from hdl.memories import DenseWidths, Widths, bias_widths, dense_memories, lstm_
 from hdl.network import Network
 from hdl.search import Stack
 from hdl.verilog import generate
-from tests.networks import FORMATS, folded, random_network, random_sequences
+from tests.networks import FORMATS, folded, peepholed, random_network, random_sequences
 from tests.streams import interleaved, run_network
 
 INTERVALS = range(1, 41)
@@ -53,9 +53,18 @@ TRIED = {
 
 def uses(timing: DrainTiming) -> list[tuple[str, int]]:
     """Which unit a drained unit uses, and when, in all lanes' worth of detail."""
+    early = 3 if timing.peepholes else 4
     shown = [(f"table {gate % timing.gate_tables}", timing.preactivation[gate])
-             for gate in range(4)]
+             for gate in range(early)]
     shown.append(("table 0" if timing.shared_table else "table of tanh(c')", timing.state))
+    if timing.peepholes:
+        # The output gate comes last: with tanh(c') if that is long before, or by itself.
+        own = timing.interval <= timing.preactivation[3] - timing.state
+        shown.append(("table of o" if own else shown[-1][0], timing.preactivation[3]))
+        shown += [(f"multiplier of the peephole of {'if'[n % timing.gate_tables]}", timing.slot(n))
+                  for n in range(2)]
+        shown.append((shown[-1][0] if timing.shared_peephole else "multiplier of o's peephole",
+                      timing.state))
     shown.append(("multiplier 0", timing.forget_product))
     shown.append(("multiplier 0" if timing.shared_product else "multiplier 1",
                   timing.input_product))
@@ -64,11 +73,12 @@ def uses(timing: DrainTiming) -> list[tuple[str, int]]:
     return shown
 
 
+@pytest.mark.parametrize("peepholes", [False, True])
 @pytest.mark.parametrize("name", TRIED)
 @pytest.mark.parametrize("interval", INTERVALS)
-def test_units_never_meet(interval: int, name: str) -> None:
+def test_units_never_meet(interval: int, name: str, peepholes: bool) -> None:
     """Units at any distance from the interval on never use a table or multiplier together."""
-    timing = DrainTiming(interval, TRIED[name])
+    timing = DrainTiming(interval, TRIED[name], peepholes)
     mine = uses(timing)
     assert len(set(mine)) == len(mine)
     for distance in range(interval, interval + 100):
@@ -77,12 +87,20 @@ def test_units_never_meet(interval: int, name: str) -> None:
     assert timing.state_multipliers == len({name for name, _ in mine if "multiplier" in name})
 
 
+@pytest.mark.parametrize("peepholes", [False, True])
 @pytest.mark.parametrize("name", TRIED)
 @pytest.mark.parametrize("interval", INTERVALS)
-def test_order(interval: int, name: str) -> None:
+def test_order(interval: int, name: str, peepholes: bool) -> None:
     """Nothing is used before it is there."""
     pipeline = TRIED[name]
-    timing = DrainTiming(interval, pipeline)
+    timing = DrainTiming(interval, pipeline, peepholes)
+    # The cell state before the step enters a multiplier in cycle 0, and the new one with o.
+    assert timing.summed >= pipeline.bias
+    if peepholes:
+        assert timing.summed >= pipeline.multiplier + 1
+        assert timing.peeped >= timing.state + pipeline.multiplier + 1
+        assert timing.preactivation[3] >= timing.peeped + pipeline.preactivation
+    assert timing.preactivation[0] >= timing.summed + pipeline.preactivation
     assert all(there == entered + pipeline.table
                for entered, there in zip(timing.preactivation, timing.gate, strict=True))
     assert timing.forget_product >= timing.gate[1]
@@ -111,6 +129,26 @@ def test_stages_as_documented(pipeline: str, interval: int, cycles: tuple[int, .
             timing.hidden) == cycles
     assert (timing.shared_table and timing.shared_multiplier) == (
         interval >= {"short": 12, "medium": 15, "fast": 17}[pipeline])
+
+
+@pytest.mark.parametrize(("pipeline", "interval", "cycles"), [
+    ("short", 1, (4, 9, 13, 17, 22, 25)), ("short", 3, (4, 10, 14, 18, 23, 26)),
+    ("short", 4, (4, 11, 15, 19, 24, 27)), ("medium", 1, (5, 12, 17, 22, 29, 33)),
+    ("medium", 40, (5, 14, 19, 24, 31, 35)), ("fast", 1, (6, 14, 20, 26, 34, 39)),
+    ("fast", 4, (6, 16, 22, 28, 36, 41))])
+def test_stages_of_peepholes_as_documented(pipeline: str, interval: int, cycles: tuple[int, ...]
+                                           ) -> None:
+    """What docs/machine.md says of them."""
+    timing = DrainTiming(interval, PIPELINES[pipeline], True)
+    assert (timing.preactivation[0], timing.input_product, timing.state, timing.preactivation[3],
+            timing.squashed, timing.hidden) == cycles
+    least = {"short": (5, 15), "medium": (6, 19), "fast": (7, 22)}[pipeline]
+    for n in range(4, 60):
+        timing = DrainTiming(n, PIPELINES[pipeline], True)
+        assert (timing.table_of[3] == timing.table_of[4]) == (n >= least[0])
+        assert timing.shared_table == (timing.tables == 1) == (
+            n > timing.preactivation[3] - timing.preactivation[0])
+        assert timing.peephole_multipliers == (1 if n > timing.state else 2)
 
 
 def test_array_latency() -> None:
@@ -394,11 +432,13 @@ DRAINS = [
 
 def check_hardware(inputs: int, hidden: tuple[int, ...], foldings: list[Folding] | None, units: int,
                    columns: int, streams: int, pipeline: str,
-                   projected: tuple[int | None, ...] = ()) -> None:
+                   projected: tuple[int | None, ...] = (), peepholes: bool = False) -> None:
     """Every figure of the model, from one run: a step alone, a stream alone, all streams."""
     rng = np.random.default_rng(0)
     network = random_network(rng, FORMATS["8 bits"], inputs, hidden, 1, every_step=False,
                              projected=projected)
+    if peepholes:
+        network = peepholed(rng, network)
     foldings = foldings or folded(network, units, columns, pipeline=TRIED[pipeline],
                                   streams=streams)
     dut = Network(network, foldings=foldings, pipeline=TRIED[pipeline], streams=streams)
@@ -474,6 +514,18 @@ def test_model_equals_hardware(inputs: int, hidden: tuple[int, ...], units: int,
 def test_model_equals_hardware_with_any_drain(inputs: int, hidden: int, folding: Folding,
                                               streams: int, pipeline: str) -> None:
     check_hardware(inputs, (hidden,), [folding], 0, 0, streams, pipeline)
+
+
+@pytest.mark.parametrize(("inputs", "hidden", "folding", "streams", "pipeline"), [
+    (2, (3,), None, 1, "short"), (3, (7,), None, 3, "medium"), (1, (5, 3), None, 1, "fast"),
+    *(pytest.param(inputs, (hidden,), folding, streams, pipeline,
+                   marks=[pytest.mark.slow] if n % 2 else [])
+      for n, (inputs, hidden, folding, streams, pipeline) in enumerate(DRAINS))])
+def test_model_equals_hardware_with_peepholes(inputs: int, hidden: tuple[int, ...],
+                                              folding: Folding | None, streams: int,
+                                              pipeline: str) -> None:
+    check_hardware(inputs, hidden, [folding] if folding else None, 2, 2, streams, pipeline,
+                   peepholes=True)
 
 
 WIDTHS = Widths(weight=7, bias=(20, 21), x=9, h=8, c=11, segments=33, knots=28)
@@ -560,6 +612,7 @@ KINDS = {r"projection\.array\.weights": "projection.weights",
          r"array\.weights": "weights", r"drain\.lane\d+\.bias\d": "biases", "bias": "biases",
          r"x_buffer\.columns\.bank\d+_\d": "x", r"h_buffer\.bank\d+_\d": "h",
          r"drain\.lane\d+\.c_(memory|initial)": "c",
+         r"drain\.lane\d+\.peephole\d": "peepholes",
          r"(drain\.lane\d+\.)?table\d\.knots": "tables", "queue": "queue"}
 """What is kept in the memories that a module declares, by the module's name in its layer."""
 
@@ -620,9 +673,12 @@ HARD = Function("HardSigmoid")
     ({"gate": HARD}, (0, 1, 3)), ({"candidate": RELU}, (2,)), ({"squash": IDENTITY}, (4,)),
     ({"gate": HARD, "squash": RELU}, (0, 1, 3, 4)),
     ({"gate": HARD, "candidate": HARD, "squash": RELU}, (0, 1, 2, 3, 4)),
-    ({"initial_h": np.ones(3), "initial_c": np.ones(3)}, ()), ({}, ())])
+    ({"initial_h": np.ones(3), "initial_c": np.ones(3)}, ()), ({}, ()),
+    ({"peepholes": np.ones(9), "candidate": SIGMOID, "initial_c": np.ones(3)}, ()),
+    pytest.param({"peepholes": np.ones(9), "gate": HARD, "squash": Function("Affine", 0.7, 0.1)},
+                 (0, 1, 3, 4), marks=pytest.mark.slow)])
 def test_what_other_cells_take(cell: dict[str, Any], lines: tuple[int, ...], interval: int) -> None:
-    """A function that is a line takes no table, and only states to begin with take memory."""
+    """A line takes no table; states to begin with take memory, peepholes multipliers too."""
     rng = np.random.default_rng(0)
     model = FloatNetwork(
         layers=(LSTM(w_x=rng.uniform(-1, 1, (12, 17)), w_h=rng.uniform(-1, 1, (12, 3)),

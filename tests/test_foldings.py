@@ -56,7 +56,8 @@ def test_impossible(asked: dict[str, Any], text: str) -> None:
         choose_folding(2, 20, **asked)
 
 
-def every_folding(inputs: int, hidden: int, pipeline: Pipeline, streams: int) -> list[LSTMCycles]:
+def every_folding(inputs: int, hidden: int, pipeline: Pipeline, streams: int,
+                  peepholes: bool) -> list[LSTMCycles]:
     """All that the cycle model allows."""
     models = []
     for units in range(1, hidden + 1):
@@ -66,8 +67,8 @@ def every_folding(inputs: int, hidden: int, pipeline: Pipeline, streams: int) ->
                     try:
                         models.append(LSTMCycles(
                             inputs=inputs, hidden=hidden, pipeline=pipeline, streams=streams,
-                            folding=Folding(units=units, columns=columns, lanes=lanes,
-                                            interval=interval)))
+                            peepholes=peepholes, folding=Folding(
+                                units=units, columns=columns, lanes=lanes, interval=interval)))
                     except ValueError:
                         continue
     return models
@@ -77,13 +78,14 @@ def every_folding(inputs: int, hidden: int, pipeline: Pipeline, streams: int) ->
 @pytest.mark.parametrize(("inputs", "hidden", "streams"), [
     (1, 1, 1), (2, 5, 1), (2, 5, 3), (12, 3, 2), (16, 6, 1),
 ])
-def test_parts_leave_nothing_better_out(inputs: int, hidden: int, streams: int, pipeline: Pipeline
-                                        ) -> None:
+@pytest.mark.parametrize("peepholes", [False, True])
+def test_parts_leave_nothing_better_out(inputs: int, hidden: int, streams: int, pipeline: Pipeline,
+                                        peepholes: bool) -> None:
     """Each folding there is has one among the parts that is as good in everything."""
-    shape = Shape(inputs=inputs, outputs=hidden)
+    shape = Shape(inputs=inputs, outputs=hidden, peepholes=peepholes)
     parts = lstm_parts(shape, pipeline=pipeline, streams=streams, limits=LIMITS)
     costs = {(part.round, part.multipliers, part.latency) for part in parts}
-    models = every_folding(inputs, hidden, pipeline, streams)
+    models = every_folding(inputs, hidden, pipeline, streams, peepholes)
     for k in models:
         part = lstm_part(shape, k.folding, pipeline=pipeline, streams=streams, limits=LIMITS)
         assert (part.round, part.multipliers) == (k.round, k.multipliers)
@@ -135,6 +137,25 @@ def test_memories() -> None:
     # in each lane; x is small.
     assert asked[2:] == [(48, 12), (48, 14)]
     assert part.memories == 1 + 2 * 3 + 2 * 2 + 2 * 2 + 2
+
+
+def test_peepholes() -> None:
+    """Their multipliers and memories count, and the drain that is chosen knows them."""
+    folding = Folding(units=4, columns=1, lanes=2, interval=2)
+    plain, peeped = (lstm_part(Shape(inputs=6, outputs=32, peepholes=peepholes), folding,
+                               pipeline=SHORT, streams=1, limits=LIMITS)
+                     for peepholes in (False, True))
+    # A multiplier each for i, f and o in each of two lanes, and one more table.
+    assert peeped.multipliers == plain.multipliers + 2 * 3 + 2
+    # Those of 16 units, and the table's knots.
+    assert peeped.memories == plain.memories + 2 * 3 + 2
+    assert peeped.latency == plain.latency + 6
+    for units, columns in ((1, 1), (2, 3), (4, 4)):
+        chosen, other = (choose_drain(3, 9, units=units, columns=columns, peepholes=peepholes)
+                         for peepholes in (True, False))
+        ours, theirs = (LSTMCycles(inputs=3, hidden=9, folding=each, peepholes=True)
+                        for each in (chosen, other))
+        assert ours.round * ours.multipliers <= theirs.round * theirs.multipliers
 
 
 def test_every_dense_folding() -> None:

@@ -175,7 +175,7 @@ def test_every_bit_of_golden(name: str, cell: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_saturations_of_the_output_gate_count() -> None:
-    """A peephole alone drives o beyond its format, and i and f not."""
+    """A peephole drives o beyond its format, and i and f not."""
     network = of_output_gate(SQ(4, 8))
     result = network.run(np.zeros((1, 6, 1), dtype=np.int64), trace=True)
     assert result.layers is not None
@@ -183,15 +183,15 @@ def test_saturations_of_the_output_gate_count() -> None:
     formats, codes = network.directions[0].formats, result.layers[0]
     assert codes.z[0, -1, 3] == formats.z.max
     assert np.abs(codes.z[0, :, :3]).max() < formats.z.max
-    # The new state it is that o sees: in the first step that before it is 0.
-    assert codes.z[0, 0, 3] > 0
+    # The new state it is that o sees, exactly 1 after a step.
+    assert codes.z[0, :3, 3].tolist() == [-192, 768, formats.z.max]
 
 
 def of_output_gate(p: SQ, inputs: int = 1) -> QuantizedNetwork:
-    """One unit that counts its steps, and an output gate that sees the count times 7.5."""
+    """One unit that counts its steps; its output gate sees 7.5 times the count, less 9."""
     formats = LSTMFormats(x=SQ(1, 7), h=SQ(1, 7), c=SQ(6, 4), w_x=SQ(6, 6), w_h=SQ(6, 6),
                           z=SQ(4, 7), gate=UQ(1, 7), tanh=SQ(2, 6), p=p)
-    bias = np.array([7 << 13, 7 << 13, 3 << 13, 0])
+    bias = np.array([7 << 13, 7 << 13, 3 << 13, -9 << 13])
     layer = QuantizedLSTM(
         formats=formats, w_x=np.zeros((4, inputs), dtype=np.int64),
         w_h=np.zeros((4, 1), dtype=np.int64), bias=bias,
@@ -201,17 +201,14 @@ def of_output_gate(p: SQ, inputs: int = 1) -> QuantizedNetwork:
     return QuantizedNetwork(layers=(layer,), head=(head,), every_step=True)
 
 
-@pytest.mark.parametrize("interval", [1, 2, 4, 5, 9, 16])
-@pytest.mark.parametrize("steps", [2, 6])
+@pytest.mark.parametrize("interval", [1, 2, 4, 5, 16])
+@pytest.mark.parametrize("steps", [2, 3])
 def test_flag_of_the_output_gate(steps: int, interval: int) -> None:
-    """Its preactivation has the flag of the others, with every sharing of tables."""
+    """Its preactivation has the flag of the others, and its sum without c' has none."""
     network = of_output_gate(SQ(4, 8), inputs=16)
-    # z_o is at most 7.5 after a step and 8 - 1 ulp is the last that fits.
-    counted = network.run(np.zeros((1, steps, 16), dtype=np.int64)).saturated
-    x = np.zeros((1 if steps == 2 else steps, 16), dtype=np.int64)
+    x = np.zeros((steps, 16), dtype=np.int64)
     expected = network.run(x[None]).saturated
-    assert (expected["lstm0.z"] > 0) == (steps == 6)
-    assert counted["lstm0.z"] > 0
+    assert expected["lstm0.z"] == (steps == 3)
     dut = Network(network, foldings=[Folding(units=1, columns=1, lanes=1, interval=interval)])
     words = expected_words(network, [x])
     seen = run_network(dut, [x], outputs=len(words))
@@ -474,9 +471,8 @@ def test_every_format_in_hardware(name: str) -> None:
         int(counts[tensor] > 0) for tensor in dut.saturation]
 
 
-@pytest.mark.parametrize("pipeline", ["short", "fast"])
-@pytest.mark.parametrize(("inputs", "hidden", "units", "columns", "streams"), [
-    (1, 2, 2, 3, 1), (5, 1, 1, 3, 1), (2, 4, 1, 1, 3)])
+@pytest.mark.parametrize(("inputs", "hidden", "units", "columns", "streams", "pipeline"), [
+    (1, 2, 2, 3, 1, "short"), (5, 1, 1, 3, 1, "fast"), (2, 4, 1, 1, 3, "medium")])
 def test_no_state_is_read_in_the_cycle_of_its_writing(
         inputs: int, hidden: int, units: int, columns: int, streams: int, pipeline: str,
         monkeypatch: pytest.MonkeyPatch) -> None:
