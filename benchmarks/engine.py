@@ -156,6 +156,13 @@ def modelled_memories(core: Network) -> dict[str, int]:
         found |= {f"{core.behind.name(n)}.{kind}": bits
                   for kind, bits in dense_memories(dense.cycles, held, beat=beat).items()}
         beat = dense.cycles.folding.rows
+    behind = core.behind
+    if behind.outlet:
+        found |= {f"outlet.{kind}": bits for kind, bits in behind.outlet.cycles.memories(
+            width=core.network.y.width, beat=beat).items()}
+    if behind.vector:
+        found |= {f"{behind.vector_name}.{kind}": bits
+                  for kind, bits in behind.vector.cycles.memories().items()}
     return found
 
 

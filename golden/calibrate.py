@@ -22,13 +22,15 @@ from numpy.typing import ArrayLike
 from golden.activation import SIGMOID as SIGMOID_READING
 from golden.activation import TANH as TANH_READING
 from golden.activation import tail_integer_bits
+from golden.argmax import ArgMax
 from golden.checks import sequence_lengths
 from golden.fixed import SQ, UQ, Format
-from golden.function import IDENTITY, RELU, SIGMOID, TANH, Function
+from golden.function import ARGMAX, IDENTITY, RELU, SIGMOID, SOFTMAX, TANH, Function
 from golden.lstm import LSTM
 from golden.model import Dense, ModelError, Network
 from golden.quantized import Curve, DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
+from golden.softmax import Softmax
 
 __all__ = ["Calibration", "DenseCalibration", "LSTMCalibration", "Range", "calibrate", "quantize",
            "unsupported"]
@@ -112,7 +114,10 @@ class LSTMCalibration:
 
 @dataclass(frozen=True, kw_only=True)
 class DenseCalibration:
-    """What calibration chose for a dense layer, and the range seen of ``y``."""
+    """What calibration chose for a dense layer, and the range seen of ``y``.
+
+    For a softmax ``y`` are the logits times log2(e), for an index of the largest the logits.
+    """
 
     formats: DenseFormats
     ranges: Mapping[str, Range]
@@ -176,7 +181,18 @@ class Calibration:
                 curve=_curve(of.function, None, dense.z, dense.z),
                 reading=TANH_READING if of.function == TANH else SIGMOID_READING))
         return QuantizedNetwork(layers=tuple(layers), head=tuple(head),
-                                every_step=network.every_step)
+                                every_step=network.every_step, vector=self._vector(network))
+
+    def _vector(self, network: Network) -> ArgMax | Softmax | None:
+        """What becomes of all outputs of the last dense layer together."""
+        if not network.head:
+            return None
+        last, codes = network.head[-1], self.head[-1].formats.y
+        if last.function == ARGMAX:
+            return ArgMax(x=codes, inputs=last.w.shape[0])
+        if last.function == SOFTMAX:
+            return Softmax(x=codes, inputs=last.w.shape[0], y=SQ(2, self.bits - 2))
+        return None
 
 
 def _bias(bias: np.ndarray, f: int) -> np.ndarray:
@@ -199,9 +215,6 @@ def unsupported(network: Network) -> list[str]:
             found.append(f"the function {one.candidate} of the candidate {of}")
         if one.squash not in (TANH, RELU, IDENTITY):
             found.append(f"the function {one.squash} of the cell state {of}")
-    found += [f"the function {dense.function} of dense{number}"
-              for number, dense in enumerate(network.head)
-              if dense.function not in (SIGMOID, TANH) and _slope(dense.function) is None]
     if network.states:
         found.append(f"{', '.join(network.states)} as outputs")
     if network.stateful:
@@ -242,8 +255,12 @@ def _argument(function: Function, y: SQ) -> SQ:
 
 
 def _dense_line(dense: Dense) -> Dense:
-    """The layer whose sums are the values of its function, but for the limits."""
-    slope, offset = _slope(dense.function) or (1.0, 0.0)
+    """The layer whose sums are the values of its function, but for the limits.
+
+    Those of a softmax count powers of two.
+    """
+    slope, offset = _slope(dense.function) or (
+        1 / np.log(2) if dense.function == SOFTMAX else 1.0, 0.0)
     return Dense(w=dense.w * slope, bias=dense.bias * slope + offset)
 
 
@@ -257,7 +274,7 @@ def _curve(function: Function, clip: float | None, argument: SQ, result: SQ | UQ
     result : SQ or UQ
         Of what comes out where the function is a line.
     """
-    line = _slope(function)
+    line = _slope(function if function.elementwise else IDENTITY)
     low, high = (-np.inf, np.inf) if clip is None else (-clip, clip)
     if line is not None:
         slope, offset = line
@@ -320,7 +337,7 @@ class _Statistics:
                 self.power[number + 1] += (layer.h[trace.valid] ** 2).sum(axis=0) / len(self.x)
             y = trace.y[trace.valid] if network.every_step else trace.y
             for number, dense in enumerate(network.head):
-                y = dense.run(y)
+                y = (dense if dense.function.elementwise else _dense_line(dense)).run(y)
                 self._see(f"dense{number}.y", y)
 
     def _see(self, name: str, values: np.ndarray) -> None:
@@ -425,6 +442,9 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
         chosen[name] = seen.ranges[name].of_width(bits, HEADROOM)
         if dense.function.name in ("HardSigmoid", "Sigmoid", "Tanh"):
             chosen[name] = SQ(2, bits - 2)
+        if dense.function == SOFTMAX:
+            # As fine as the outputs, which are as much off as the logits are; and so wide.
+            chosen[name] = SQ(max(chosen[name].i, 2), bits - 2)
     for name, override in (overrides or {}).items():
         if name not in chosen:
             raise ValueError(f"a format can be given for {', '.join(chosen)}, not for {name}")

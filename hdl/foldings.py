@@ -6,6 +6,8 @@ from functools import cached_property
 from math import ceil
 from typing import Generic, TypeVar
 
+from golden.argmax import ArgMax
+from golden.softmax import Softmax
 from hdl.cycles import (
     BLOCK_WORDS,
     SHORT,
@@ -16,14 +18,15 @@ from hdl.cycles import (
     LSTMCycles,
     Pipeline,
 )
+from hdl.vector_cycles import OutletCycles, choose_lanes, vector_cycles
 
 __all__ = ["MULTIPLIERS", "Limits", "Part", "Shape", "choose_drain", "choose_folding",
-           "dense_part", "dense_parts", "lstm_part", "lstm_parts"]
+           "dense_part", "dense_parts", "lstm_part", "lstm_parts", "outlet_part"]
 
 MULTIPLIERS = 16
 """Multipliers of a layer's array, at most, where nobody asks for a folding."""
 
-F = TypeVar("F", Folding, DenseFolding)
+F = TypeVar("F", Folding, DenseFolding, None)
 
 
 def _intervals(pipeline: Pipeline) -> list[int]:
@@ -131,14 +134,16 @@ class Shape:
         N, or the inputs of the head.
     outputs : int
         H, or the outputs of the head.
-    weight_bits, bias_bits, column_bits, state_bits : int
-        Width of a weight, of a bias, of a column of [x, h] and of a cell state.
+    weight_bits, bias_bits, column_bits, state_bits, output_bits : int
+        Width of a weight, of a bias, of a column of [x, h], of a cell state and of a hidden state.
     lines : tuple of int
         Functions that need no table (:class:`hdl.cycles.LSTMCycles`).
     initial_h, initial_c : bool
         Whether sequences begin with other hidden, or cell, states than zeros.
     tabled : bool
         Whether the outputs of the head come from a table.
+    vector : ArgMax, Softmax or None
+        What becomes of all outputs of the last dense layer together.
     """
 
     inputs: int
@@ -147,13 +152,16 @@ class Shape:
     bias_bits: int = 32
     column_bits: int = 16
     state_bits: int = 16
+    output_bits: int = 16
     lines: tuple[int, ...] = ()
     initial_h: bool = False
     initial_c: bool = False
     tabled: bool = False
+    vector: ArgMax | Softmax | None = None
 
     def __post_init__(self) -> None:
-        for name in ("inputs", "outputs", "weight_bits", "bias_bits", "column_bits", "state_bits"):
+        for name in ("inputs", "outputs", "weight_bits", "bias_bits", "column_bits", "state_bits",
+                     "output_bits"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"shape {name} must be a positive integer, not {value!r}")
@@ -194,7 +202,8 @@ class Part(Generic[F]):
 
     Parameters
     ----------
-    folding : Folding or DenseFolding
+    folding : Folding, DenseFolding or None
+        None of an outlet, which has no multipliers.
     work : int
         Cycles of a round in which the array is busy.
     latency : int
@@ -300,7 +309,7 @@ def lstm_parts(shape: Shape, *, pipeline: Pipeline, streams: int, limits: Limits
 
 def dense_part(shape: Shape, folding: DenseFolding, *, pipeline: Pipeline, streams: int,
                limits: Limits) -> Part[DenseFolding]:
-    """What a folding of a dense layer takes."""
+    """What a folding of a dense layer takes, with what becomes of its outputs together."""
     k = DenseCycles(inputs=shape.inputs, outputs=shape.outputs, folding=folding, pipeline=pipeline,
                     streams=streams, tabled=shape.tabled)
     memories = limits.blocks(k.work, folding.multipliers * shape.weight_bits) + k.tables
@@ -308,8 +317,27 @@ def dense_part(shape: Shape, folding: DenseFolding, *, pipeline: Pipeline, strea
         memories += limits.blocks(k.passes, folding.rows * shape.bias_bits)
     memories += _written(limits, count=k.x_memories.count, depth=k.x_memories.depth,
                          bits=shape.column_bits)
-    return Part(folding=folding, work=streams * k.work, latency=k.work + k.latency,
-                multipliers=k.multipliers, memories=memories)
+    work, latency, multipliers = k.work, k.work + k.latency, k.multipliers
+    if shape.vector:
+        behind = vector_cycles(shape.vector, rows=max(k.counts), pipeline=pipeline,
+                               streams=streams)
+        work = max(work, behind.work)
+        latency += behind.whole_latency
+        multipliers += behind.multipliers
+        memories += behind.blocks(limits.blocks, limits.logic_words)
+    return Part(folding=folding, work=streams * work, latency=latency, multipliers=multipliers,
+                memories=memories)
+
+
+def outlet_part(shape: Shape, budget: int, *, pipeline: Pipeline, streams: int, limits: Limits
+                ) -> Part[None]:
+    """What sends the hidden states of the last layer, in so many cycles a step at most."""
+    k = OutletCycles(hidden=shape.outputs, lanes=choose_lanes(shape.outputs, budget),
+                     pipeline=pipeline, streams=streams)
+    memories = _written(limits, count=k.x_memories.count, depth=k.x_memories.depth,
+                        bits=shape.output_bits)
+    return Part(folding=None, work=streams * k.work, latency=k.whole_latency, multipliers=0,
+                memories=memories)
 
 
 def dense_parts(shape: Shape, *, pipeline: Pipeline, streams: int, limits: Limits

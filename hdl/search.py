@@ -8,7 +8,15 @@ from typing import Any
 
 from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import PIPELINES, LSTMCycles, head_budget
-from hdl.foldings import Limits, Part, Shape, choose_folding, dense_parts, lstm_parts
+from hdl.foldings import (
+    Limits,
+    Part,
+    Shape,
+    choose_folding,
+    dense_parts,
+    lstm_parts,
+    outlet_part,
+)
 
 __all__ = ["Row", "Search", "Stack", "cycles_of", "latency_of", "memories_of", "multipliers_of",
            "pace_of", "size_of"]
@@ -56,18 +64,21 @@ class Stack:
                 weight_bits=max(formats.w_x.width, formats.w_h.width),
                 bias_bits=max(bits(layer.bias), bits(layer.first_bias)),
                 column_bits=max(formats.x.width, formats.h.width), state_bits=formats.c.width,
+                output_bits=formats.h.width,
                 lines=layer.lines, initial_h=bool(layer.initial_h.any()),
                 initial_c=bool(layer.initial_c.any())))
         head = tuple(Shape(
             inputs=dense.inputs, outputs=dense.outputs, weight_bits=dense.formats.w.width,
             bias_bits=bits(dense.bias), column_bits=dense.formats.x.width,
-            tabled=dense.curve.table) for dense in network.head)
+            tabled=dense.curve.table,
+            vector=network.vector if number == len(network.head) - 1 else None)
+            for number, dense in enumerate(network.head))
         return cls(layers=tuple(layers), head=head, streams=streams,
                    every_step=network.every_step)
 
 
 Row = tuple[Part[Any], ...]
-"""A part for each LSTM layer, then for each dense layer."""
+"""A part for each LSTM layer, then for each dense layer, or else for an outlet."""
 
 
 def multipliers_of(row: Row) -> int:
@@ -169,6 +180,7 @@ class Search:
                     if not memories:
                         break
             rows = _frontier((row + (part,) for row in rows for part in few), size_of)
+        rows = [self._let_out(row) for row in rows]
         row = next((row for row in rows if (
             self.fits(row) if memories else multipliers_of(row) <= self.limits.multipliers)), None)
         return row and self._unhindered(row)
@@ -202,15 +214,25 @@ class Search:
             few = _frontier(((part,) for part in parts if self.fits((part,))), _size_and_latency)
             rows = _frontier((row + part for row in rows for part in few if self.fits(row + part)),
                              _size_and_latency)
+        rows = [row for row in map(self._let_out, rows) if self.fits(row)]
         row = next((row for row in rows if latency_of(row) <= latency),
                    min(rows, key=latency_of, default=None))
         return row and self._unhindered(row)
+
+    def _let_out(self, row: Row) -> Row:
+        """The layers with an outlet, where no dense layer is behind them."""
+        if self.stack.head:
+            return row
+        budget = head_budget(cycles_of(row), every_step=self.stack.every_step)
+        return (*row, outlet_part(
+            self.stack.layers[-1], budget, pipeline=self._pipeline, streams=self.stack.streams,
+            limits=self.limits))
 
     def _unhindered(self, row: Row) -> Row:
         """The same with a head that no sequence has to wait for as it begins, if that fits."""
         layers = cycles_of(row)
         most = self.stack.streams * head_budget(layers, every_step=self.stack.every_step)
-        for n in range(len(layers), len(row)):
+        for n in range(len(layers), len(layers) + len(self.stack.head)):
             if most < row[n].work <= max(k.round for k in layers):
                 for quicker in self._parts[n]:
                     if quicker.work <= most and self.fits((*row[:n], quicker, *row[n + 1:])):

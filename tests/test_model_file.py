@@ -86,7 +86,6 @@ def test_description() -> None:
         "- the peepholes of lstm0",
         "- the projection of lstm1",
         "- the two directions of lstm2",
-        "- the function Softmax of dense1",
         "- lstm2.c as outputs",
         "- states that are kept from sequence to sequence",
         "taken into the weights, or left out:",
