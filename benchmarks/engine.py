@@ -52,6 +52,7 @@ from benchmarks.synthesis import TOP, count_cells, pack, registered, route, synt
 from fpga.flow import TARGET_HZ
 from fpga.report import FlowError
 from fpga.tools import Processes, Progress, warm_up
+from golden.activation import TANH
 from golden.calibrate import quantize
 from golden.lstm import LSTM
 from golden.model import Dense
@@ -136,9 +137,11 @@ def modelled_memories(core: Network) -> dict[str, int]:
             weight=max(formats.w_x.width, formats.w_h.width),
             bias=bias_widths(k, layer.bias.tolist(),
                              half(formats.product_fraction - formats.z.f),
-                             first=layer.first_bias.tolist() if layer.initial_h.any() else None),
+                             first=layer.first_bias.tolist() if layer.initial_h.any() else None,
+                             halved=layer.candidate_reading == TANH),
             x=formats.x.width, h=formats.h.width, c=formats.c.width, segments=table.segments,
-            knots=2 * table.knot_bits + table.curvature_bits)
+            knots=2 * table.knot_bits + table.curvature_bits,
+            peephole=formats.p.width if formats.p else 1)
         found |= {f"lstm{n}.{kind}": bits
                   for kind, bits in lstm_memories(
                       k, widths, beat=beat, initial_h=bool(layer.initial_h.any()),

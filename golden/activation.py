@@ -24,11 +24,12 @@ from golden.fixed import SQ, UQ
 from golden.table import Reading, Table
 from golden.table_search import TOLERANCE, search_table
 
-__all__ = ["SIGMOID", "TANH", "tail_integer_bits", "sigmoid_table", "hard_sigmoid_table",
-           "hard_tanh_table", "function_table"]
+__all__ = ["SIGMOID", "SIGNED_SIGMOID", "TANH", "tail_integer_bits", "sigmoid_table",
+           "hard_sigmoid_table", "hard_tanh_table", "function_table"]
 
-# The readings of the shared table.
-SIGMOID, TANH = 0, 1
+# The readings of the shared table: the sigmoid as a gate, the tanh, and the sigmoid in the tanh's
+# format, to take the tanh's place.
+SIGMOID, TANH, SIGNED_SIGMOID = 0, 1, 2
 
 
 def tail_integer_bits(f: int) -> int:
@@ -45,7 +46,8 @@ def tail_integer_bits(f: int) -> int:
 
 @lru_cache(maxsize=64)
 def sigmoid_table(*, z: SQ, gate: UQ, tanh: SQ, bound: float | None = None, degree: int = 1,
-                  splits: tuple[int, ...] | None = None, slope_bits: int = 18) -> Table:
+                  splits: tuple[int, ...] | None = None, slope_bits: int = 18,
+                  signed_sigmoid: bool = False) -> Table:
     """The smallest table shared by sigmoid and tanh.
 
     Every code's error is below 1 ulp of the result (the table is *faithful*), or at most
@@ -63,6 +65,8 @@ def sigmoid_table(*, z: SQ, gate: UQ, tanh: SQ, bound: float | None = None, degr
         as fine as ``gate``.
     bound, degree, splits, slope_bits
         See :func:`golden.table_search.search_table`.
+    signed_sigmoid : bool
+        Whether there is the reading ``SIGNED_SIGMOID`` too.
 
     Raises
     ------
@@ -76,8 +80,11 @@ def sigmoid_table(*, z: SQ, gate: UQ, tanh: SQ, bound: float | None = None, degr
         raise ValueError(f"tanh format must be SQ(2, f) with f of at least 1, not {tanh}")
     if tanh.f > gate.f:
         raise ValueError(f"tanh format {tanh} must not be finer than the gate format {gate}")
-    readings = (Reading(name="sigmoid", result=gate, centre=1 << gate.f - 1),
-                Reading(name="tanh", result=tanh, shift=1))
+    readings: tuple[Reading, ...] = (
+        Reading(name="sigmoid", result=gate, centre=1 << gate.f - 1),
+        Reading(name="tanh", result=tanh, shift=1))
+    if signed_sigmoid:
+        readings += (Reading(name="signed_sigmoid", result=tanh, centre=1 << tanh.f - 1),)
     finest = max(reading.fraction for reading in readings)
     need = tail_integer_bits(finest)
     if not isinstance(z, SQ) or z.i < need:

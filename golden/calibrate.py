@@ -12,7 +12,7 @@ and operands on the calibration data. Mostly it does not, since a part whose pro
 brings errors as large as those that the other part's shorter weights cause.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -20,15 +20,23 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from golden.activation import SIGMOID as SIGMOID_READING
+from golden.activation import SIGNED_SIGMOID, tail_integer_bits
 from golden.activation import TANH as TANH_READING
-from golden.activation import tail_integer_bits
 from golden.argmax import ArgMax
+from golden.bidirectional import QuantizedBidirectional, QuantizedLayer
 from golden.checks import sequence_lengths
 from golden.fixed import SQ, UQ, Format
 from golden.function import ARGMAX, IDENTITY, RELU, SIGMOID, SOFTMAX, TANH, Function
-from golden.lstm import LSTM
-from golden.model import Dense, ModelError, Network
-from golden.quantized import Curve, DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
+from golden.lstm import LSTM, Bidirectional
+from golden.model import Dense, Layer, ModelError, Network
+from golden.quantized import (
+    Curve,
+    DenseFormats,
+    LSTMFormats,
+    QuantizedDense,
+    QuantizedLSTM,
+    Slope,
+)
 from golden.quantized_network import QuantizedNetwork
 from golden.softmax import Softmax
 
@@ -101,7 +109,10 @@ class LSTMCalibration:
     rescaled_x, rescaled_h : int
         Fraction bits that the operands ``x`` and ``h`` gave up for it.
     ranges : dict
-        Range seen of ``x``, ``z``, ``c`` and ``h``.
+        Range seen of ``x``, ``z``, ``c`` and ``h``, of ``m`` where there is a projection, and of
+        ``y`` where two directions are merged to something else.
+    y : SQ
+        Format of what the layer gives.
     """
 
     formats: LSTMFormats
@@ -110,6 +121,7 @@ class LSTMCalibration:
     rescaled_x: int
     rescaled_h: int
     ranges: Mapping[str, Range]
+    y: SQ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,13 +156,17 @@ class Calibration:
         for number, layer in enumerate(self.layers):
             given = {"x": layer.rescaled_x, "w_x": layer.lost_x,
                      "h": layer.rescaled_h, "w_h": layer.lost_h}
-            for name in ("x", "w_x", "h", "w_h", "z", "gate", "tanh", "c"):
+            more = (*(("p",) if layer.formats.p else ()),
+                    *(("m", "w_r") if layer.formats.w_r else ()))
+            for name in ("x", "w_x", "h", "w_h", *more, "z", "gate", "tanh", "c"):
                 line = f"lstm{number}.{name:6}{getattr(layer.formats, name)!s:12}"
                 if name in layer.ranges:
                     line += f"seen {layer.ranges[name]!s:22}"
                 if given.get(name):
                     line += f"{given[name]} fraction bits given up for the equal binary point"
                 lines.append(line.rstrip())
+            if "y" in layer.ranges:
+                lines.append(f"lstm{number}.y     {layer.y!s:12}seen {layer.ranges['y']}")
         for number, dense in enumerate(self.head):
             lines.append(f"dense{number}.w    {dense.formats.w}")
             lines.append(f"dense{number}.y    {dense.formats.y!s:12}seen {dense.ranges['y']}")
@@ -158,20 +174,11 @@ class Calibration:
 
     def apply(self, network: Network) -> QuantizedNetwork:
         """The network with its weights and biases rounded to these formats."""
-        layers = []
-        for lstm, chosen in zip(network.directions, self.layers, strict=True):
-            formats = chosen.formats
-            lines = _with_lines(lstm, z=formats.z, g=formats.g)
-            layers.append(QuantizedLSTM(
-                formats=formats, w_x=formats.w_x.quantize(lines.w_x)[0],
-                w_h=formats.w_h.quantize(lines.w_h)[0],
-                bias=_bias(lines.bias, formats.product_fraction),
-                gate=_curve(lstm.gate, lstm.clip, formats.z, formats.gate),
-                of_candidate=_curve(lstm.candidate, lstm.clip,
-                                    SQ(formats.z.i - 1, formats.z.f + 1), formats.g),
-                of_cell=_curve(lstm.squash, None, SQ(formats.z.i - 1, formats.z.f + 1), formats.c),
-                initial_h=_codes(lstm.initial_h, lstm.hidden, formats.h),
-                initial_c=_codes(lstm.initial_c, lstm.hidden, formats.c)))
+        layers: list[QuantizedLayer] = []
+        for layer, chosen in zip(network.layers, self.layers, strict=True):
+            directions = [_quantized(each, chosen.formats, self.bits) for each in layer.directions]
+            layers.append(directions[0] if isinstance(layer, LSTM) else QuantizedBidirectional(
+                forward=directions[0], backward=directions[1], merge=layer.merge, y=chosen.y))
         head = []
         for of, seen in zip(network.head, self.head, strict=True):
             dense, line = seen.formats, _dense_line(of)
@@ -181,7 +188,8 @@ class Calibration:
                 curve=_curve(of.function, None, dense.z, dense.z),
                 reading=TANH_READING if of.function == TANH else SIGMOID_READING))
         return QuantizedNetwork(layers=tuple(layers), head=tuple(head),
-                                every_step=network.every_step, vector=self._vector(network))
+                                every_step=network.every_step, final=network.final,
+                                backwards=network.backwards, vector=self._vector(network))
 
     def _vector(self, network: Network) -> ArgMax | Softmax | None:
         """What becomes of all outputs of the last dense layer together."""
@@ -195,6 +203,30 @@ class Calibration:
         return None
 
 
+def _quantized(lstm: LSTM, formats: LSTMFormats, bits: int) -> QuantizedLSTM:
+    """A direction with its weights and biases rounded to these formats."""
+    lines = _with_lines(lstm, z=formats.z, g=formats.g)
+    readings = [SIGNED_SIGMOID if function == SIGMOID else TANH_READING
+                for function in (lstm.candidate, lstm.squash)]
+    halved = SQ(formats.z.i - 1, formats.z.f + 1)
+    arguments = [halved if reading == TANH_READING else formats.z for reading in readings]
+    return QuantizedLSTM(
+        formats=formats, w_x=formats.w_x.quantize(lines.w_x)[0],
+        w_h=formats.w_h.quantize(lines.w_h)[0],
+        bias=_bias(lines.bias, formats.product_fraction),
+        gate=_curve(lstm.gate, lstm.clip, formats.z, formats.gate),
+        of_candidate=_curve(lstm.candidate, lstm.clip, arguments[0], formats.g),
+        of_cell=_curve(lstm.squash, None, arguments[1], formats.s),
+        candidate_reading=readings[0], cell_reading=readings[1],
+        slope=_cell_slope(lstm.squash, formats, bits),
+        peepholes=formats.p.quantize(_peepholes(lines))[0] if formats.p else None,
+        initial_h=_codes(lstm.initial_h, lstm.outputs, formats.h),
+        initial_c=_codes(lstm.initial_c, lstm.hidden, formats.c),
+        projection=(None if lstm.projection is None or formats.w_r is None
+                    else formats.w_r.quantize(lstm.projection)[0]),
+        reverse=lstm.reverse)
+
+
 def _bias(bias: np.ndarray, f: int) -> np.ndarray:
     return np.rint(bias * 2.0**f).astype(np.int64)
 
@@ -204,17 +236,10 @@ def unsupported(network: Network) -> list[str]:
     found = []
     for number, layer in enumerate(network.layers):
         of = f"of lstm{number}"
-        if len(layer.directions) > 1:
-            found.append(f"the two directions {of}")
-        elif layer.directions[0].reverse:
-            found.append(f"the reverse direction {of}")
-        one = layer.directions[0]
-        found += [f"the {name} {of}" for name in ("peepholes", "projection")
-                  if getattr(one, name) is not None]
-        if one.candidate == SIGMOID:
-            found.append(f"the function {one.candidate} of the candidate {of}")
-        if one.squash not in (TANH, RELU, IDENTITY):
-            found.append(f"the function {one.squash} of the cell state {of}")
+        one, *other = layer.directions
+        if other and any(getattr(one, name) != getattr(other[0], name)
+                         for name in ("gate", "candidate", "squash", "clip")):
+            found.append(f"directions with functions of their own {of}")
     if network.states:
         found.append(f"{', '.join(network.states)} as outputs")
     if network.stateful:
@@ -244,8 +269,56 @@ def _with_lines(lstm: LSTM, *, z: SQ, g: SQ) -> LSTM:
         for n in blocks if line else ():
             rows = slice(n * hidden, (n + 1) * hidden)
             scale[rows], offset[rows] = (number * unit for number in line or ())
+    peepholes = lstm.peepholes
+    if peepholes is not None:
+        peepholes = peepholes * scale.reshape(4, hidden)[[0, 1, 3]].ravel()
     return replace(lstm, w_x=lstm.w_x * scale[:, None], w_h=lstm.w_h * scale[:, None],
-                   bias=lstm.bias * scale + offset)
+                   bias=lstm.bias * scale + offset, peepholes=peepholes)
+
+
+def _peepholes(lstm: LSTM) -> np.ndarray:
+    """The peepholes of a direction; zeros where there are none."""
+    return np.zeros(3 * lstm.hidden) if lstm.peepholes is None else lstm.peepholes
+
+
+def _peephole_format(peepholes: np.ndarray, c: SQ, point: int, bits: int) -> SQ | None:
+    """Format of the peepholes, whose products with c may have ``point`` fraction bits at most."""
+    if not peepholes.any():
+        return None
+    seen = Range.of(peepholes)
+    return seen.of_fraction(min(seen.of_width(bits).f, point - c.f))
+
+
+def _squashed_format(function: Function, c: Range, formats: tuple[SQ, SQ], bits: int) -> SQ:
+    """Format of what the cell state becomes on its way out.
+
+    Parameters
+    ----------
+    c : Range
+        That was seen.
+    formats : tuple of SQ
+        Of the cell state, and of what comes from the table.
+    """
+    if function in (RELU, IDENTITY):
+        return formats[0]
+    if function.name == "Affine":
+        return Range.of(function(np.array([c.low, c.high]))).of_width(bits, HEADROOM)
+    return formats[1]
+
+
+def _cell_slope(function: Function, formats: LSTMFormats, bits: int) -> Slope | None:
+    """The line that a cell state goes through, where it does."""
+    if function.name not in ("HardSigmoid", "Affine") or function == IDENTITY:
+        return None
+    line = _slope(function)
+    assert line is not None
+    slope, offset = line
+    # As many bits as a weight has, but none that would not be seen in s even of the largest c.
+    f = min(Range(slope, slope).of_width(bits).f, formats.s.f + formats.c.i + 2)
+    a = round(slope * 2.0**f)
+    # Beyond this, a limit is all that comes out.
+    most = (abs(a) * -formats.c.min) * 2.0 ** -(f + formats.c.f) + 2.0**formats.s.i
+    return Slope(a=a, f=f, b=round(min(max(offset, -most), most) * 2.0 ** (f + formats.c.f)))
 
 
 def _argument(function: Function, y: SQ) -> SQ:
@@ -287,8 +360,13 @@ def _curve(function: Function, clip: float | None, argument: SQ, result: SQ | UQ
     return Curve(line is None, int(codes[0]), int(codes[1]))
 
 
-def _codes(state: np.ndarray | None, hidden: int, to: SQ) -> np.ndarray:
-    return to.quantize(np.zeros(hidden) if state is None else state)[0]
+def _merges(layer: Layer) -> bool:
+    """Whether the outputs of two directions become something else."""
+    return isinstance(layer, Bidirectional) and layer.merge != "concat"
+
+
+def _codes(state: np.ndarray | None, count: int, to: SQ) -> np.ndarray:
+    return to.quantize(np.zeros(count) if state is None else state)[0]
 
 
 class _Statistics:
@@ -299,10 +377,11 @@ class _Statistics:
     x : array, steps x N
         The input without its padding.
     ranges : dict
-        Range of ``x``, each LSTM layer's ``z``, ``c`` and ``h`` and each dense layer's ``y``, named
-        like ``lstm0.z``.
-    power : list of arrays
-        Mean square of each element of the input, and of each layer's hidden state.
+        Range of ``x``, of each LSTM layer: ``z``, ``g``, ``c``, ``m`` and ``h``, and of each dense:
+        ``y``, named like ``lstm0.z``.
+    power : dict of arrays
+        Mean square of each element of the input ``x``, and of each layer: of the hidden states
+        ``h``, over its directions, and of what it gives, ``y``; named like ``lstm0.h``.
     """
 
     def __init__(self, network: Network, x: ArrayLike, lengths: ArrayLike | None) -> None:
@@ -322,23 +401,34 @@ class _Statistics:
             raise ValueError(f"calibration data must be at most {LARGEST:g} in magnitude, not "
                              f"{np.abs(self.x).max():g}: scale it, and the weights against it")
         self.ranges: dict[str, Range] = {"x": Range.of(self.x)}
-        self.power = [(self.x**2).mean(axis=0),
-                      *(np.zeros(layer.hidden) for layer in network.directions)]
+        self.power = {"x": (self.x**2).mean(axis=0)}
         recurrent = replace(network, head=())
         for first in range(0, sequences, PART):
             part = slice(first, first + PART)
             trace = recurrent.trace(array[part], every[part])
-            for number, layer in enumerate(trace.directions):
-                for name in ("z", "g", "c", "h"):
-                    self._see(f"lstm{number}.{name}", getattr(layer, name)[trace.valid])
-                of = network.directions[number]
-                if of.initial_c is not None:
-                    self._see(f"lstm{number}.c", of.initial_c)
-                self.power[number + 1] += (layer.h[trace.valid] ** 2).sum(axis=0) / len(self.x)
+            traces = iter(trace.directions)
+            for number, layer in enumerate(network.layers):
+                outputs = []
+                for of in layer.directions:
+                    codes = next(traces)
+                    for name in ("z", "g", "c", "m", "h"):
+                        self._see(f"lstm{number}.{name}", getattr(codes, name)[trace.valid])
+                    if of.initial_c is not None:
+                        self._see(f"lstm{number}.c", of.initial_c)
+                    outputs.append(codes.h[trace.valid])
+                    self._weigh(f"lstm{number}.h", outputs[-1], len(layer.directions))
+                given = outputs[0] if isinstance(layer, LSTM) else layer.merged(outputs)
+                self._see(f"lstm{number}.y", given)
+                self._weigh(f"lstm{number}.y", given)
             y = trace.y[trace.valid] if network.every_step else trace.y
             for number, dense in enumerate(network.head):
                 y = (dense if dense.function.elementwise else _dense_line(dense)).run(y)
                 self._see(f"dense{number}.y", y)
+
+    def _weigh(self, name: str, values: np.ndarray, parts: int = 1) -> None:
+        """Add the squares of some rows of a tensor that has so many parts."""
+        square = (values**2).sum(axis=0) / (parts * len(self.x))
+        self.power[name] = self.power[name] + square if name in self.power else square
 
     def _see(self, name: str, values: np.ndarray) -> None:
         seen = Range.of(values)
@@ -363,7 +453,27 @@ def _noise(w: np.ndarray, f: int, power: np.ndarray, error: np.ndarray) -> float
     return float((((w - rounded) ** 2) @ power + w**2 @ error).mean())
 
 
-def _align(lstm: LSTM, operands: list[SQ], power: list[np.ndarray],
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Rows:
+    """The weights of a layer: the rows of all its directions, which share their formats."""
+
+    w_x: np.ndarray
+    w_h: np.ndarray
+    bias: np.ndarray
+    peepholes: np.ndarray
+    projection: np.ndarray | None
+
+    @classmethod
+    def of(cls, directions: Sequence[LSTM]) -> "_Rows":
+        def joined(name: str) -> np.ndarray:
+            return np.concatenate([getattr(each, name) for each in directions])
+
+        return cls(w_x=joined("w_x"), w_h=joined("w_h"), bias=joined("bias"),
+                   peepholes=np.concatenate([_peepholes(each) for each in directions]),
+                   projection=None if directions[0].projection is None else joined("projection"))
+
+
+def _align(lstm: _Rows, operands: list[SQ], power: list[np.ndarray],
            x: np.ndarray | None, bits: int) -> tuple[int, int]:
     """Fraction bits that the operands x and h should give up for the equal binary point."""
     parts = (lstm.w_x, lstm.w_h)
@@ -405,7 +515,8 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
         Width of weights, states, gates, input and output, 8 to 18.
     overrides : mapping of names to formats, optional
         Formats to take instead: ``x``, ``lstm0.c``, ``lstm0.h``, ``lstm0.z`` (and so on for each
-        LSTM layer) and ``dense0.y`` (and so on for each dense layer). The weights adapt.
+        LSTM layer), ``lstm0.m`` where there is a projection, and ``dense0.y`` (and so on for each
+        dense layer). The weights adapt.
 
     Returns
     -------
@@ -425,18 +536,26 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
     seen = _Statistics(network, x, lengths)
     gate, tanh = UQ(1, bits - 1), SQ(2, bits - 2)
     chosen: dict[str, SQ] = {"x": seen.ranges["x"].of_width(bits)}
-    for number in range(len(network.layers)):
+    for number, layer in enumerate(network.layers):
         chosen[f"lstm{number}.z"] = SQ(tail_integer_bits(gate.f), bits - 1)
         chosen[f"lstm{number}.c"] = seen.ranges[f"lstm{number}.c"].of_width(bits, HEADROOM)
-        lstm = network.directions[number]
+        lstm = layer.directions[0]
         # A hidden state is never beyond 1, unless one is given to begin with, or is no tanh.
-        h = SQ(1, bits - 1)
-        if lstm.initial_h is not None:
-            h = max(h, Range.of(lstm.initial_h).of_width(bits), key=lambda to: to.i)
+        h = m = SQ(1, bits - 1)
         if lstm.squash != TANH:
-            h = max(h, seen.ranges[f"lstm{number}.h"].of_width(bits, HEADROOM),
+            m = max(m, seen.ranges[f"lstm{number}.m"].of_width(bits, HEADROOM),
                     key=lambda to: to.i)
+        if lstm.projection is None:
+            h = m
+        else:
+            chosen[f"lstm{number}.m"] = m
+            h = seen.ranges[f"lstm{number}.h"].of_width(bits, HEADROOM)
+        for each in layer.directions:
+            if each.initial_h is not None:
+                h = max(h, Range.of(each.initial_h).of_width(bits), key=lambda to: to.i)
         chosen[f"lstm{number}.h"] = h
+        if _merges(layer):
+            chosen[f"lstm{number}.y"] = seen.ranges[f"lstm{number}.y"].of_width(bits, HEADROOM)
     for number, dense in enumerate(network.head):
         name = f"dense{number}.y"
         chosen[name] = seen.ranges[name].of_width(bits, HEADROOM)
@@ -452,47 +571,61 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
             raise ValueError(f"the format of {name} must be SQ(i, f), not {override}")
         chosen[name] = override
 
-    # What each layer reads: the input, then each layer's hidden state.
-    layers = network.directions
-    names = ["x", *(f"lstm{number}.h" for number in range(len(layers)))]
-    operands = [chosen[name] for name in names]
-    given = [0] * len(names)
+    # What each layer reads: the input, then what the layer before gives; and its hidden states.
+    reads = ["x", *(f"lstm{number}.{'y' if _merges(layer) else 'h'}"
+                    for number, layer in enumerate(network.layers))]
+    operands = dict(chosen)
+    given = dict.fromkeys(chosen, 0)
     candidates, scaled = [], []
-    for number, lstm in enumerate(layers):
+    for number, layer in enumerate(network.layers):
+        lstm = layer.directions[0]
         # A line has a format for what it gives; that of a hard sigmoid is that of a tanh.
         g = tanh
         if lstm.candidate.name in ("Relu", "Affine"):
             g = seen.ranges[f"lstm{number}.g"].of_width(bits, HEADROOM)
         candidates.append(g)
-        lstm = _with_lines(lstm, z=chosen[f"lstm{number}.z"], g=g)
-        scaled.append(lstm)
-        pair = slice(number, number + 2)
-        for at, more in enumerate(_align(lstm, operands[pair], seen.power[pair],
-                                         None if number else seen.x, bits), number):
+        rows = _Rows.of([_with_lines(each, z=chosen[f"lstm{number}.z"], g=g)
+                         for each in layer.directions])
+        scaled.append(rows)
+        pair = reads[number], f"lstm{number}.h"
+        power = [seen.power[f"lstm{number - 1}.y" if number else "x"], seen.power[pair[1]]]
+        for name, more in zip(pair, _align(rows, [operands[name] for name in pair], power,
+                                           None if number else seen.x, bits), strict=True):
             # Who names a format gets it.
-            if more and names[at] not in (overrides or {}):
-                given[at] += more
-                operands[at] = SQ(operands[at].i, operands[at].f - more)
+            if more and name not in (overrides or {}):
+                given[name] += more
+                operands[name] = SQ(operands[name].i, operands[name].f - more)
 
     chosen_layers = []
-    for number, lstm in enumerate(scaled):
-        own, h = operands[number], operands[number + 1]
+    for number, (layer, rows) in enumerate(zip(network.layers, scaled, strict=True)):
+        own, h = operands[reads[number]], operands[f"lstm{number}.h"]
         c = chosen[f"lstm{number}.c"]
-        points = [_finest_products(w, lstm.bias, operand, bits)
-                  for w, operand in ((lstm.w_x, own), (lstm.w_h, h))]
+        points = [_finest_products(w, rows.bias, operand, bits)
+                  for w, operand in ((rows.w_x, own), (rows.w_h, h))]
         point = min(points)
+        # Without a projection, what the output gate lets out is the hidden state.
+        projection = rows.projection
+        m = h if projection is None else chosen[f"lstm{number}.m"]
+        w_r = None if projection is None else Range.of(projection).of_fraction(
+            _finest_products(projection, np.zeros(1), m, bits) - m.f)
+        names_seen = ("z", "c", *(() if projection is None else ("m",)), "h",
+                      *(("y",) if _merges(layer) else ()))
+        range_c = seen.ranges[f"lstm{number}.c"]
         chosen_layers.append(LSTMCalibration(
             formats=LSTMFormats(
                 x=own, h=h, c=c, z=chosen[f"lstm{number}.z"], g=candidates[number],
-                s=tanh if lstm.squash == TANH else c,
-                w_x=Range.of(lstm.w_x).of_fraction(point - own.f),
-                w_h=Range.of(lstm.w_h).of_fraction(point - h.f), gate=gate, tanh=tanh),
-            lost_x=points[0] - point if lstm.w_x.any() else 0,
-            lost_h=points[1] - point if lstm.w_h.any() else 0,
-            rescaled_x=given[number], rescaled_h=given[number + 1],
-            ranges={"x": seen.ranges[f"lstm{number - 1}.h" if number else "x"],
-                    **{name: seen.ranges[f"lstm{number}.{name}"] for name in ("z", "c", "h")}}))
-    head, own = [], operands[-1]
+                s=_squashed_format(layer.directions[0].squash, range_c, (c, tanh), bits),
+                p=_peephole_format(rows.peepholes, c, point, bits),
+                w_x=Range.of(rows.w_x).of_fraction(point - own.f),
+                w_h=Range.of(rows.w_h).of_fraction(point - h.f), gate=gate, tanh=tanh,
+                m=m, w_r=w_r),
+            lost_x=points[0] - point if rows.w_x.any() else 0,
+            lost_h=points[1] - point if rows.w_h.any() else 0,
+            rescaled_x=given[reads[number]], rescaled_h=given[f"lstm{number}.h"],
+            y=operands[reads[number + 1]],
+            ranges={"x": seen.ranges[reads[number]],
+                    **{name: seen.ranges[f"lstm{number}.{name}"] for name in names_seen}}))
+    head, own = [], operands[reads[-1]]
     for number, dense in enumerate(network.head):
         line, y = _dense_line(dense), chosen[f"dense{number}.y"]
         f = _finest_products(line.w, line.bias, own, bits) - own.f

@@ -10,13 +10,23 @@ followed by saturation, and everything inside the parentheses exact::
     h    = RS(o tanh(u))        in h
     y    = RS(w h + bias)       a dense layer, between limits; or sigmoid or tanh of it in z
 
+With peepholes, p c stands in the parentheses of z_i and z_f, and p c' in those of z_o, with the
+rounded codes c and c' of the cell state before the step and after it.
+
 The binary points of ``w_x x`` and ``w_h h`` are equal by the choice of the weights' formats, so
 products add up without a shift. A sequence starts from a zero state, or from given codes.
 
 A :class:`Curve` may take the place of sigmoid or tanh. Either it limits z or u further, which is a
 clip, or it has no table: then z *is* the gate, between limits. That is the hard sigmoid, whose
 slope and offset are in the weights, and rounded but once; the rectified and the plain linear
-function likewise. Without a table there is no u either: the limits are those of c'.
+function likewise. Without a table there is no u either: the limits are those of c', or of a line
+s = RS(a c' + b), the constants a and b integers. Where the sigmoid takes the place of tanh, its
+argument is in z, and its value in the tanh's format.
+
+A *projection* makes R hidden states of what H units let out, with a rounding of each::
+
+    m    = RS(o tanh(u))        in m
+    h    = RS(w_r m)            in h
 """
 
 from dataclasses import dataclass, field
@@ -26,11 +36,11 @@ from typing import Any
 
 import numpy as np
 
-from golden.activation import SIGMOID, TANH, sigmoid_table
+from golden.activation import SIGMOID, SIGNED_SIGMOID, TANH, sigmoid_table
 from golden.fixed import SQ, UQ, Format, signed_width
 from golden.table import Table
 
-__all__ = ["Curve", "LSTMFormats", "DenseFormats", "QuantizedLSTM", "QuantizedDense"]
+__all__ = ["Curve", "Slope", "LSTMFormats", "DenseFormats", "QuantizedLSTM", "QuantizedDense"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,24 @@ class Curve:
                 self.high if self.high == of.max else inf)
 
 
+@dataclass(frozen=True)
+class Slope:
+    """A line through which a cell state c' of ``c.f`` fraction bits goes: ``a c' + b``, exact.
+
+    Parameters
+    ----------
+    a : int
+        With ``f`` fraction bits.
+    f : int
+    b : int
+        With ``f + c.f`` fraction bits.
+    """
+
+    a: int
+    f: int
+    b: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class LSTMFormats:
     """Formats of an LSTM layer: each tensor's own.
@@ -62,12 +90,14 @@ class LSTMFormats:
     ``x`` input, ``h`` hidden state, ``c`` cell state, ``w_x`` and ``w_h`` weights, ``z`` a gate's
     preactivation, ``gate`` the gates, ``tanh`` what the table gives for a tanh, ``g`` the candidate
     and ``s`` what the cell state becomes on its way out: these two are ``tanh`` where they come
-    from the table.
+    from the table. ``p`` peepholes, where there are any. ``m`` is what the output gate lets out,
+    ``w_r`` the weights of a projection of it; without a projection they are ``h`` and None.
 
     Raises
     ------
     ValueError
-        If the products of the two parts do not share their binary point.
+        If the products of the two parts do not share their binary point, those of the peepholes
+        are finer, or ``m`` is another format than ``h`` without a projection.
     """
 
     x: SQ
@@ -80,15 +110,25 @@ class LSTMFormats:
     tanh: SQ
     g: SQ = field(default=None)  # type: ignore[assignment]
     s: SQ = field(default=None)  # type: ignore[assignment]
+    m: SQ = field(default=None)  # type: ignore[assignment]
+    w_r: SQ | None = None
+    p: SQ | None = None
 
     def __post_init__(self) -> None:
-        for name in "gs":
+        for name, default in (("g", self.tanh), ("s", self.tanh), ("m", self.h)):
             if getattr(self, name) is None:
-                object.__setattr__(self, name, self.tanh)
+                object.__setattr__(self, name, default)
+        if self.w_r is None and self.m != self.h:
+            raise ValueError(f"what the output gate lets out must be the hidden state, in "
+                             f"{self.h}, where no projection follows, not be in {self.m}")
         if self.w_x.f + self.x.f != self.w_h.f + self.h.f:
             raise ValueError(
                 f"the products w_x x and w_h h must share their binary point, but {self.w_x} by "
                 f"{self.x} and {self.w_h} by {self.h} do not")
+        if self.p and self.p.f + self.c.f > self.product_fraction:
+            raise ValueError(
+                f"the products p c must have no more fraction bits than w_x x and w_h h, "
+                f"{self.product_fraction}, but {self.p} by {self.c} have {self.p.f + self.c.f}")
 
     @property
     def product_fraction(self) -> int:
@@ -153,7 +193,8 @@ class QuantizedLSTM:
     formats : LSTMFormats
     w_x : int64 array, 4 H x N
         Rows in the gate order i, f, g, o.
-    w_h : int64 array, 4 H x H
+    w_h : int64 array, 4 H x R
+        R is H, but for a projection.
     bias : int64 array, 4 H
         With ``formats.product_fraction`` fraction bits.
     gate : Curve
@@ -164,9 +205,20 @@ class QuantizedLSTM:
         a power of two so that ``z``'s fraction bits are those of ``g``, and the limits are codes
         of ``g``.
     of_cell : Curve
-        Of u, by default the table's tanh; without the table of c', and ``s`` is ``c``.
-    initial_h, initial_c : int64 arrays, H
+        Of u, by default the table's tanh; without the table of c', and ``s`` is ``c``, or of what
+        ``slope`` makes of it.
+    candidate_reading, cell_reading : int
+        Which reading of the table is that of g, and of u: ``TANH`` or ``SIGNED_SIGMOID``.
+    slope : Slope, optional
+        Of the cell state, where ``of_cell`` has no table: the limits are codes of ``s``.
+    peepholes : int64 array, 3 H, optional
+        Weights of the cell states in ``p``, in the order i, f, o.
+    initial_h, initial_c : int64 arrays, R and H
         Codes of the state that a sequence starts from; by default zeros.
+    projection : int64 array, R x H, or None
+        From what the output gate lets out to the hidden states.
+    reverse : bool
+        Whether sequences are read from their last step to their first.
 
     Raises
     ------
@@ -180,11 +232,15 @@ class QuantizedLSTM:
     candidate : SQ
         Format of the candidate's preactivation: the table's, or without the table ``g``.
     squashed : SQ
-        Format of the argument of the cell state's curve: the table's, or without the table ``c``.
+        Format of the argument of the cell state's curve: the table's, or without the table ``s``.
     array : SQ
         What the MAC array's accumulator must hold: every sum of products without the bias.
     accumulator : SQ
         What the sum with the bias must hold. Both are bounds over all inputs, from the weights.
+    projector : QuantizedDense or None
+        The projection as a dense layer without a bias.
+    saturating : tuple of str
+        The tensors that are rounded, in the order of the data flow.
     """
 
     formats: LSTMFormats
@@ -194,20 +250,41 @@ class QuantizedLSTM:
     gate: Curve = field(default=None)  # type: ignore[assignment]
     of_candidate: Curve = field(default=None)  # type: ignore[assignment]
     of_cell: Curve = field(default=None)  # type: ignore[assignment]
+    candidate_reading: int = TANH
+    cell_reading: int = TANH
+    slope: Slope | None = None
+    peepholes: np.ndarray | None = None
     initial_h: np.ndarray = field(default=None)  # type: ignore[arg-type]
     initial_c: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    projection: np.ndarray | None = None
+    reverse: bool = False
 
     def __post_init__(self) -> None:
-        rows, hidden = self.w_h.shape
-        if rows != 4 * hidden or self.w_x.shape[0] != rows or self.bias.shape != (rows,):
-            raise ValueError(f"LSTM shapes must be 4H x N, 4H x H and 4H, not {self.w_x.shape}, "
-                             f"{self.w_h.shape} and {self.bias.shape}")
+        rows, outputs = self.w_h.shape
+        hidden = rows // 4
+        square = self.projection is None
+        if (rows != 4 * hidden or self.w_x.shape[0] != rows or self.bias.shape != (rows,)
+                or (square and hidden != outputs)):
+            raise ValueError(f"LSTM shapes must be 4H x N, 4H x {'H' if square else 'R'} and 4H, "
+                             f"not {self.w_x.shape}, {self.w_h.shape} and {self.bias.shape}")
+        if square != (self.formats.w_r is None):
+            raise ValueError(f"LSTM weights of a projection must have a format, and no others, "
+                             f"not {self.formats.w_r} for {'none' if square else 'some'}")
+        if self.projection is not None and self.projection.shape != (outputs, hidden):
+            raise ValueError(f"LSTM projection must have the shape {outputs, hidden}, R x H, not "
+                             f"{self.projection.shape}")
+        _ = self.projector  # checks its codes
         _check_codes("LSTM weights w_x", self.w_x, self.formats.w_x)
         _check_codes("LSTM weights w_h", self.w_h, self.formats.w_h)
+        for reading in (self.candidate_reading, self.cell_reading):
+            if reading not in (TANH, SIGNED_SIGMOID):
+                raise ValueError(f"the table's reading of a candidate or cell state must be {TANH} "
+                                 f"or {SIGNED_SIGMOID}, not {reading!r}")
         _ = self.table  # refuses formats in which a gate is never exactly 0 or 1
-        formats, argument = self.formats, self.table.argument_of(TANH)
-        for name, within in (("gate", formats.z), ("of_candidate", argument),
-                             ("of_cell", argument)):
+        formats = self.formats
+        for name, within in (("gate", formats.z),
+                             ("of_candidate", self.table.argument_of(self.candidate_reading)),
+                             ("of_cell", self.table.argument_of(self.cell_reading))):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, Curve(True, within.min, within.max))
         one = 1 << formats.gate.f
@@ -222,15 +299,27 @@ class QuantizedLSTM:
         if not self.gate.table and formats.z.f != formats.gate.f:
             raise ValueError(f"a gate without a table must have the fraction bits of its "
                              f"preactivation, {formats.z}, not {formats.gate}")
-        if not self.of_cell.table and formats.s != formats.c:
+        if self.slope and self.of_cell.table:
+            raise ValueError("a cell state that goes through a line must have no table behind it")
+        if not self.of_cell.table and not self.slope and formats.s != formats.c:
             raise ValueError(f"a cell state without a table must keep its format, {formats.c}, "
                              f"not become {formats.s}")
-        for name, to in (("initial_h", formats.h), ("initial_c", formats.c)):
+        if (self.peepholes is None) != (formats.p is None):
+            raise ValueError(f"LSTM peepholes must come with a format, and a format with them, but "
+                             f"that is {formats.p} "
+                             f"{'without' if self.peepholes is None else 'with'} them")
+        if self.peepholes is not None and formats.p:
+            if self.peepholes.shape != (3 * hidden,):
+                raise ValueError(f"LSTM peepholes must have the shape {3 * hidden}, not "
+                                 f"{self.peepholes.shape}")
+            _check_codes("LSTM peepholes", self.peepholes, formats.p)
+        for name, to, count in (("initial_h", formats.h, outputs),
+                                ("initial_c", formats.c, hidden)):
             if getattr(self, name) is None:
-                object.__setattr__(self, name, np.zeros(hidden, dtype=np.int64))
+                object.__setattr__(self, name, np.zeros(count, dtype=np.int64))
             codes = getattr(self, name)
-            if codes.shape != (hidden,):
-                raise ValueError(f"LSTM {name} must have the shape {hidden}, not {codes.shape}")
+            if codes.shape != (count,):
+                raise ValueError(f"LSTM {name} must have the shape {count}, not {codes.shape}")
             _check_codes(f"LSTM {name}", codes, to)
 
     @property
@@ -239,19 +328,51 @@ class QuantizedLSTM:
 
     @property
     def hidden(self) -> int:
+        return self.w_h.shape[0] // 4
+
+    @property
+    def outputs(self) -> int:
         return self.w_h.shape[1]
+
+    @property
+    def y(self) -> SQ:
+        """Format of the outputs."""
+        return self.formats.h
+
+    @property
+    def directions(self) -> "tuple[QuantizedLSTM, ...]":
+        """The layer itself, as one of one."""
+        return (self,)
+
+    @cached_property
+    def projector(self) -> "QuantizedDense | None":
+        formats = self.formats
+        if self.projection is None or formats.w_r is None:
+            return None
+        return QuantizedDense(
+            formats=DenseFormats(x=formats.m, w=formats.w_r, y=formats.h), w=self.projection,
+            bias=np.zeros(self.outputs, dtype=np.int64))
+
+    @property
+    def saturating(self) -> tuple[str, ...]:
+        """The tensors that are rounded, in the order of the data flow."""
+        return tuple("zuch" if self.projection is None else "zucmh")
 
     @cached_property
     def table(self) -> Table:
-        return sigmoid_table(z=self.formats.z, gate=self.formats.gate, tanh=self.formats.tanh)
+        return sigmoid_table(
+            z=self.formats.z, gate=self.formats.gate, tanh=self.formats.tanh,
+            signed_sigmoid=SIGNED_SIGMOID in (self.candidate_reading, self.cell_reading))
 
     @property
     def candidate(self) -> SQ:
-        return self.table.argument_of(TANH) if self.of_candidate.table else self.formats.g
+        return (self.table.argument_of(self.candidate_reading) if self.of_candidate.table
+                else self.formats.g)
 
     @property
     def squashed(self) -> SQ:
-        return self.table.argument_of(TANH) if self.of_cell.table else self.formats.c
+        return (self.table.argument_of(self.cell_reading) if self.of_cell.table
+                else self.formats.s)
 
     @property
     def lines(self) -> tuple[int, ...]:
@@ -268,9 +389,21 @@ class QuantizedLSTM:
     def array(self) -> SQ:
         return _interval([(self.w_x, self.formats.x), (self.w_h, self.formats.h)], None)
 
+    @property
+    def peephole_shift(self) -> int:
+        """Places by which the products of the peepholes are shifted to the left."""
+        formats = self.formats
+        return formats.product_fraction - formats.p.f - formats.c.f if formats.p else 0
+
     @cached_property
     def accumulator(self) -> SQ:
-        return _interval([(self.w_x, self.formats.x), (self.w_h, self.formats.h)], self.bias)
+        parts: list[tuple[np.ndarray, Format]] = [(self.w_x, self.formats.x),
+                                                  (self.w_h, self.formats.h)]
+        if self.peepholes is not None:
+            i, f, o = np.split(self.peepholes.astype(object) << self.peephole_shift, 3)
+            # A column of its own: each row has one product with a cell state.
+            parts.append((np.concatenate([i, f, 0 * f, o])[:, None], self.formats.c))
+        return _interval(parts, self.bias)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from golden.argmax import ArgMax
+from golden.bidirectional import QuantizedLayer
 from golden.checks import sequence_lengths
 from golden.fixed import SQ
 from golden.quantized import QuantizedDense, QuantizedLSTM
@@ -24,12 +25,15 @@ class QuantizedNetwork:
 
     Parameters
     ----------
-    layers : tuple of QuantizedLSTM
-        Each layer's ``x`` format is the ``h`` format of the one before.
+    layers : tuple of QuantizedLSTM or QuantizedBidirectional
+        Each layer's ``x`` format is the ``y`` format of the one before.
     head : tuple of QuantizedDense
         Without any the last layer's hidden state is the output.
     every_step : bool
-        Whether there is an output at every step, or at the last of each sequence only.
+        Whether there is an output at every step, or at one of each sequence only.
+    final, backwards : bool
+        Which one that is, and whether those of every step come from the last to the first, as of
+        :class:`golden.model.Network`.
     vector : ArgMax, Softmax or None
         What becomes of all outputs of the last dense layer together.
 
@@ -39,18 +43,20 @@ class QuantizedNetwork:
         If there is no layer, or one does not take what the one before it gives.
     """
 
-    layers: tuple[QuantizedLSTM, ...]
+    layers: tuple[QuantizedLayer, ...]
     head: tuple[QuantizedDense, ...]
     every_step: bool
+    final: bool = False
+    backwards: bool = False
     vector: ArgMax | Softmax | None = None
 
     def __post_init__(self) -> None:
         if not self.layers:
             raise ValueError("network must have one LSTM layer at least, not none")
         object.__setattr__(self, "head", tuple(self.head))
-        given = [(layer.hidden, layer.formats.h) for layer in self.layers]
+        given = [(layer.outputs, layer.y) for layer in self.layers]
         given += [(dense.outputs, dense.formats.y) for dense in self.head]
-        following: list[QuantizedLSTM | QuantizedDense] = [*self.layers[1:], *self.head]
+        following: list[QuantizedLayer | QuantizedDense] = [*self.layers[1:], *self.head]
         for (units, to), behind in zip(given, following, strict=False):
             if (behind.inputs, behind.formats.x) != (units, to):
                 raise ValueError(
@@ -70,10 +76,21 @@ class QuantizedNetwork:
         return self.layers[0].inputs
 
     @property
+    def directions(self) -> tuple[QuantizedLSTM, ...]:
+        """The directions of all layers, the first layer's first."""
+        return tuple(each for layer in self.layers for each in layer.directions)
+
+    @property
+    def direction_names(self) -> tuple[str, ...]:
+        """A name for each of them: ``lstm0``, and ``lstm0.reverse`` for the second of a layer."""
+        return tuple(f"lstm{number}{way}" for number, layer in enumerate(self.layers)
+                     for way, _ in zip(("", ".reverse"), layer.directions, strict=False))
+
+    @property
     def outputs(self) -> int:
         if self.vector:
             return self.vector.outputs
-        return self.head[-1].outputs if self.head else self.layers[-1].hidden
+        return self.head[-1].outputs if self.head else self.layers[-1].outputs
 
     @property
     def x(self) -> SQ:
@@ -85,20 +102,24 @@ class QuantizedNetwork:
         """Format of the output."""
         if self.vector:
             return self.vector.y
-        return self.head[-1].formats.y if self.head else self.layers[-1].formats.h
+        return self.head[-1].formats.y if self.head else self.layers[-1].y
 
     @property
     def weight_bits(self) -> int:
         """Bits of the weights that are not 0: what the hardware must store at least."""
-        stored = [(w, of) for layer in self.layers for w, of in (
+        stored = [(w, of) for layer in self.directions for w, of in (
             (layer.w_x, layer.formats.w_x), (layer.w_h, layer.formats.w_h))]
-        stored += [(dense.w, dense.formats.w) for dense in self.head]
+        stored += [(each.peepholes, each.formats.p) for each in self.directions
+                   if each.peepholes is not None and each.formats.p]
+        stored += [(dense.w, dense.formats.w) for dense in (
+            *(each.projector for each in self.directions), *self.head) if dense]
         return sum(int(np.count_nonzero(w)) * of.width for w, of in stored)
 
     @property
     def saturating(self) -> tuple[str, ...]:
         """Names of the tensors that can saturate, in the order of the data flow."""
-        names = [f"lstm{number}.{name}" for number in range(len(self.layers)) for name in "zuch"]
+        names = [f"lstm{number}.{name}" for number, layer in enumerate(self.layers)
+                 for name in layer.saturating]
         return (*names, *(f"dense{number}.y" for number in range(len(self.head))))
 
     def run(self, x: ArrayLike, lengths: ArrayLike | None = None, *, trace: bool = False
@@ -174,7 +195,7 @@ class QuantizedNetwork:
 
     def _simulate(self, codes: np.ndarray, steps: np.ndarray, trace: bool) -> Result:
         result = simulate(self.layers, self.head, codes, steps, every_step=self.every_step,
-                          trace=trace)
+                          final=self.final, backwards=self.backwards, trace=trace)
         if not self.vector:
             return result
         valid = (np.arange(codes.shape[1]) < steps[:, None] if self.every_step

@@ -15,14 +15,16 @@ first step. Four things make it fast:
   and a run takes several times as long.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from functools import cache, lru_cache, partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cache, cached_property, lru_cache, partial
+from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from golden.activation import SIGMOID, TANH
+from golden.activation import SIGMOID
+from golden.bidirectional import QuantizedBidirectional, QuantizedLayer
 from golden.fixed import SQ, UQ, Format
 from golden.quantized import Curve, QuantizedDense, QuantizedLSTM
 from golden.table import Table
@@ -43,8 +45,8 @@ Record = Callable[[str, np.ndarray], None]
 class LSTMCodes:
     """Every intermediate of an LSTM layer over B sequences of T steps: int64 codes.
 
-    All have the shape B x T x H except ``x``, B x T x N, and ``z``, B x T x 4H with the gates in
-    the order i, f, g, o. Zero beyond the end of a sequence.
+    All have the shape B x T x H except ``x``, B x T x N, ``z``, B x T x 4H with the gates in the
+    order i, f, g, o, and ``h``, B x T x R. Zero beyond the end of a sequence.
 
     Parameters
     ----------
@@ -55,6 +57,7 @@ class LSTMCodes:
     u : what is looked up for c', in the layer's ``squashed``; without a table, what comes out
     c : in ``c``
     h : in ``h``
+    m : what the output gate lets out, in ``m``; ``h`` without a projection
     """
 
     x: np.ndarray
@@ -66,6 +69,12 @@ class LSTMCodes:
     u: np.ndarray
     c: np.ndarray
     h: np.ndarray
+    m: np.ndarray = field(default=None)  # type: ignore[arg-type]
+
+    def __post_init__(self) -> None:
+        given: Any = self.m
+        if given is None:
+            object.__setattr__(self, "m", self.h)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -166,28 +175,43 @@ class _LSTM:
         _check_exact(f"the sum at {name}.c",
                      (-c.min << finest - c.f) + (-formats.g.min << finest - formats.g.f)
                      + (-argument.min << finest - argument.f))
+        if layer.slope:
+            fraction = layer.slope.f + c.f
+            finest = max(fraction, argument.f)
+            _check_exact(f"the line at {name}.u",
+                         (abs(layer.slope.a) * -c.min + abs(layer.slope.b) << finest - fraction)
+                         + (-argument.min << finest - argument.f))
 
         self._sigmoid = _lookup(layer.table, SIGMOID, layer.gate, formats.gate)
-        self._tanh = _lookup(layer.table, TANH, layer.of_candidate, formats.g)
-        self._squash = _lookup(layer.table, TANH, layer.of_cell, formats.s)
+        self._tanh = _lookup(layer.table, layer.candidate_reading, layer.of_candidate, formats.g)
+        self._squash = _lookup(layer.table, layer.cell_reading, layer.of_cell, formats.s)
         self._layer = layer
         hidden = self._hidden = layer.hidden
+        self.outputs = layer.outputs
+        # Rows whose sums are complete at once: that of an output gate with a peephole waits for c'.
+        self._first = 3 * hidden if layer.peepholes is None else 2 * hidden
+        self._peepholes: np.ndarray | None = None
+        if layer.peepholes is not None:
+            # In units of an ulp of z.
+            self._peepholes = (layer.peepholes[:, None].astype(np.float64)
+                               * 2.0 ** (z.f - product + layer.peephole_shift))
         self._inputs, self._formats = layer.inputs, formats
         order = np.r_[:2 * hidden, 3 * hidden:4 * hidden, 2 * hidden:3 * hidden]
         weights = np.concatenate([layer.w_x, layer.w_h, layer.bias[:, None]], axis=1)[order]
-        # In units of an ulp of z, and of the candidate's, which is half as large for the table.
+        # In units of an ulp of z, and of the candidate's, which is half as large for a tanh.
         self._weights = weights * 2.0 ** (z.f - product)
         if layer.of_candidate.table:
-            self._weights[3 * hidden:] *= 2.0
+            self._weights[3 * hidden:] *= 2.0 ** (layer.candidate.f - z.f)
         self._weights[:3 * hidden, -1] += self._sigmoid.offset
         self._weights[3 * hidden:, -1] += self._tanh.offset
 
         # Columns of the weights: x, h and a one for the bias.
-        self._operand = np.zeros((layer.inputs + hidden + 1, batch))
+        self._operand = np.zeros((layer.inputs + layer.outputs + 1, batch))
         self._cell = np.zeros((hidden, batch))
+        self._projector = layer.projector and _Dense(layer.projector, f"{name}.h")
         self._sums, self._values = np.empty((2, 4 * hidden * batch))
         self._indices = np.empty(4 * hidden * batch, dtype=np.int64)
-        self.saturated = dict.fromkeys("zuch", 0)
+        self.saturated = dict.fromkeys(layer.saturating, 0)
 
     def start(self) -> None:
         """Set the state of all sequences to what they begin with."""
@@ -215,28 +239,21 @@ class _LSTM:
         """
         formats, layer, sigmoid, tanh, squash = (
             self._formats, self._layer, self._sigmoid, self._tanh, self._squash)
-        hidden, gates = self._hidden, 3 * self._hidden
+        hidden, gates, first = self._hidden, 3 * self._hidden, self._first
         i, f, g, o, c, h = self._i, self._f, self._g, self._o, self._c, self.h
         z, index, values = self._z, self._index, self._a
 
         np.matmul(self._weights, self._v, out=z)
-        np.rint(z, out=z)
-        for rows, lookup, curve, to in ((slice(gates), sigmoid, layer.gate, formats.z),
-                                        (slice(gates, None), tanh, layer.of_candidate,
-                                         layer.candidate)):
-            low, high = curve.flagged(to)
-            self.saturated["z"] += _outside(z[rows], low + lookup.offset, high + lookup.offset)
-        np.copyto(index, z, casting="unsafe")
-        np.take(sigmoid.values, index[:gates], mode="clip", out=values[:gates])
+        if self._peepholes is not None:
+            np.multiply(self._peepholes[:hidden], c, out=i)
+            np.multiply(self._peepholes[hidden:first], c, out=f)
+            np.add(z[:first], values[:first], out=z[:first])
+        self._round(slice(first), sigmoid, layer.gate, formats.z)
+        self._round(slice(gates, None), tanh, layer.of_candidate, layer.candidate)
+        np.take(sigmoid.values, index[:first], mode="clip", out=values[:first])
         np.take(tanh.values, index[gates:], mode="clip", out=g)
         if record:
-            record("x", self.x)
-            gate, of_candidate = (np.clip(z[rows] - lookup.offset, curve.low, curve.high)
-                                  for rows, lookup, curve in (
-                                      (slice(gates), sigmoid, layer.gate),
-                                      (slice(gates, None), tanh, layer.of_candidate)))
-            record("z", np.concatenate([gate[:2 * hidden], of_candidate, gate[2 * hidden:]]))
-            for name, gate in (("i", i), ("f", f), ("o", o)):
+            for name, gate in (("i", i), ("f", f)):
                 record(name, gate * 2.0**formats.gate.f)
             record("g", g * 2.0**formats.g.f)
 
@@ -253,6 +270,15 @@ class _LSTM:
             self.saturated["u"] += _outside(u, layer.squashed.min + squash.offset,
                                             layer.squashed.max + squash.offset)
             self._settle("c", total, formats.c, c)
+        elif layer.slope:
+            self._settle("c", total, formats.c, c)
+            line = layer.slope
+            u = np.add(np.multiply(c, line.a, out=g), line.b, out=g)
+            np.multiply(u, 2.0 ** (formats.s.f - line.f - formats.c.f), out=u)
+            np.add(u, squash.offset, out=u)
+            np.rint(u, out=u)
+            low, high = layer.of_cell.flagged(formats.s)
+            self.saturated["u"] += _outside(u, low + squash.offset, high + squash.offset)
         else:
             self._settle("c", total, formats.c, c)
             u = np.add(c, squash.offset, out=g)
@@ -260,13 +286,41 @@ class _LSTM:
             record("u", np.clip(u - squash.offset, layer.of_cell.low, layer.of_cell.high))
         np.copyto(index[:hidden], u, casting="unsafe")
         np.take(squash.values, index[:hidden], mode="clip", out=i)
+        if self._peepholes is not None:
+            np.multiply(self._peepholes[first:], c, out=f)
+            np.add(z[first:gates], f, out=z[first:gates])
+            self._round(slice(first, gates), sigmoid, layer.gate, formats.z)
+            np.take(sigmoid.values, index[first:gates], mode="clip", out=o)
+        if record:
+            gate, of_candidate = (np.clip(z[rows] - lookup.offset, curve.low, curve.high)
+                                  for rows, lookup, curve in (
+                                      (slice(gates), sigmoid, layer.gate),
+                                      (slice(gates, None), tanh, layer.of_candidate)))
+            record("x", self.x)
+            record("z", np.concatenate([gate[:2 * hidden], of_candidate, gate[2 * hidden:]]))
+            record("o", o * 2.0**formats.gate.f)
 
         np.multiply(o, i, out=o)
-        np.multiply(o, 2.0**formats.h.f, out=o)
-        self._settle("h", o, formats.h, h)
+        np.multiply(o, 2.0**formats.m.f, out=o)
+        if self._projector:
+            self._settle("m", o, formats.m, o)
+            h[:] = self._projector.run(o)
+            self.saturated["h"] = self._projector.saturated
+            if record:
+                record("m", o)
+        else:
+            self._settle("h", o, formats.h, h)
         if record:
             record("c", c)
             record("h", h)
+
+    def _round(self, rows: slice, lookup: _Lookup, curve: Curve, to: Format) -> None:
+        """Round preactivations to indices of their lookup, and count what saturates."""
+        z = self._z[rows]
+        np.rint(z, out=z)
+        low, high = curve.flagged(to)
+        self.saturated["z"] += _outside(z, low + lookup.offset, high + lookup.offset)
+        np.copyto(self._index[rows], z, casting="unsafe")
 
     def _settle(self, name: str, exact: np.ndarray, to: Format, state: np.ndarray) -> None:
         """Round, count what saturates, and write the new state; ``exact`` is lost."""
@@ -276,10 +330,10 @@ class _LSTM:
 
 
 class _Dense:
-    """A dense layer."""
+    """A dense layer, or a projection; ``name`` is that of its result."""
 
     def __init__(self, layer: QuantizedDense, name: str) -> None:
-        _check_exact(f"the sum at {name}.y", _reach(layer))
+        _check_exact(f"the sum at {name}", _reach(layer))
         weights = np.concatenate([layer.w, layer.bias[:, None]], axis=1)
         self._weights = weights * 2.0 ** (layer.formats.z.f - layer.formats.product_fraction)
         self._layer, self._bounds = layer, layer.curve.flagged(layer.formats.z)
@@ -295,10 +349,10 @@ class _Dense:
         return self._layer.table.evaluate(codes.astype(np.int64), reading=self._layer.reading)
 
 
-def _recorder(trace: dict[str, np.ndarray], rows: np.ndarray, t: int) -> Record:
-    """Put the codes of step ``t``, one column for each of ``rows``, into a layer's trace."""
+def _recorder(trace: dict[str, np.ndarray], rows: np.ndarray, at: int | np.ndarray) -> Record:
+    """Put the codes of a step, one column for each of ``rows``, into a layer's trace."""
     def record(name: str, codes: np.ndarray) -> None:
-        trace[name][rows, t] = codes.T
+        trace[name][rows, at] = codes.T
     return record
 
 
@@ -308,21 +362,22 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
-def simulate(layers: Sequence[QuantizedLSTM], head: Sequence[QuantizedDense], x: np.ndarray,
-             lengths: np.ndarray, *, every_step: bool, trace: bool) -> Result:
+def simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], x: np.ndarray,
+             lengths: np.ndarray, *, every_step: bool, final: bool = False,
+             backwards: bool = False, trace: bool) -> Result:
     """Run a stack of layers on input that is known to be good.
 
     Parameters
     ----------
-    layers : sequence of QuantizedLSTM
+    layers : sequence of QuantizedLSTM or QuantizedBidirectional
     head : sequence of QuantizedDense
         Without any the last layer's hidden state is the output.
     x : int64 array, B x T x N
         Input codes, all in the first layer's format.
     lengths : int64 array, B
         Steps of each sequence, 1 to T.
-    every_step : bool
-        Whether there is an output at every step, or at the last of each sequence only.
+    every_step, final, backwards : bool
+        At which steps there are outputs, and in which order, as of the network.
     trace : bool
         Whether to return every intermediate.
 
@@ -336,55 +391,172 @@ def simulate(layers: Sequence[QuantizedLSTM], head: Sequence[QuantizedDense], x:
         If a sum may outgrow what float64 holds exactly.
     """
     with _blas().limit(limits=1):
-        return _simulate(layers, head, x, lengths, every_step, trace)
+        return _simulate(layers, head, x, lengths, every_step, final, backwards, trace)
 
 
-def _simulate(layers: Sequence[QuantizedLSTM], head: Sequence[QuantizedDense], x: np.ndarray,
-              lengths: np.ndarray, every_step: bool, trace: bool) -> Result:
-    count, steps, _ = x.shape
-    block = min(count, BLOCK)
-    stack = [_LSTM(layer, block, f"lstm{number}") for number, layer in enumerate(layers)]
-    behind = [_Dense(layer, f"dense{number}") for number, layer in enumerate(head)]
-    outputs, to = ((head[-1].outputs, head[-1].formats.y) if head else
-                   (layers[-1].hidden, layers[-1].formats.h))
-    y = np.zeros((count, steps, outputs) if every_step else (count, outputs), dtype=np.int64)
-    traces = [
-        {field.name: np.zeros((count, steps, width), dtype=np.int64)
-         for field in fields(LSTMCodes)
-         for width in [{"x": layer.inputs, "z": 4 * layer.hidden}.get(field.name, layer.hidden)]}
-        for layer in layers if trace]
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Sequences that are computed together, the longest first.
 
-    order = np.argsort(-lengths, kind="stable")
-    for first in range(0, count, block):
-        rows = order[first:first + block]
-        columns = np.ascontiguousarray(x[rows].transpose(1, 2, 0), dtype=np.float64)
-        running = np.searchsorted(-lengths[rows], -np.arange(lengths[rows[0]])).tolist()
+    Parameters
+    ----------
+    rows : int array, B
+        Their numbers.
+    lengths : int array, B
+    traces : sequence of dict
+        Where the intermediates of each direction of the network go; empty where nobody wants them.
+    """
+
+    rows: np.ndarray
+    lengths: np.ndarray
+    traces: Sequence[dict[str, np.ndarray]]
+
+    @cached_property
+    def running(self) -> list[int]:
+        """How many sequences have each step."""
+        return np.searchsorted(-self.lengths, -np.arange(self.lengths[0])).tolist()
+
+    @cached_property
+    def _turned(self) -> np.ndarray:
+        """The step that has each one's place when a sequence is turned round: T x 1 x B."""
+        steps = np.arange(self.lengths[0])[:, None]
+        return np.where(steps < self.lengths, self.lengths - 1 - steps, steps)[:, None]
+
+    def turned(self, columns: np.ndarray) -> np.ndarray:
+        """Every sequence of T x N x B from its last step to its first."""
+        return np.take_along_axis(columns, self._turned, axis=0)
+
+    def places(self, t: int, active: int, reverse: bool) -> int | np.ndarray:
+        """Where the first sequences have the step that is read at a time."""
+        return self.lengths[:active] - 1 - t if reverse else t
+
+    def walk(self, stack: Sequence[_LSTM], columns: np.ndarray, first: int, *,
+             reverse: bool = False) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Run layers step by step.
+
+        Parameters
+        ----------
+        columns : float64 array, T x N x B
+            What the first of them reads, in the order in which it reads.
+        first : int
+            Number of the first one's direction.
+        reverse : bool
+            Whether that order is the reverse one.
+
+        Yields
+        ------
+        t, active : int
+            The step, and how many sequences have it.
+        h : array
+            The last layer's hidden states.
+        """
         for each in stack:
             each.start()
         active = -1
-        for t, now in enumerate(running):
+        for t, now in enumerate(self.running):
             if now != active:
                 active = now
                 for each in stack:
                     each.keep(active)
             h = columns[t, :, :active]
-            for number, each in enumerate(stack):
+            for number, each in enumerate(stack, first):
                 each.x[:] = h
-                each.step(_recorder(traces[number], rows[:active], t) if trace else None)
+                each.step(_recorder(self.traces[number], self.rows[:active],
+                                    self.places(t, active, reverse)) if self.traces else None)
                 h = each.h
+            yield t, active, h
+
+    def all_of(self, stack: Sequence[_LSTM], columns: np.ndarray, first: int, *,
+               reverse: bool = False) -> np.ndarray:
+        """The hidden states of all steps, T x R x B, each where its x is; 0 beyond the ends."""
+        h = np.zeros((len(columns), stack[-1].outputs, columns.shape[2]))
+        for t, active, codes in self.walk(
+                stack, self.turned(columns) if reverse else columns, first, reverse=reverse):
+            h[t, :, :active] = codes
+        return self.turned(h) if reverse else h
+
+
+def _simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], x: np.ndarray,
+              lengths: np.ndarray, every_step: bool, final: bool, backwards: bool, trace: bool
+              ) -> Result:
+    count, steps, _ = x.shape
+    block = min(count, BLOCK)
+    directions = [(number, each) for number, layer in enumerate(layers)
+                  for each in layer.directions]
+    stack = [_LSTM(each, block, f"lstm{number}") for number, each in directions]
+    behind = [_Dense(layer, f"dense{number}.y") for number, layer in enumerate(head)]
+    outputs, to = ((head[-1].outputs, head[-1].formats.y) if head else
+                   (layers[-1].outputs, layers[-1].y))
+    y = np.zeros((count, steps, outputs) if every_step else (count, outputs), dtype=np.int64)
+    traces = [
+        {field.name: np.zeros((count, steps, width), dtype=np.int64)
+         for field in fields(LSTMCodes) if field.name != "m" or each.projector
+         for width in [{"x": each.inputs, "z": 4 * each.hidden, "h": each.outputs}.get(
+             field.name, each.hidden)]}
+        for _, each in directions if trace]
+    saturated = {f"lstm{number}.{tensor}": 0 for number, layer in enumerate(layers)
+                 for tensor in layer.saturating}
+
+    def settled(h: np.ndarray) -> np.ndarray:
+        """The outputs of some sequences, one row each, of the last layer's."""
+        for dense in behind:
+            h = dense.run(h)
+        return h.T
+
+    def merged(number: int, parts: list[np.ndarray], axis: int) -> np.ndarray:
+        layer = layers[number]
+        if not isinstance(layer, QuantizedBidirectional):
+            return parts[0]
+        h, outside = layer.merged(parts, axis)
+        if outside:
+            saturated[f"lstm{number}.y"] += outside
+        return h
+
+    # Layers that read forward go step by step together. One that does not needs the whole sequence.
+    whole = [number for number, layer in enumerate(layers)
+             if any(each.reverse for each in layer.directions)]
+    order = np.argsort(-lengths, kind="stable")
+    for first in range(0, count, block):
+        rows = order[first:first + block]
+        part = _Block(rows, lengths[rows], traces)
+        columns = np.ascontiguousarray(x[rows].transpose(1, 2, 0), dtype=np.float64)
+        columns = columns[:part.lengths[0]]
+        done, begin = 0, 0
+        for number in whole:
+            if number > done:
+                # The layers before have one direction each.
+                columns = part.all_of(stack[begin:begin + number - done], columns, begin)
+                begin += number - done
+            ways = layers[number].directions
+            parts = [part.all_of([stack[n]], columns, n, reverse=each.reverse)
+                     for n, each in enumerate(ways, begin)]
+            if number == len(layers) - 1 and not every_step:
+                ends, numbers = part.lengths - 1, np.arange(len(rows))
+                parts = [h[0 if each.reverse and final else ends, :, numbers].T
+                         for h, each in zip(parts, ways, strict=True)]
+                columns = merged(number, parts, 0)
+            else:
+                columns = merged(number, parts, 1)
+            done, begin = number + 1, begin + len(ways)
+
+        last: Iterable[tuple[int, int, np.ndarray]]
+        if done < len(layers):
+            last = part.walk(stack[begin:], columns, begin)
+        elif every_step:
+            last = ((t, active, columns[t, :, :active]) for t, active in enumerate(part.running))
+        else:
+            y[rows] = settled(columns)
+            continue
+        for t, active, h in last:
             if every_step:
-                for dense in behind:
-                    h = dense.run(h)
-                y[rows[:active], t] = h.T
+                y[rows[:active], part.places(t, active, backwards)] = settled(h)
         if not every_step:
             stack[-1].keep(len(rows))
-            h = stack[-1].h
-            for dense in behind:
-                h = dense.run(h)
-            y[rows] = h.T
+            y[rows] = settled(stack[-1].h)
 
-    saturated = {f"lstm{number}.{name}": value for number, each in enumerate(stack)
-                 for name, value in each.saturated.items()}
+    for (number, _), each in zip(directions, stack, strict=True):
+        for name, value in each.saturated.items():
+            saturated[f"lstm{number}.{name}"] += value
     saturated |= {f"dense{number}.y": dense.saturated for number, dense in enumerate(behind)}
     return Result(y=y, format=to, saturated=saturated,
                   layers=tuple(LSTMCodes(**codes) for codes in traces) if trace else None)

@@ -123,11 +123,14 @@ def _describe(stack: Stack, row: Row) -> list[str]:
                      f"{dense.round} {cycles}; {_counted(dense.multipliers, 'multiplier')}")
     k = layers[slowest].cycles
     if k is not None and k.bubble:
-        waits, filled = k.round - stack.streams * k.work, _filled(k)
-        lines.append(
-            f"layer {slowest} waits for its own hidden states for {waits} of {k.round} cycles; "
-            f"with {filled} streams it would not" if waits else
-            f"{filled} streams are enough to fill the bubble of layer {slowest}")
+        waits, filled = k.round - k.streams * k.work, _filled(k)
+        if not waits:
+            what = "directions" if stack.gathered else "streams"
+            lines.append(f"{filled} {what} are enough to fill the bubble of layer {slowest}")
+        else:
+            lines.append(
+                f"layer {slowest} waits for its own hidden states for {waits} of {k.round} cycles"
+                + ("" if stack.gathered else f"; with {filled} streams it would not"))
     return lines
 
 
@@ -140,12 +143,15 @@ def _asked(stack: Stack, limits: Limits, name: str, units: int | None, columns: 
     """U and V as the user says, and dense layers that keep up."""
     common: dict[str, Any] = {"pipeline": PIPELINES[name], "streams": stack.streams}
     row: Row = tuple(
-        lstm_part(layer, choose_folding(layer.inputs, layer.outputs, units=units, columns=columns,
-                                        **common), limits=limits, **common)
+        lstm_part(layer, choose_folding(
+            layer.inputs, layer.outputs, units=units, columns=columns, pipeline=PIPELINES[name],
+            streams=stack.streams * layer.directions, peepholes=layer.peepholes),
+            limits=limits, **common)
         for layer in stack.layers)
-    budget = head_budget(cycles_of(row), every_step=stack.every_step)
+    budget = head_budget(cycles_of(row), every_step=stack.awaited,
+                         streams=stack.streams)
     if not stack.head:
-        return (*row, outlet_part(stack.layers[-1], budget, limits=limits, **common))
+        return (*row, outlet_part(stack.outlet, budget, limits=limits, **common))
     return (*row, *(
         dense_part(dense, choose_dense_folding(dense.inputs, dense.outputs, budget),
                    limits=limits, **common) for dense in stack.head))
@@ -270,6 +276,8 @@ def fill(stack: Stack, **wanted: Any) -> Choice:
         if wanted.get(key) is not None:
             raise ValueError(f"streams must be a number where a {key} is wanted, not to be filled")
     choice = choose(replace(stack, streams=1), **wanted)
+    if stack.gathered:
+        return choice
     while True:
         busy = choice.filled <= choice.streams
         try:

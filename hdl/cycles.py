@@ -141,6 +141,10 @@ class DrainTiming:
     interval : int
         Cycles between successive units of a lane, at least.
     pipeline : Pipeline
+    peepholes : bool
+        Whether the gates see the cell state. That before the step is multiplied while the sums
+        leave the hold chain, and makes all of them a cycle or two later. The output gate waits for
+        the new one, and comes last of all.
 
     Attributes
     ----------
@@ -148,6 +152,8 @@ class DrainTiming:
         Table units for the gates and the candidate: 4, 2 or 1.
     slots : int
         Cycles in which sums leave the hold chain, ``4 / gate_tables``.
+    summed : int
+        When the first sums are complete, with bias and peephole.
     preactivation : tuple of int
         When the preactivations of i, f, g, o enter a table.
     gate : tuple of int
@@ -156,18 +162,26 @@ class DrainTiming:
         When the operands of f c and of i g enter a multiplier.
     state : int
         When c' and the argument of its tanh are present; c' is written, u enters a table.
+    peeped : int
+        When the sum of an output gate with a peephole is complete.
     squashed : int
-        When tanh(c') is present and o tanh(c') enters a multiplier.
+        When tanh(c') and o are present and o tanh(c') enters a multiplier.
     hidden : int
         When h is present, and written.
     shared_table : bool
-        Whether tanh(c') uses the gates' table.
+        Whether tanh(c') uses the gates' table, and so does an output gate that comes last.
+    table_of : tuple of int
+        Which table unit i, f, g, o and tanh(c') use.
+    peephole_multipliers : int
+        Multipliers of peepholes: one for i and f where they have one table, else one for each;
+        and one for o, which is that of i and f where the interval is long enough.
     state_multipliers : int
-        Multipliers for f c, i g and o tanh(c').
+        Multipliers for f c, i g and o tanh(c'), and those of peepholes.
     """
 
     interval: int
     pipeline: Pipeline = SHORT
+    peepholes: bool = False
 
     @property
     def gate_tables(self) -> int:
@@ -182,10 +196,22 @@ class DrainTiming:
         return gate // self.gate_tables
 
     @property
+    def summed(self) -> int:
+        # The product begins as the sum leaves the chain, and no bias takes longer.
+        return self.pipeline.multiplier + 1 if self.peepholes else self.pipeline.bias
+
+    def _rounded(self, gate: int) -> int:
+        """When the preactivation of a gate that does not wait for c' enters a table."""
+        return self.summed + self.pipeline.preactivation + self.slot(gate)
+
+    @property
+    def peeped(self) -> int:
+        return self.state + self.pipeline.multiplier + 1
+
+    @property
     def preactivation(self) -> tuple[int, ...]:
-        # Out of the chain, bias added, rounded.
-        ready = self.pipeline.bias + self.pipeline.preactivation
-        return tuple(ready + self.slot(gate) for gate in range(4))
+        last = self.peeped + self.pipeline.preactivation if self.peepholes else self._rounded(3)
+        return (*(self._rounded(gate) for gate in range(3)), last)
 
     @property
     def gate(self) -> tuple[int, ...]:
@@ -197,7 +223,7 @@ class DrainTiming:
 
     @property
     def input_product(self) -> int:
-        return max(self.gate[0], self.gate[2])
+        return max(self._rounded(0), self._rounded(2)) + self.pipeline.table
 
     @property
     def state(self) -> int:
@@ -206,7 +232,7 @@ class DrainTiming:
 
     @property
     def squashed(self) -> int:
-        return self.state + self.pipeline.table
+        return max(self.state + self.pipeline.table, self.gate[3])
 
     @property
     def hidden(self) -> int:
@@ -214,7 +240,30 @@ class DrainTiming:
 
     @property
     def shared_table(self) -> bool:
-        return self.interval > self.state - self.preactivation[0]
+        last = self.preactivation[3] if self.peepholes else self.state
+        return self.interval > last - self.preactivation[0]
+
+    @property
+    def table_of(self) -> tuple[int, ...]:
+        of_cell = 0 if self.shared_table else self.gate_tables
+        if not self.peepholes:
+            return (*(gate % self.gate_tables for gate in range(GATES)), of_cell)
+        # An output gate that comes last uses what tanh(c') uses, if it is that much behind.
+        of_output = min(self.gate_tables + 1, GATES - 1)
+        if self.interval > self.preactivation[3] - self.state:
+            of_output = of_cell
+        return (*(gate % self.gate_tables for gate in range(3)), of_output, of_cell)
+
+    @property
+    def shared_peephole(self) -> bool:
+        """Whether the multiplier of the peepholes of i and f does that of o, too."""
+        return self.gate_tables == 1 and self.interval > self.state
+
+    @property
+    def peephole_multipliers(self) -> int:
+        if not self.peepholes:
+            return 0
+        return (1 if self.gate_tables == 1 else 2) + (not self.shared_peephole)
 
     @property
     def shared_product(self) -> bool:
@@ -229,17 +278,16 @@ class DrainTiming:
     @property
     def tables(self) -> int:
         """Table units of a lane."""
-        return self.gate_tables + (not self.shared_table)
+        return len(set(self.table_of))
 
     def used_tables(self, lines: Sequence[int]) -> tuple[int, ...]:
         """Those that are there where some functions are lines (:class:`LSTMCycles`)."""
-        used = [gate % self.gate_tables for gate in range(GATES)]
-        used.append(0 if self.shared_table else self.gate_tables)
-        return tuple(sorted({table for n, table in enumerate(used) if n not in lines}))
+        return tuple(sorted({table for n, table in enumerate(self.table_of) if n not in lines}))
 
     @property
     def state_multipliers(self) -> int:
-        return (1 if self.shared_product else 2) + (not self.shared_multiplier)
+        return ((1 if self.shared_product else 2) + (not self.shared_multiplier)
+                + self.peephole_multipliers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,6 +395,8 @@ class LSTMCycles:
         S, independent sequences that take turns.
     lines : sequence of int
         Functions that need no table: 0 to 3 for i, f, g and o, 4 for the cell state's.
+    peepholes : bool
+        Whether the gates see the cell state.
 
     Attributes
     ----------
@@ -399,6 +449,7 @@ class LSTMCycles:
     pipeline: Pipeline = SHORT
     streams: int = 1
     lines: tuple[int, ...] = ()
+    peepholes: bool = False
 
     def __post_init__(self) -> None:
         check_positive("LSTM", "inputs", self.inputs)
@@ -435,7 +486,7 @@ class LSTMCycles:
 
     @property
     def timing(self) -> DrainTiming:
-        return DrainTiming(self.folding.interval, self.pipeline)
+        return DrainTiming(self.folding.interval, self.pipeline, self.peepholes)
 
     @property
     def array_latency(self) -> int:
@@ -456,6 +507,14 @@ class LSTMCycles:
     @property
     def c_depth(self) -> int:
         return self.streams << (self.passes * self.groups - 1).bit_length()
+
+    @property
+    def peephole_words(self) -> tuple[int, ...]:
+        """Words of each of a lane's memories of peepholes: those of i and f, and that of o."""
+        if not self.peepholes:
+            return ()
+        units = self.passes * self.groups
+        return (2 * units, units) if self.timing.gate_tables == 1 else (units, units, units)
 
     @property
     def memory(self) -> int:
@@ -652,7 +711,7 @@ class DenseCycles:
         return ceil((self.latency + QUEUE_LATENCY) / self.words) + 1
 
 
-def head_budget(layers: Sequence[LSTMCycles], *, every_step: bool) -> int:
+def head_budget(layers: Sequence[LSTMCycles], *, every_step: bool, streams: int = 1) -> int:
     """Cycles that a head may take for a step, and no layer ever waits for it.
 
     Where it works on every step, it has to be done with one before the last layer wants the page of
@@ -662,7 +721,7 @@ def head_budget(layers: Sequence[LSTMCycles], *, every_step: bool) -> int:
     ``HEAD_TURN``, no head is that quick.
     """
     if not every_step:
-        return max(k.round for k in layers) // layers[0].streams
+        return max(k.round for k in layers) // streams
     apart = max(k.work for n, k in enumerate(layers)
                 if all(behind.step <= k.work for behind in layers[n + 1:]))
     return max(1, apart + layers[0].pipeline.feedback - HEAD_TURN)

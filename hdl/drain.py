@@ -22,15 +22,17 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, 
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.activation import SIGMOID, TANH
 from golden.fixed import Format
 from golden.quantized import QuantizedLSTM
 from hdl.buffer import Beat
 from hdl.cycles import CANDIDATE, GATES, LSTMCycles
-from hdl.mac import bias_memory
+from hdl.mac import banks, bias_memory
 from hdl.multiplier import Multiplier
 from hdl.ram import RAM
 from hdl.registers import delayed
 from hdl.rounding import floor_to_even, half, limited, rounded, saturated
+from hdl.scaling import line
 from hdl.table import TableUnit
 
 __all__ = ["Drain", "Step"]
@@ -104,6 +106,11 @@ class _Shared:
                     m.d.comb += statements
 
 
+def _total_width(directions: Sequence[QuantizedLSTM]) -> int:
+    """Bits of a running total."""
+    return max(layer.array.width for layer in directions)
+
+
 class _Lane(wiring.Component):
     """One lane of the drain.
 
@@ -121,12 +128,15 @@ class _Lane(wiring.Component):
         A preactivation, tanh argument, cell state or hidden state saturated in the last cycle.
     """
 
-    def __init__(self, layer: QuantizedLSTM, cycles: LSTMCycles, lane: int):
+    def __init__(self, directions: Sequence[QuantizedLSTM], cycles: LSTMCycles, lane: int):
+        layer = directions[0]
+        self._directions = directions
         self._layer = layer
         self._cycles = cycles
         self._lane = lane
+        self._width = _total_width(directions)
         formats = layer.formats
-        heads = data.ArrayLayout(signed(layer.array.width), cycles.timing.gate_tables)
+        heads = data.ArrayLayout(signed(self._width), cycles.timing.gate_tables)
         super().__init__({
             "totals": In(heads),
             "before": In(heads),
@@ -152,21 +162,28 @@ class _Lane(wiring.Component):
         tables = k.timing.gate_tables
         return [order[table::tables] for table in range(tables)]
 
-    def _initial_c(self) -> list[int]:
-        """The cell states that a sequence begins with, in the order in which units come."""
+    def _in_order(self, *values: np.ndarray) -> np.ndarray:
+        """Values of each unit, in the order in which units come; 0 where there is none."""
         k, layer = self._cycles, self._layer
-        return [int(layer.initial_c[unit]) if within < k.folding.units and unit < layer.hidden
-                else 0
-                for a_pass in range(k.passes) for group in range(k.groups)
-                for within in [group * k.folding.lanes + self._lane]
-                for unit in [a_pass * k.folding.units + within]]
+        return np.array([
+            int(of[unit]) if within < k.folding.units and unit < layer.hidden else 0
+            for a_pass in range(k.passes) for group in range(k.groups)
+            for within in [group * k.folding.lanes + self._lane]
+            for unit in [a_pass * k.folding.units + within] for of in values])
+
+    def _peepholes(self, layer: QuantizedLSTM) -> list[np.ndarray]:
+        """Weights of the cell states: those of each multiplier for i and f, then those of o."""
+        assert layer.peepholes is not None
+        i, f, o = np.split(layer.peepholes, 3)
+        together = [[i, f]] if self._cycles.timing.gate_tables == 1 else [[i], [f]]
+        return [self._in_order(*values) for values in (*together, [o])]
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         layer, k, t, formats = self._layer, self._cycles, self._cycles.timing, self._layer.formats
         tables = [(TableUnit(layer.table, stages=k.pipeline.table), _Shared())
-                  for _ in range(t.tables)]
-        multipliers = [_Shared() for _ in range(t.state_multipliers)]
+                  for _ in range(max(t.table_of) + 1)]
+        multipliers = [_Shared() for _ in range(t.state_multipliers - t.peephole_multipliers)]
         token = _Token(m, list(self.token), t.interval)
 
         def fitted(value: Value, f: int, to: Format) -> tuple[Value, Value]:
@@ -184,46 +201,135 @@ class _Lane(wiring.Component):
                 m.d.sync += count.eq(Mux(count == last, 0, count + 1))
             return count
 
+        def banked(place: Value, cycle: int) -> Value:
+            """A place in a memory that has a bank for each direction."""
+            if len(self._directions) == 1:
+                return place
+            return Cat(place, token.carry(self.stream, -LEAD, cycle))
+
+        def cell_state(at: int, slots: int = 1) -> tuple[RAM, Value, int, Value, Signal]:
+            """The cell state before the step, 0 or the one given at the start of a sequence.
+
+            Read to be there in the cycle ``at``, and as many after it as there are slots.
+
+            Returns
+            -------
+            store : RAM
+                Its memory, to be written.
+            stream, read_at : Value, int
+                Whose it is, and in which cycle that is there.
+            now, later : Value
+                The state, and the same from a register, a cycle later.
+            """
+            m.submodules.c_memory = store = RAM(
+                shape=signed(formats.c.width), depth=k.c_depth, latency=k.memory)
+            read_at = at - k.memory
+            stream = token.carry(self.stream, -LEAD, read_at)
+            fresh = token.carry(self.fresh, -LEAD, at)
+            c_before = Signal(signed(formats.c.width), reset_less=True)
+            m.d.comb += store.read_addr.eq(Cat(counter(read_at + slots - 1, units - 1), stream))
+            initial: Value = Const(0)
+            if any(each.initial_c.any() for each in self._directions):
+                rom, layout = bias_memory(
+                    [[int(code)] for code in banks([self._in_order(each.initial_c)
+                                                    for each in self._directions])],
+                    width=formats.c.width)
+                m.submodules.c_initial = rom
+                m.d.comb += rom.addr[0].eq(banked(
+                    counter(at - rom.latency + slots - 1, units - 1), at - rom.latency))
+                initial = layout(rom.data[0])[0]
+            now = Mux(fresh, initial, store.read_data)
+            m.d.sync += c_before.eq(now)
+            return store, stream, read_at, now, c_before
+
+        # Peepholes: their products with the cell state begin as the sums leave the chain.
+        units = k.passes * k.groups
+        peepholes: list[tuple[Multiplier, _Shared]] = []
+        if formats.p:
+            weights = [self._peepholes(each) for each in self._directions]
+            store, stream, read_at, c_now, c_before = cell_state(0, len(weights[0][0]) // units)
+            peepholes = [(Multiplier(signed(formats.p.width), signed(formats.c.width),
+                                     stages=k.pipeline.multiplier), _Shared())
+                         for _ in range(t.peephole_multipliers)]
+            for n, words in enumerate(zip(*weights, strict=True)):
+                rom, layout = bias_memory([[int(word)] for word in banks(words)],
+                                          width=formats.p.width)
+                m.submodules[f"peephole{n}"] = rom
+                of_output = n == len(weights[0]) - 1
+                at, count = t.state if of_output else 0, len(words[0])
+                m.d.comb += rom.addr[0].eq(banked(
+                    counter(at - rom.latency, count - 1, count // units), at - rom.latency))
+                peepholes[-1 if of_output else n][1].use(
+                    at, layout(rom.data[0])[0], self.c if of_output else c_now)
+
+        def peeped(total: Value, product: Value) -> Signal:
+            """The sum with the product of a peephole, in a register."""
+            exact = total + (product << layer.peephole_shift)
+            result = Signal.like(exact, name="peeped", reset_less=True)
+            m.d.sync += result.eq(exact)
+            return result
+
         # Preactivations. A tie is what leaves nothing below once half an ulp has been added.
         drop = formats.product_fraction - formats.z.f
         bias_address: Value = counter(-LEAD, k.passes * k.groups * t.slots - 1, t.slots)
-        stored = self._biases(layer.bias)
-        if layer.initial_h.any():
+        rows = [[each.bias] for each in self._directions]
+        if any(each.initial_h.any() for each in self._directions):
             # In the first step the hidden states of the beginning are part of the bias.
-            stored = [[*biases, *[0] * ((1 << len(bias_address)) - len(biases)), *first]
-                      for biases, first in zip(stored, self._biases(layer.first_bias),
-                                               strict=True)]
+            rows = [[each.bias, each.first_bias] for each in self._directions]
             bias_address = Cat(bias_address, self.fresh)
+        if len(self._directions) > 1:
+            bias_address = Cat(bias_address, self.stream)
+        stored = [[int(code) for code in banks([np.array(order) for order in orders])]
+                  for orders in zip(*(self._biases(row) for each in rows for row in each),
+                                    strict=True)]
         curves = layer.gate, layer.gate, layer.of_candidate, layer.gate
         arguments = formats.z, formats.z, layer.candidate, formats.z
         width = max(to.width for to in arguments)
+        of_tanh = layer.of_candidate.table and layer.candidate_reading == TANH
         z_overflow, lines = [], []
+        output: Value = Const(0)
         for n, (table, biases) in enumerate(zip(tables[:t.gate_tables], stored, strict=True)):
-            # The candidate has a fraction bit more: the table takes half its argument.
+            # A tanh has a fraction bit more: the table takes half its argument.
             gates = [slot * t.gate_tables + n for slot in range(t.slots)]
-            halves = [half(drop) >> (gate == CANDIDATE and layer.of_candidate.table)
-                      for gate in gates]
+            halves = [half(drop) >> (gate == CANDIDATE and of_tanh) for gate in gates]
             rom, layout = bias_memory([[bias + halves[slot % t.slots]]
                                        for slot, bias in enumerate(biases)])
             m.submodules[f"bias{n}"] = rom
             m.d.comb += rom.addr[0].eq(bias_address)
             # The totals run on: their difference is a pass's sum, modulo what they wrap around at.
-            passed = (self.totals[n] - self.before[n])[:self._layer.array.width]
+            passed = (self.totals[n] - self.before[n])[:self._width]
             bias = layout(delayed(m, rom.data[0], k.pipeline.bias - 1))[0]
             biased = delayed(m, passed, k.pipeline.bias - 1).as_signed() + bias
             total = Signal.like(biased, name=f"biased{n}", reset_less=True)
             m.d.sync += total.eq(biased)
 
+            if formats.p:
+                # The output gate waits for c' here.
+                if gates[-1] == GATES - 1:
+                    output = total
+                if gates == [GATES - 1]:
+                    break
+                p_c: Value = Const(0)
+                if n < 2:
+                    p_c = peepholes[n][0].p
+                    if CANDIDATE in gates:
+                        p_c = Mux(token.at(t.summed - 1 + t.slot(CANDIDATE)), 0, p_c)
+                total = peeped(delayed(m, total, t.summed - 1 - k.pipeline.bias), p_c)
+
             doubled: Value = total
-            is_tanh: Value = Const(0)
+            reading: Value = Const(SIGMOID)
             # Half of a single bit that is dropped could not be added before.
             twice = Cat(Const(drop == 1, 1), total).as_signed()
             if CANDIDATE in gates and layer.of_candidate.table:
                 if gates == [CANDIDATE]:
-                    doubled, is_tanh = twice, Const(1)
+                    doubled, reading = (twice if of_tanh else total,
+                                        Const(layer.candidate_reading))
+                elif of_tanh:
+                    doubled = Mux(token.at(t.summed + t.slot(CANDIDATE)), twice, total)
+                    reading = token.at(t.preactivation[CANDIDATE])
                 else:
-                    doubled = Mux(token.at(k.pipeline.bias + t.slot(CANDIDATE)), twice, total)
-                    is_tanh = token.at(t.preactivation[CANDIDATE])
+                    reading = Mux(token.at(t.preactivation[CANDIDATE]), layer.candidate_reading,
+                                  SIGMOID)
             whole = floor_to_even(doubled, drop,
                                   lambda value: delayed(m, value, k.pipeline.preactivation - 1))
             code, overflow = limited(whole, arguments[n], curves[n])
@@ -235,9 +341,11 @@ class _Lane(wiring.Component):
                     other, (code, overflow), strict=True))
             z = Signal(signed(width), name=f"z{n}", reset_less=True)
             m.d.sync += z.eq(code)
+            if formats.p and gates[-1] == GATES - 1:
+                overflow &= ~token.at(t.preactivation[0] - 1 + t.slot(GATES - 1))
             z_overflow.append(overflow)
             if any(curves[gate].table for gate in gates):
-                table[1].use(t.preactivation[n], z, is_tanh)
+                table[1].use(t.preactivation[n], z, reading)
             # Without a table it is the gate itself, at the same time.
             lines.append(z if all(curves[gate].table for gate in gates) else
                          delayed(m, z, k.pipeline.table))
@@ -250,33 +358,21 @@ class _Lane(wiring.Component):
                 line = lines[n % t.gate_tables][:to.width]
                 return line.as_signed() if to.signed else line
             unit = tables[n % t.gate_tables][0]
-            return unit.tanh if n == CANDIDATE else unit.sigmoid[:to.width]
+            return (getattr(unit, layer.table.readings[layer.candidate_reading].name)
+                    if n == CANDIDATE else unit.sigmoid[:to.width])
 
-        gate = [result(n) for n in range(GATES)]
+        gate = [result(n) for n in range(3 if formats.p else GATES)]
 
         # The cell state, read into a register that is 0 at the start of a sequence.
-        units = k.passes * k.groups
-        m.submodules.c_memory = store = RAM(
-            shape=signed(formats.c.width), depth=k.c_depth, latency=k.memory)
-        read_at = t.forget_product - 1 - k.memory
-        stream = token.carry(self.stream, -LEAD, read_at)
-        fresh = token.carry(self.fresh, -LEAD, t.forget_product - 1)
-        c_before = Signal(signed(formats.c.width), reset_less=True)
-        m.d.comb += store.read_addr.eq(Cat(counter(read_at, units - 1), stream))
-        initial: Value = Const(0)
-        if layer.initial_c.any():
-            rom, layout = bias_memory([[code] for code in self._initial_c()],
-                                      width=formats.c.width)
-            m.submodules.c_initial = rom
-            m.d.comb += rom.addr[0].eq(counter(t.forget_product - 1 - rom.latency, units - 1))
-            initial = layout(rom.data[0])[0]
-        m.d.sync += c_before.eq(Mux(fresh, initial, store.read_data))
+        if not formats.p:
+            store, stream, read_at, _, c_before = cell_state(t.forget_product - 1)
         forget = multipliers[0]
-        forget.use(t.forget_product, gate[1], c_before)
+        forget.use(t.forget_product, gate[1],
+                   token.carry(c_before, 1, t.forget_product) if formats.p else c_before)
         enter = multipliers[0 if t.shared_product else 1]
         enter.use(t.input_product, token.carry(gate[0], t.gate[0], t.input_product),
                   token.carry(gate[CANDIDATE], t.gate[CANDIDATE], t.input_product))
-        squash = tables[0 if t.shared_table else -1]
+        squash = tables[t.table_of[GATES]]
         show = multipliers[0 if t.shared_multiplier else -1]
 
         shape = signed(max(formats.g.width, formats.s.width, formats.c.width))
@@ -301,8 +397,19 @@ class _Lane(wiring.Component):
             u_code, u_overflow = fitted(total, fraction, layer.squashed)
             u = Signal(signed(formats.z.width), reset_less=True)
             m.d.sync += [self.c.eq(c_code), u.eq(u_code)]
-            squash[1].use(t.state, u, 1)
-            shown = squash[0].tanh
+            squash[1].use(t.state, u, layer.cell_reading)
+            shown = getattr(squash[0], layer.table.readings[layer.cell_reading].name)
+        elif layer.slope:
+            m.d.sync += self.c.eq(c_code)
+            # In the time that a table would take, with a register before the limits if it is long.
+            below = layer.slope.f + formats.c.f - formats.s.f
+            late = int(k.pipeline.table > 5)
+            whole = floor_to_even(
+                line(m, self.c, layer.slope, offset=layer.slope.b + half(below),
+                     cycles=k.pipeline.table - 1 - late),
+                below, lambda value: delayed(m, value, late))
+            code, u_overflow = limited(whole, formats.s, layer.of_cell)
+            shown = delayed(m, code, 1)
         else:
             m.d.sync += self.c.eq(c_code)
             shown = delayed(m, limited(self.c, formats.c, layer.of_cell)[0], k.pipeline.table)
@@ -313,8 +420,27 @@ class _Lane(wiring.Component):
             store.write_en.eq(token.at(t.state)),
         ]
 
+        z_saturates = Cat(z_overflow).any() & z_active
+        if formats.p:
+            # The output gate, with the new cell state.
+            o_sum = peeped(token.carry(output, k.pipeline.bias + t.slot(GATES - 1), t.peeped - 1),
+                           peepholes[-1][0].p)
+            whole = floor_to_even(o_sum, drop,
+                                  lambda value: delayed(m, value, k.pipeline.preactivation - 1))
+            code, overflow = limited(whole, formats.z, layer.gate)
+            z_o = Signal(signed(formats.z.width), reset_less=True)
+            m.d.sync += z_o.eq(code)
+            z_saturates |= overflow & token.at(t.preactivation[3] - 1)
+            if layer.gate.table:
+                unit, shared = tables[t.table_of[3]]
+                shared.use(t.preactivation[3], z_o, SIGMOID)
+                gate.append(unit.sigmoid[:formats.gate.width])
+            else:
+                gate.append(delayed(m, z_o[:formats.gate.width], k.pipeline.table))
+
         # The hidden state.
-        show.use(t.squashed, token.carry(gate[3], t.gate[3], t.squashed), shown)
+        show.use(t.squashed, token.carry(gate[3], t.gate[3], t.squashed),
+                 token.carry(shown, t.state + k.pipeline.table, t.squashed))
         h_code, h_overflow = fitted(product_of(show), formats.gate.f + formats.s.f, formats.h)
         hold = Signal(signed(formats.h.width), name="h_now", reset_less=True)
         m.d.sync += hold.eq(h_code)
@@ -327,8 +453,12 @@ class _Lane(wiring.Component):
         for n, (product, shared) in enumerate(zip(products, multipliers, strict=True)):
             m.submodules[f"product{n}"] = product
             shared.connect(m, token, (product.a, product.b))
+        for n, (multiplier, shared) in enumerate(peepholes):
+            m.submodules[f"peephole_product{n}"] = multiplier
+            shared.connect(m, token, (multiplier.a, multiplier.b))
         m.d.sync += self.overflow.eq(Cat(
-            Cat(z_overflow).any() & z_active, u_overflow & token.at(t.state - 1),
+            z_saturates, u_overflow & token.at(
+                t.state + (k.pipeline.table if layer.slope else 0) - 1),
             c_overflow & token.at(t.state - 1), h_overflow & token.at(t.hidden - 1)))
         return m
 
@@ -338,7 +468,8 @@ class Drain(wiring.Component):
 
     Parameters
     ----------
-    layer : QuantizedLSTM
+    directions : sequence of QuantizedLSTM
+        Those of the layer.
     cycles : LSTMCycles
 
     Members
@@ -368,13 +499,15 @@ class Drain(wiring.Component):
         Whose they are.
     """
 
-    def __init__(self, layer: QuantizedLSTM, cycles: LSTMCycles):
-        self._layer = layer
+    def __init__(self, directions: Sequence[QuantizedLSTM], cycles: LSTMCycles):
+        layer = directions[0]
+        self._directions = directions
+        self._width = _total_width(directions)
         self._cycles = cycles
         formats, lanes, streams = layer.formats, cycles.folding.lanes, cycles.streams
         super().__init__({
             "coming": In(1),
-            "totals": In(data.ArrayLayout(signed(layer.array.width), GATES * cycles.folding.units)),
+            "totals": In(data.ArrayLayout(signed(self._width), GATES * cycles.folding.units)),
             "step": In(Step(streams)),
             "valid": Out(1),
             "emitted": Out(1),
@@ -418,10 +551,10 @@ class Drain(wiring.Component):
 
         parts = []
         for lane in range(lanes):
-            part = _Lane(self._layer, k, lane)
+            part = _Lane(self._directions, k, lane)
             m.submodules[f"lane{lane}"] = part
             parts.append(part)
-            shape = signed(self._layer.array.width)
+            shape = signed(self._width)
             chain = [Signal(shape, name=f"hold{lane}_{n}", reset_less=True)
                      for n in range(GATES * groups)]
             # What has left goes round to wait for the next pass.

@@ -18,6 +18,7 @@ from hdl.cycles import (
     LSTMCycles,
     Pipeline,
 )
+from hdl.sequence_cycles import Link
 from hdl.vector_cycles import OutletCycles, choose_lanes, vector_cycles
 
 __all__ = ["MULTIPLIERS", "Limits", "Part", "Shape", "choose_drain", "choose_folding",
@@ -29,20 +30,20 @@ MULTIPLIERS = 16
 F = TypeVar("F", Folding, DenseFolding, None)
 
 
-def _intervals(pipeline: Pipeline) -> list[int]:
+def _intervals(pipeline: Pipeline, peepholes: bool) -> list[int]:
     """The shortest interval for each way to share tables and multipliers."""
     ways: dict[tuple[int, int], int] = {}
-    for interval in range(1, DrainTiming(4, pipeline).hidden + 1):
-        timing = DrainTiming(interval, pipeline)
+    for interval in range(1, DrainTiming(4, pipeline, peepholes).hidden + 1):
+        timing = DrainTiming(interval, pipeline, peepholes)
         ways.setdefault((timing.tables, timing.state_multipliers), interval)
     return list(ways.values())
 
 
-def _drains(inputs: int, hidden: int, units: int, columns: int, pipeline: Pipeline
-            ) -> Iterator[Folding]:
+def _drains(inputs: int, hidden: int, units: int, columns: int, pipeline: Pipeline,
+            peepholes: bool) -> Iterator[Folding]:
     """The drains that keep up with the array."""
     words = ceil((inputs + hidden) / columns)
-    for interval in _intervals(pipeline):
+    for interval in _intervals(pipeline, peepholes):
         groups = set()
         for lanes in range(1, units + 1):
             # More lanes with as many groups gain little.
@@ -52,7 +53,7 @@ def _drains(inputs: int, hidden: int, units: int, columns: int, pipeline: Pipeli
 
 
 def choose_drain(inputs: int, hidden: int, *, units: int, columns: int, pipeline: Pipeline = SHORT,
-                 streams: int = 1, fastest: bool = False) -> Folding:
+                 streams: int = 1, fastest: bool = False, peepholes: bool = False) -> Folding:
     """The folding with U and V as given and the drain that makes the most of all multipliers.
 
     A shorter interval or more lanes may make the bubble shorter, and take more tables and
@@ -68,6 +69,8 @@ def choose_drain(inputs: int, hidden: int, *, units: int, columns: int, pipeline
     streams : int
     fastest : bool
         Only the cycles decide, and the multipliers where they are equal.
+    peepholes : bool
+        Whether the gates see the cell state.
 
     Raises
     ------
@@ -80,15 +83,16 @@ def choose_drain(inputs: int, hidden: int, *, units: int, columns: int, pipeline
 
     def cost(folding: Folding) -> tuple[int, int]:
         k = LSTMCycles(inputs=inputs, hidden=hidden, folding=folding, pipeline=pipeline,
-                       streams=streams)
+                       streams=streams, peepholes=peepholes)
         return (k.round, k.multipliers) if fastest else (k.round * k.multipliers, k.round)
 
-    return min(_drains(inputs, hidden, units, columns, pipeline), key=cost)
+    return min(_drains(inputs, hidden, units, columns, pipeline, peepholes), key=cost)
 
 
 def choose_folding(inputs: int, hidden: int, *, multipliers: int = MULTIPLIERS,
                    units: int | None = None, columns: int | None = None,
-                   pipeline: Pipeline = SHORT, streams: int = 1, fastest: bool = False) -> Folding:
+                   pipeline: Pipeline = SHORT, streams: int = 1, fastest: bool = False,
+                   peepholes: bool = False) -> Folding:
     """The folding of an LSTM layer with the fewest cycles, and of those the smallest.
 
     Parameters
@@ -101,7 +105,7 @@ def choose_folding(inputs: int, hidden: int, *, multipliers: int = MULTIPLIERS,
         U and V; what is not given is chosen.
     pipeline : Pipeline
     streams : int
-    fastest : bool
+    fastest, peepholes : bool
         As of :func:`choose_drain`.
 
     Raises
@@ -114,9 +118,9 @@ def choose_folding(inputs: int, hidden: int, *, multipliers: int = MULTIPLIERS,
     for u in [units] if units else range(1, min(hidden, max(1, quarter // (columns or 1))) + 1):
         for v in [columns] if columns else range(1, min(inputs + hidden, max(1, quarter // u)) + 1):
             folding = choose_drain(inputs, hidden, units=u, columns=v, pipeline=pipeline,
-                                   streams=streams, fastest=fastest)
+                                   streams=streams, fastest=fastest, peepholes=peepholes)
             k = LSTMCycles(inputs=inputs, hidden=hidden, folding=folding, pipeline=pipeline,
-                           streams=streams)
+                           streams=streams, peepholes=peepholes)
             key = k.round, k.multipliers
             if best is None or key < best[0]:
                 best = key, folding
@@ -134,16 +138,24 @@ class Shape:
         N, or the inputs of the head.
     outputs : int
         H, or the outputs of the head.
-    weight_bits, bias_bits, column_bits, state_bits, output_bits : int
-        Width of a weight, of a bias, of a column of [x, h], of a cell state and of a hidden state.
+    weight_bits, bias_bits, column_bits, state_bits : int
+        Width of a weight, of a bias, of a column of [x, h] and of a cell state.
     lines : tuple of int
         Functions that need no table (:class:`hdl.cycles.LSTMCycles`).
+    peepholes : bool
+        Whether the gates see the cell state, with weights no wider than the others.
     initial_h, initial_c : bool
         Whether sequences begin with other hidden, or cell, states than zeros.
     tabled : bool
         Whether the outputs of the head come from a table.
     vector : ArgMax, Softmax or None
         What becomes of all outputs of the last dense layer together.
+    directions : int
+        Those of the layer, each with weights of its own.
+    before, behind : Link or None
+        Where whole sequences are buffered before the layer, and behind the last one.
+    longest : int
+        Their steps, at most.
     """
 
     inputs: int
@@ -152,16 +164,20 @@ class Shape:
     bias_bits: int = 32
     column_bits: int = 16
     state_bits: int = 16
-    output_bits: int = 16
     lines: tuple[int, ...] = ()
+    peepholes: bool = False
     initial_h: bool = False
     initial_c: bool = False
     tabled: bool = False
     vector: ArgMax | Softmax | None = None
+    directions: int = 1
+    before: Link | None = None
+    behind: Link | None = None
+    longest: int = 1
 
     def __post_init__(self) -> None:
         for name in ("inputs", "outputs", "weight_bits", "bias_bits", "column_bits", "state_bits",
-                     "output_bits"):
+                     "directions", "longest"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"shape {name} must be a positive integer, not {value!r}")
@@ -258,21 +274,44 @@ def lstm_part(shape: Shape, folding: Folding, *, pipeline: Pipeline, streams: in
         If it does not fit the layer.
     """
     k = LSTMCycles(inputs=shape.inputs, hidden=shape.outputs, folding=folding, pipeline=pipeline,
-                   streams=streams, lines=shape.lines)
+                   streams=streams * shape.directions, lines=shape.lines,
+                   peepholes=shape.peepholes)
+
+    def stored(words: int, bits: int) -> int:
+        return limits.blocks(words + (shape.directions - 1 << (words - 1).bit_length()), bits)
+
     # Weights, the knots of the tables, biases, and what is written: x, h, c.
-    memories = limits.blocks(k.work, folding.multipliers * shape.weight_bits) + k.tables
+    memories = stored(k.work, folding.multipliers * shape.weight_bits) + k.tables
     units = k.passes * k.groups
     biases = units * k.timing.slots << shape.initial_h
-    if biases >= BLOCK_WORDS:
-        memories += (folding.lanes * k.timing.gate_tables
-                     * limits.blocks(biases, shape.bias_bits))
+    if biases * shape.directions >= BLOCK_WORDS:
+        memories += (folding.lanes * k.timing.gate_tables * stored(biases, shape.bias_bits))
     for banks in (k.x_memories, k.h_memories):
         memories += _written(limits, count=banks.count, depth=banks.depth, bits=shape.column_bits)
     memories += _written(limits, count=folding.lanes, depth=k.c_depth, bits=shape.state_bits)
-    if shape.initial_c and units >= BLOCK_WORDS:
-        memories += folding.lanes * limits.blocks(units, shape.state_bits)
-    return Part(folding=folding, work=streams * k.work, latency=k.latency,
-                multipliers=k.multipliers, memories=memories, cycles=k)
+    if shape.initial_c and units * shape.directions >= BLOCK_WORDS:
+        memories += folding.lanes * stored(units, shape.state_bits)
+    memories += folding.lanes * sum(stored(words, shape.weight_bits) for words in k.peephole_words
+                                    if words * shape.directions >= BLOCK_WORDS)
+
+    # The second direction's step follows the first one's.
+    latency, multipliers, apart = k.latency, k.multipliers, k.work
+    # What is behind writes a beat of each lane, what is before hardly more than it reads.
+    for link, beat in ((shape.before, folding.columns), (shape.behind, folding.lanes)):
+        if link is None:
+            continue
+        buffer = link.cycles(columns=folding.columns, beat=min(beat, link.features),
+                             longest=shape.longest, pipeline=pipeline)
+        if link is shape.before:
+            apart = max(apart, buffer.beats)
+        latency += buffer.latency + buffer.beats - 1
+        multipliers += buffer.multipliers
+        memories += len(link.written) * _written(
+            limits, count=buffer.memories.count, depth=buffer.memories.depth,
+            bits=shape.column_bits)
+    return Part(folding=folding, work=streams * shape.directions * k.work,
+                latency=latency + (shape.directions - 1) * apart, multipliers=multipliers,
+                memories=memories, cycles=k)
 
 
 def lstm_parts(shape: Shape, *, pipeline: Pipeline, streams: int, limits: Limits,
@@ -292,8 +331,8 @@ def lstm_parts(shape: Shape, *, pipeline: Pipeline, streams: int, limits: Limits
             if 4 * units * columns > most and units * columns > 1:
                 break
             words = ceil(total / columns)
-            for interval in _intervals(pipeline):
-                lane = DrainTiming(interval, pipeline)
+            for interval in _intervals(pipeline, shape.peepholes):
+                lane = DrainTiming(interval, pipeline, shape.peepholes)
                 each = lane.tables + lane.state_multipliers
                 for lanes in range(ceil(units / max(1, words // interval)), units + 1):
                     if ceil(units / lanes) * interval > words:
@@ -331,11 +370,11 @@ def dense_part(shape: Shape, folding: DenseFolding, *, pipeline: Pipeline, strea
 
 def outlet_part(shape: Shape, budget: int, *, pipeline: Pipeline, streams: int, limits: Limits
                 ) -> Part[None]:
-    """What sends the hidden states of the last layer, in so many cycles a step at most."""
+    """What sends so many outputs of the last layer, in so many cycles a step at most."""
     k = OutletCycles(hidden=shape.outputs, lanes=choose_lanes(shape.outputs, budget),
                      pipeline=pipeline, streams=streams)
     memories = _written(limits, count=k.x_memories.count, depth=k.x_memories.depth,
-                        bits=shape.output_bits)
+                        bits=shape.column_bits)
     return Part(folding=None, work=streams * k.work, latency=k.whole_latency, multipliers=0,
                 memories=memories)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import wiring
 
 from golden.argmax import ArgMax
 from golden.quantized_network import QuantizedNetwork
@@ -81,7 +81,7 @@ class Head:
         self.vector: ArgMaxEngine | SoftmaxEngine | None = None
         if not engines:
             last = network.layers[-1]
-            self.outlet = Outlet(last.formats.h, lanes=choose_lanes(last.hidden, budget),
+            self.outlet = Outlet(last.y, lanes=choose_lanes(last.outputs, budget),
                                  counts=counts, pipeline=pipeline, streams=streams)
             self.lanes = self.outlet.cycles.lanes
             self.tensors: list[str] = []
@@ -142,7 +142,7 @@ class Head:
     def saturated(self) -> list[Signal]:
         return [engine.saturated for engine in self.dense]
 
-    def place(self, m: Module, source: stream.Interface) -> stream.Interface:
+    def place(self, m: Module, source: Any) -> Any:
         """Put the parts into a module, behind the hidden states; returns the outputs."""
         parts: dict[str, Any] = {self.name(n): engine for n, engine in enumerate(self.dense)}
         if self.outlet:

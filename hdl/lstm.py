@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.bidirectional import QuantizedLayer
 from golden.quantized import QuantizedLSTM
 from hdl.buffer import Beat, ColumnBuffer, StepBuffer, of_stream, page_of
 from hdl.cycles import SHORT, Folding, LSTMCycles, Pipeline
 from hdl.drain import Drain, Step
-from hdl.mac import MacArray, Sequencer, pack_weights
+from hdl.mac import MacArray, Sequencer, banks, pack_weights
 from hdl.registers import delayed
 
 __all__ = ["LSTMEngine"]
@@ -34,15 +35,21 @@ class LSTMEngine(wiring.Component):
 
     Parameters
     ----------
-    layer : QuantizedLSTM
+    layer : QuantizedLSTM or QuantizedBidirectional
+        The two directions are streams, with weights of their own.
     folding : Folding
     counts : sequence of int
         Columns in each input beat of a step.
     every_step : bool
-        Whether every step's h is emitted, or that of each sequence's last step only.
+        Whether every step's h is emitted, or that of one step of each sequence only.
+    first : bool
+        Whether that is, in the reverse direction, the one which comes first, instead of the last.
+    gathered : bool
+        Whether what is behind takes sequences, of which it has room for ``PAGES`` at first, instead
+        of steps.
     pipeline : Pipeline
     streams : int
-        S, independent sequences that take turns.
+        S, independent sequences that take turns; 1 where there are two directions.
 
     Attributes
     ----------
@@ -54,8 +61,8 @@ class LSTMEngine(wiring.Component):
     i : In(stream.Signature(Beat))
         x, in order.
     o : Out(stream.Signature(Beat))
-        h, in order. Never waits for ``ready``: a step that emits takes a page of the buffer
-        behind beforehand, and there are ``PAGES`` for each stream.
+        h, in order; ``last`` is set with an only step, too. Never waits for ``ready``: a step that
+        emits takes a page of the buffer behind beforehand, and there are ``PAGES`` for each stream.
     freed : Out(streams)
         A page of a stream in the input buffer is free again.
     freed_behind : In(streams)
@@ -69,14 +76,20 @@ class LSTMEngine(wiring.Component):
     freed: Signal
     freed_behind: Signal
 
-    def __init__(self, layer: QuantizedLSTM, *, folding: Folding, counts: Sequence[int],
-                 every_step: bool, pipeline: Pipeline = SHORT, streams: int = 1):
-        self._layer = layer
+    def __init__(self, layer: QuantizedLayer, *, folding: Folding, counts: Sequence[int],
+                 every_step: bool, first: bool = False, gathered: bool = False,
+                 pipeline: Pipeline = SHORT, streams: int = 1):
+        self._directions = layer.directions
+        self._layer = layer.directions[0]
         self._every_step = every_step
+        self._first = first
+        self._gathered = gathered
         self._counts = tuple(counts)
+        layer, streams = self._layer, streams * len(self._directions)
         self.cycles = LSTMCycles(inputs=layer.inputs, hidden=layer.hidden, folding=folding,
-                                 pipeline=pipeline, streams=streams, lines=layer.lines)
-        self._drain = Drain(layer, self.cycles)
+                                 pipeline=pipeline, streams=streams, lines=layer.lines,
+                                 peepholes=layer.peepholes is not None)
+        self._drain = Drain(self._directions, self.cycles)
         formats = layer.formats
         super().__init__({
             "i": In(stream.Signature(Beat(formats.x.width, max(counts), streams))),
@@ -89,18 +102,28 @@ class LSTMEngine(wiring.Component):
 
     @property
     def layer(self) -> QuantizedLSTM:
+        """The first direction; what the hardware must know of the other is the same."""
         return self._layer
 
-    def _array(self) -> MacArray:
-        layer, f = self._layer, self.cycles.folding
+    @property
+    def directions(self) -> tuple[QuantizedLSTM, ...]:
+        return self._directions
+
+    def _weights(self, layer: QuantizedLSTM) -> np.ndarray:
+        """The words of a direction."""
+        f = self.cycles.folding
         # Rows unit by unit, so that a unit's four sums stand together.
         w = np.concatenate([layer.w_x, layer.w_h], axis=1)
         w = w.reshape(4, layer.hidden, -1).transpose(1, 0, 2).reshape(4 * layer.hidden, -1)
-        formats = layer.formats
+        return pack_weights(w, rows=4 * f.units, columns=f.columns)
+
+    def _array(self) -> MacArray:
+        formats = self._layer.formats
         return MacArray(
-            pack_weights(w, rows=4 * f.units, columns=f.columns),
+            banks([self._weights(layer) for layer in self._directions]),
             weight_width=max(formats.w_x.width, formats.w_h.width),
-            operand_width=max(formats.x.width, formats.h.width), width=layer.array.width,
+            operand_width=max(formats.x.width, formats.h.width),
+            width=max(layer.array.width for layer in self._directions),
             pipeline=self.cycles.pipeline)
 
     def elaborate(self, platform: Any) -> Module:
@@ -126,19 +149,27 @@ class LSTMEngine(wiring.Component):
         # a stream's steps write to its two pages of h in turn.
         fresh, half = Signal(streams, init=-1), Signal(streams)
         last = of_stream(x.last, sequencer.stream)
-        emit = Const(1) if self._every_step else last
+        begins: Value = of_stream(fresh, sequencer.stream)
+        emit: Value = Const(1) if self._every_step else last
+        ends = last
+        if self._first:
+            # The one step that the reverse direction emits is an only one.
+            emit = Cat(begins if layer.reverse else last for layer in self._directions
+                       ).bit_select(sequencer.stream, 1)
+            ends = emit
         step = Signal(Step(streams))
         m.d.comb += [
-            step.fresh.eq(of_stream(fresh, sequencer.stream)),
+            step.fresh.eq(begins),
             step.emit.eq(emit),
-            step.last.eq(last),
+            step.last.eq(ends),
             step.page.eq(~of_stream(half, sequencer.stream)),
             step.stream.eq(sequencer.stream),
         ]
 
         # A page behind is taken with the pass whose units are the first to go there.
         takes = Signal()
-        m.d.comb += takes.eq(sequencer.first_pass & sequencer.last & emit)
+        m.d.comb += takes.eq(sequencer.first_pass & sequencer.last & (
+            begins if self._gathered and self._every_step else emit))
         no_room = Signal(streams)
         for n in range(streams):
             ended, taken = sequencer.ended[n], Signal(name=f"taken{n}")
@@ -161,7 +192,10 @@ class LSTMEngine(wiring.Component):
         # The addresses of x and h, and when these have been read but for a cycle the word enters.
         # Words hold x, then one of both kinds where V does not divide N, then h.
         wait = k.memory - 1
-        m.d.comb += array.address.eq(delayed(m, sequencer.address, wait))
+        address: Value = sequencer.address
+        if len(self._directions) > 1:
+            address = Cat(address, sequencer.stream)
+        m.d.comb += array.address.eq(delayed(m, address, wait))
         only_x, mixed, masked = Signal(), Signal(), Signal()
         entering = Signal(step.shape(), reset_less=True)
         word_is_x, word_is_mixed = Signal(reset_less=True), Signal(reset_less=True)

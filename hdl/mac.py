@@ -18,7 +18,7 @@ from hdl.multiplier import ACCUMULATOR_BITS, ICE40_BITS, Accumulator, Multiplier
 from hdl.registers import Copy, delayed
 from hdl.rom import ROM
 
-__all__ = ["MacArray", "Sequencer", "bias_memory", "pack_weights"]
+__all__ = ["MacArray", "Sequencer", "banks", "bias_memory", "pack_weights"]
 
 
 COPIED_ROWS = 16
@@ -42,6 +42,13 @@ def pack_weights(w: np.ndarray, *, rows: int, columns: int) -> np.ndarray:
     full[:w.shape[0], :w.shape[1]] = w
     return full.reshape(passes, rows, words, columns).transpose(0, 2, 1, 3).reshape(
         passes * words, rows, columns)
+
+
+def banks(contents: Sequence[np.ndarray]) -> np.ndarray:
+    """The words of several memories of equal depth in one, whose address has the number on top."""
+    depth = 1 << (len(contents[0]) - 1).bit_length()
+    spare = [(0, depth - len(contents[0])), *[(0, 0)] * (contents[0].ndim - 1)]
+    return np.concatenate([*(np.pad(words, spare) for words in contents[:-1]), contents[-1]])
 
 
 def bias_memory(words: Sequence[Sequence[int]], width: int = 1) -> tuple[ROM, data.ArrayLayout]:

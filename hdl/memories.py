@@ -41,6 +41,8 @@ class Widths:
         Segments of the table, each a word of a table unit's memory.
     knots : int
         Such a word: both of the segment's knots, and its curvature.
+    peephole : int
+        A weight of a cell state, where there are any.
     """
 
     weight: int
@@ -50,6 +52,7 @@ class Widths:
     c: int
     segments: int
     knots: int
+    peephole: int = 1
 
     def __post_init__(self) -> None:
         _check_widths(self)
@@ -82,7 +85,7 @@ class DenseWidths:
 
 
 def bias_widths(k: LSTMCycles, biases: Sequence[int], half: int, *,
-                first: Sequence[int] | None = None) -> tuple[int, ...]:
+                first: Sequence[int] | None = None, halved: bool = True) -> tuple[int, ...]:
     """Bits of a bias in each bias memory, lane by lane and in each the gates' tables.
 
     Parameters
@@ -93,8 +96,9 @@ def bias_widths(k: LSTMCycles, biases: Sequence[int], half: int, *,
     first : sequence of int, 4 H, optional
         Those of a sequence's first step, where they are others.
     half : int
-        Half an ulp of the gates' preactivations, stored with each bias; of the candidate's, it
-        is half of that.
+        Half an ulp of the gates' preactivations, stored with each bias.
+    halved : bool
+        Whether that of the candidate's is half as large: where it is a tanh.
     """
     t, f = k.timing, k.folding
     widths = []
@@ -105,7 +109,7 @@ def bias_widths(k: LSTMCycles, biases: Sequence[int], half: int, *,
                  for a_pass in range(k.passes) for place in within]
         for table in range(t.gate_tables):
             stored = [(int(of[gate * k.hidden + unit]) if unit < k.hidden else 0)
-                      + (half >> (gate == CANDIDATE and CANDIDATE not in k.lines))
+                      + (half >> (gate == CANDIDATE and halved and CANDIDATE not in k.lines))
                       for gate in range(table, GATES, t.gate_tables) for unit in units
                       for of in (biases, biases if first is None else first)]
             # Between the biases of the first step and the others there are zeros.
@@ -131,6 +135,8 @@ def lstm_memories(k: LSTMCycles, widths: Widths, *, beat: int | None = None,
     - ``c``: one for each lane, for each stream the units of the lane, rounded up to a power of
       two, one cell state wide; and one more, as for one stream, of those that sequences begin with.
     - ``tables``: one for each table unit, ``segments`` words rounded up, of ``knots`` bits.
+    - ``peepholes``, where there are any: in each lane those of i and f in one memory or, where
+      they come from two tables, in two, and those of o in another, for each unit of the lane.
 
     Parameters
     ----------
@@ -158,7 +164,9 @@ def lstm_memories(k: LSTMCycles, widths: Widths, *, beat: int | None = None,
     if beat is None:
         beat = k.x_memories.beat
     check_positive("LSTM", "beat", beat)
-    return {
+    peepholes = {"peepholes": f.lanes * widths.peephole * sum(
+        _addressed(words) for words in k.peephole_words)} if k.peepholes else {}
+    return peepholes | {
         "weights": _addressed(k.work) * f.multipliers * widths.weight,
         "biases": (_addressed(of_lane * t.slots) << initial_h) * sum(bias),
         "x": _bits(replace(k.x_memories, beat=beat), widths.x),

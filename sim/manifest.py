@@ -57,6 +57,9 @@ class Probe:
     stream : str or None
         Hierarchical name of the signal that says to which stream the units of this cycle belong;
         None where there is one stream only.
+    direction : int or None
+        Which of a layer's two directions it shows, that are streams within the layer: that signal
+        says to which of them the units belong. None where there is one.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Probe:
     valid: str
     data: str
     stream: str | None
+    direction: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +104,10 @@ class Manifest:
     work : int
         The fewest cycles between successive steps of a stream, while all are busy, where none has
         to wait for the state of the step before: in sequences of one step.
+    further : int
+        Cycles that each further step of a sequence adds to the time until its last output.
+    longest : int or None
+        Steps of a sequence, at most, where the design buffers whole sequences.
 
     Attributes
     ----------
@@ -125,6 +133,8 @@ class Manifest:
     step: int
     alone: int
     work: int
+    further: int
+    longest: int | None
 
     @property
     def model(self) -> Path | None:
@@ -187,7 +197,7 @@ class Manifest:
                           lanes=count(part, "lanes"), bytes=count(part, "bytes"))
 
         def follows(probe: dict[str, Any]) -> str | None:
-            if streams > 1:
+            if streams > 1 or probe["direction"] is not None:
                 return text(probe, "stream")
             if probe["stream"] is not None:
                 raise ManifestError(f"{directory / MANIFEST}: stream of a probe must be null in a "
@@ -199,7 +209,8 @@ class Manifest:
             raise ManifestError(f"{directory / MANIFEST}: family must be {', '.join(FAMILIES)} or "
                                 f"null, not {family!r}")
         streams = count(data, "streams")
-        step, alone, work = (count(data["cycles"], key) for key in ("step", "alone", "work"))
+        step, alone, work, further = (count(data["cycles"], key)
+                                      for key in ("step", "alone", "work", "further"))
         if alone > step or (streams == 1 and alone != step):
             raise ManifestError(f"{directory / MANIFEST}: cycles alone must be "
                                 f"{'at most ' if streams > 1 else ''}those of a step, {step}, not "
@@ -224,9 +235,12 @@ class Manifest:
                       layer=part["layer"], tensor=part["tensor"], units=count(part, "units"),
                       lanes=count(part, "lanes"), width=count(part, "width"),
                       valid=text(part, "valid"), data=text(part, "data"),
-                      stream=follows(part))
+                      stream=follows(part),
+                      direction=None if part["direction"] is None else count(part, "direction", 0))
                 for part in data["probes"]),
             step=step,
             alone=alone,
             work=work,
+            further=further,
+            longest=None if data["longest"] is None else count(data, "longest"),
         )

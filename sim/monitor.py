@@ -125,8 +125,12 @@ def bench_verilog(manifest: Manifest) -> str:
               "    end"]
     for n, probe in enumerate(manifest.probes):
         valid, data = _below_top(probe.valid), _below_top(probe.data)
-        stream = f"{_slices(_below_top(probe.stream), ids)}, " if probe.stream else ""
-        lines += [f"    if (!rst && |{valid}) $fwrite(probe{n}_file, \"%u\", "
+        stream, shown = "", f"|{valid}"
+        if probe.stream and probe.direction is None:
+            stream = f"{_slices(_below_top(probe.stream), ids)}, "
+        elif probe.stream:
+            shown += f" && {_below_top(probe.stream)} == {probe.direction}"
+        lines += [f"    if (!rst && {shown}) $fwrite(probe{n}_file, \"%u\", "
                   f"{{{_slices(data, probe.lanes * probe.width)}, {_slices(valid, probe.lanes)}, "
                   f"{stream}cycle}});"]
     lines += ["    if (flush) begin",
@@ -222,7 +226,7 @@ class Recording:
 
 
 def _stream_words(probe: Probe) -> int:
-    return 1 if probe.stream else 0
+    return 1 if probe.stream and probe.direction is None else 0
 
 
 def _beats(records: np.ndarray, stream: Stream | None) -> Beats:
@@ -240,7 +244,7 @@ def _octets(words: np.ndarray) -> np.ndarray:
 def _values(records: np.ndarray, probe: Probe) -> Values:
     words, mask_words = records["words"], recorded_words(probe.lanes)
     stream = np.zeros(len(words), dtype=np.int64)
-    if probe.stream:
+    if _stream_words(probe):
         stream, words = words[:, 0].astype(np.int64), words[:, _stream_words(probe):]
 
     def bits(words: np.ndarray, count: int) -> np.ndarray:

@@ -192,7 +192,10 @@ def check_alone(record: TimingRecord, manifest: Manifest, stream: int = 0,
     steady = places >= manifest.settling
     if calm is not None:
         steady &= calm[1:]
-    if manifest.every_step and (calm is None or calm.all()):
+    if manifest.longest is not None:
+        # Whole sequences are waited for, so only what happens within one is of a pace.
+        steady &= places > 0
+    elif manifest.every_step and (calm is None or calm.all()):
         # But where every step goes through every buffer, one long sequence gives all of them the
         # promised pace, and from then on none has to wait for more than a step.
         steady = np.maximum.accumulate(steady)
@@ -208,6 +211,7 @@ def check_alone(record: TimingRecord, manifest: Manifest, stream: int = 0,
                          f"at {promised}")
     # A head that is slower than the layers shows only where it has each step.
     starts, work = (places == 0) & manifest.every_step, manifest.work // manifest.streams
+    starts &= manifest.longest is None
     if starts.any() and not any((pace[starts] >= work).all() for pace in paces.values()):
         found = ", ".join(f"{name} at {pace[starts].min()}" for name, pace in paces.items())
         raise Difference(f"the first step of a sequence follows faster ({found} cycles) than the "

@@ -6,7 +6,9 @@ An NPZ file of int64 arrays, with S sequences of L steps in all, one after the o
 ``lengths``        [S]         Steps of each sequence, at least 1.
 ``x``              [L, N]      Input codes.
 ``y``              [S, O]      Output codes; [L, O] where there is an output for every step.
-``lstm0.c``        [L, H]      A layer's cell state after each step; ``lstm0.h`` the hidden state.
+``lstm0.c``        [L, H]      A layer's cell state after each step; ``lstm0.h`` the hidden state;
+                               ``lstm0.reverse.c`` of the second of two directions. In the order in
+                               which the direction reads.
 ``saturated.NAME``  []         How many elements of a tensor golden saturated. May be missing.
 =================  ==========  ================================================================
 """
@@ -43,7 +45,8 @@ class Vectors:
     x : int64 array [L, N]
     y : int64 array [S, O] or [L, O]
     states : mapping of str to int64 array [L, H]
-        The keys are ``lstm0.c``, ``lstm0.h``, ``lstm1.c`` and so on.
+        The keys are ``lstm0.c``, ``lstm0.h``, ``lstm1.c`` and so on. Where a direction reads from
+        the end, a sequence's last step comes first.
     saturated : mapping of str to int
         Elements that golden saturated in all sequences together, by tensor; empty if unknown.
     every_step : bool
@@ -111,8 +114,15 @@ class Vectors:
         x = np.concatenate([x, x[np.arange(singles) % len(x)]])[:, :lengths.max()]
         valid = np.arange(x.shape[1]) < lengths[:, np.newaxis]
         result = network.run(x, lengths, trace=True)
-        states = {f"lstm{number}.{tensor}": getattr(layer, tensor)[valid]
-                  for number, layer in enumerate(result.layers or ()) for tensor in ("c", "h")}
+        turned = np.where(valid, lengths[:, np.newaxis] - 1 - np.arange(x.shape[1]), 0)
+        states = {}
+        for name, codes, each in zip(network.direction_names, result.layers or (),
+                                     network.directions, strict=True):
+            for tensor in ("c", "h"):
+                array = getattr(codes, tensor)
+                if each.reverse:
+                    array = np.take_along_axis(array, turned[:, :, np.newaxis], axis=1)
+                states[f"{name}.{tensor}"] = array[valid]
         return cls(lengths=lengths, x=x[valid],
                    y=result.y[valid] if network.every_step else result.y, states=states,
                    saturated=result.saturated, every_step=network.every_step)

@@ -1,6 +1,8 @@
 """Random quantised networks, with formats and numbers that reach into every corner."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 
@@ -10,8 +12,8 @@ from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import SHORT, Folding, Pipeline
 from hdl.foldings import choose_drain
 
-__all__ = ["FORMATS", "STANDARD", "expected_words", "folded", "random_codes", "random_network",
-           "random_sequences"]
+__all__ = ["FORMATS", "STANDARD", "expected_words", "folded", "peepholed", "random_codes",
+           "random_network", "random_projection", "random_sequences"]
 
 STANDARD = LSTMFormats(x=SQ(1, 15), h=SQ(1, 15), c=SQ(4, 12), w_x=SQ(3, 13), w_h=SQ(3, 13),
                        z=SQ(5, 15), gate=UQ(1, 15), tanh=SQ(2, 14))
@@ -40,16 +42,32 @@ def random_codes(rng: np.random.Generator, to: Format, shape: tuple[int, ...],
     return np.where(rng.random(shape) < 0.1, rng.choice([to.min, to.max], shape), codes)
 
 
+def random_projection(formats: LSTMFormats) -> LSTMFormats:
+    """The formats of a layer with a projection, that saturates now and then."""
+    h = formats.h
+    return replace(formats, m=SQ(1, h.f + 1), w_r=SQ(2, 6))
+
+
 def random_network(rng: np.random.Generator, formats: LSTMFormats, inputs: int,
                    hidden: tuple[int, ...], outputs: int | None, *, every_step: bool,
-                   size: float = 1.0) -> QuantizedNetwork:
+                   size: float = 1.0, projected: Sequence[int | None] = ()) -> QuantizedNetwork:
+    """``projected`` says how many hidden states a projection makes in the first layers."""
     layers: list[QuantizedLSTM] = []
-    for units in hidden:
+    for units, states in zip_longest(hidden, projected[:len(hidden)]):
         own = formats if not layers else LSTMFormats(
             x=formats.h, h=formats.h, c=formats.c, w_x=formats.w_h, w_h=formats.w_h, z=formats.z,
             gate=formats.gate, tanh=formats.tanh)
-        columns = layers[-1].hidden if layers else inputs
+        columns = layers[-1].outputs if layers else inputs
         limit = 4 << own.product_fraction
+        if states:
+            own = random_projection(own)
+            assert own.w_r is not None
+            layers.append(QuantizedLSTM(
+                formats=own, w_x=random_codes(rng, own.w_x, (4 * units, columns), size),
+                w_h=random_codes(rng, own.w_h, (4 * units, states), size),
+                bias=rng.integers(-limit, limit, 4 * units),
+                projection=random_codes(rng, own.w_r, (states, units))))
+            continue
         layers.append(QuantizedLSTM(
             formats=own, w_x=random_codes(rng, own.w_x, (4 * units, columns), size),
             w_h=random_codes(rng, own.w_h, (4 * units, units), size),
@@ -58,9 +76,21 @@ def random_network(rng: np.random.Generator, formats: LSTMFormats, inputs: int,
     if outputs:
         dense = DenseFormats(x=formats.h, w=SQ(2, 9), y=SQ(3, 8))
         limit = 1 << dense.product_fraction
-        head = (QuantizedDense(formats=dense, w=random_codes(rng, dense.w, (outputs, hidden[-1])),
+        head = (QuantizedDense(formats=dense,
+                               w=random_codes(rng, dense.w, (outputs, layers[-1].outputs)),
                                bias=rng.integers(-limit, limit, outputs)),)
     return QuantizedNetwork(layers=tuple(layers), head=head, every_step=every_step)
+
+
+def peepholed(rng: np.random.Generator, network: QuantizedNetwork) -> QuantizedNetwork:
+    """The network with random peepholes, as fine as the weights of h where they may be."""
+    layers = []
+    for layer in network.layers:
+        formats = layer.formats
+        p = SQ(formats.w_h.i, min(formats.w_h.f, formats.product_fraction - formats.c.f))
+        layers.append(replace(layer, formats=replace(formats, p=p),
+                              peepholes=random_codes(rng, p, (3 * layer.hidden,))))
+    return replace(network, layers=tuple(layers))
 
 
 def random_sequences(rng: np.random.Generator, network: QuantizedNetwork, *steps: int
@@ -74,7 +104,8 @@ def folded(network: QuantizedNetwork, units: int, columns: int, *, pipeline: Pip
     """Each layer on so many units and columns, or all that it has."""
     return [choose_drain(layer.inputs, layer.hidden, units=min(units, layer.hidden),
                          columns=min(columns, layer.inputs + layer.hidden), pipeline=pipeline,
-                         streams=streams)
+                         streams=streams * len(layer.directions),
+                         peepholes=layer.directions[0].peepholes is not None)
             for layer in network.layers]
 
 

@@ -104,6 +104,54 @@ def test_formats(bits: int, every_step: bool) -> None:
     assert np.abs(result.real - trace.y).max() < 2.0 ** (6 - bits)
 
 
+@pytest.mark.parametrize("bits", [8, 12, 16, 18])
+@pytest.mark.parametrize(("hidden", "projected", "gain"), [(10, 4, 1), (6, 6, 1), (3, 7, 20)])
+def test_projection(hidden: int, projected: int, gain: float, bits: int) -> None:
+    """A projected layer before one without; the hidden states may be far beyond 1."""
+    rng = np.random.default_rng(24)
+
+    def uniform(*shape: int) -> np.ndarray:
+        return rng.uniform(-1, 1, shape)
+
+    given, initial = gain * uniform(projected, hidden), gain * uniform(projected)
+    model = Network(
+        layers=(LSTM(w_x=uniform(4 * hidden, 2), w_h=uniform(4 * hidden, projected) / gain,
+                     bias=uniform(4 * hidden), projection=given, initial_h=initial),
+                LSTM(w_x=uniform(12, projected) / gain, w_h=uniform(12, 3), bias=uniform(12))),
+        head=(Dense(w=uniform(2, 3), bias=uniform(2)),), every_step=True)
+    x = data(25, 40, 12, 2)
+    chosen = calibrate(model, x, bits=bits)
+    seen = model.trace(x).directions[0]
+    first, second = chosen.layers
+    formats = first.formats
+    assert formats.m == SQ(1, bits - 1)
+    assert formats.w_r is not None
+    assert formats.w_r.width == bits
+    assert formats.h.width == bits - first.rescaled_h - second.rescaled_x
+    largest = max(np.abs(seen.h).max(), np.abs(initial).max())
+    assert formats.h.max * formats.h.ulp >= largest - formats.h.ulp
+    assert second.formats.x == formats.h
+    assert (second.formats.m, second.formats.w_r) == (second.formats.h, None)
+    assert first.ranges["m"] == Range.of(seen.m)
+    assert "m" not in second.ranges
+    assert "lstm0.w_r" in str(chosen)
+    assert "lstm1.w_r" not in str(chosen)
+
+    fixed = chosen.apply(model)
+    layer = fixed.layers[0]
+    assert (layer.hidden, layer.outputs) == (hidden, projected)
+    assert layer.projection is not None
+    assert np.abs(formats.w_r.to_real(layer.projection) - given).max() <= formats.w_r.ulp / 2
+    result = fixed.run_real(x, trace=True)
+    assert sum(result.saturated.values()) == 0
+    assert result.layers is not None
+    # A rounding each of m, of the weights and of h, and what the errors of m come to.
+    assert np.abs(formats.h.to_real(result.layers[0].h) - seen.h).max() < gain * 2.0 ** (5 - bits)
+    assert np.abs(result.real - model.run(x)).max() < 2.0 ** (6 - bits)
+    over = calibrate(model, x, bits=bits, overrides={"lstm0.m": SQ(1, 6)})
+    assert over.layers[0].formats.m == SQ(1, 6)
+
+
 def test_weights_and_bias_are_rounded_to_nearest() -> None:
     model = network(3)
     fixed = quantize(model, data(4, 8, 6, 2), bits=10)

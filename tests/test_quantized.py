@@ -1,8 +1,10 @@
 """The bit-true network against a slow reference in Python integers."""
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 from math import floor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,10 +63,10 @@ class Reference:
         for number, layer in enumerate(self.network.layers):
             formats, hidden = layer.formats, layer.hidden
             candidate = SQ(formats.z.i - 1, formats.z.f + 1)
-            h, c = [0] * hidden, [0] * hidden
-            trace: dict[str, list[list[int]]] = {name: [] for name in "xzifgouch"}
+            h, c = [0] * layer.outputs, [0] * hidden
+            trace: dict[str, list[list[int]]] = {name: [] for name in "xzifgoucmh"}
             for step in x:
-                now: dict[str, list[int]] = {name: [] for name in "zifgouch"}
+                now: dict[str, list[int]] = {name: [] for name in "zifgoucmh"}
                 for row in range(4 * hidden):
                     total = int(layer.bias[row])
                     total += sum(int(w) * v for w, v in zip(layer.w_x[row], step, strict=True))
@@ -81,7 +83,15 @@ class Reference:
                     now["u"].append(self.settle(f"lstm{number}.u", exact, candidate))
                     now["c"].append(self.settle(f"lstm{number}.c", exact, formats.c))
                     exact = o / one * self.tanh(layer, now["u"][-1]) / tanh_one
-                    now["h"].append(self.settle(f"lstm{number}.h", exact, formats.h))
+                    out = "h" if layer.projection is None else "m"
+                    now["m"].append(self.settle(f"lstm{number}.{out}", exact, formats.m))
+                now["h"] = now["m"]
+                if layer.projection is not None:
+                    assert formats.w_r is not None
+                    scale = Fraction(2) ** (formats.w_r.f + formats.m.f)
+                    now["h"] = [self.settle(f"lstm{number}.h", sum(
+                        int(w) * v for w, v in zip(row, now["m"], strict=True)) / scale, formats.h)
+                        for row in layer.projection]
                 h, c = now["h"], now["c"]
                 trace["x"].append(list(step))
                 for name, values in now.items():
@@ -135,6 +145,83 @@ def test_every_bit(name: str, every_step: bool, seed: int) -> None:
                              size=[1, 0.25, 0.5][seed])
     x = random_codes(rng, formats.x, (5, 9, inputs))
     check_against_reference(network, x, np.array([3, 9, 1, 9, 6]))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(("hidden", "projected"), [
+    ((4,), (2,)), ((3,), (3,)), ((2,), (5,)), ((3, 2), (1,)), ((3, 4, 2), (None, 2, None))])
+def test_every_bit_of_a_projection(name: str, hidden: tuple[int, ...],
+                                   projected: tuple[int | None, ...]) -> None:
+    """Fewer hidden states than units, as many, more; before and behind layers without."""
+    rng = np.random.default_rng(3)
+    network = random_network(rng, FORMATS[name], 2, hidden, 2 if len(hidden) < 3 else None,
+                             every_step=True, size=0.3, projected=projected)
+    x = random_codes(rng, network.x, (5, 9, 2))
+    saturated = check_against_reference(network, x, np.array([3, 9, 1, 9, 6]))
+    for number, layer in enumerate(network.layers):
+        found = [tensor for tensor in "zucmh" if f"lstm{number}.{tensor}" in saturated]
+        assert tuple(found) == layer.saturating
+        assert ("m" in found) == (layer.projection is not None)
+        assert layer.hidden == hidden[number]
+    bits = sum(np.count_nonzero(w) * to.width for layer in network.layers for w, to in (
+        (layer.w_x, layer.formats.w_x), (layer.w_h, layer.formats.w_h),
+        (layer.projection, layer.formats.w_r)) if w is not None and to is not None)
+    bits += sum(np.count_nonzero(dense.w) * dense.formats.w.width for dense in network.head)
+    assert network.weight_bits == bits
+
+
+def test_saturation_of_a_projection() -> None:
+    rng = np.random.default_rng(5)
+    network = random_network(rng, STANDARD, 2, (4,), None, every_step=True, projected=(3,))
+    (layer,) = network.layers
+    formats = replace(layer.formats, m=SQ(0, 16), w_r=SQ(3, 5))
+    layer = replace(layer, formats=formats, projection=np.full((3, 4), 127))
+    network = replace(network, layers=(layer,))
+    x = random_codes(rng, network.x, (5, 9, 2))
+    saturated = check_against_reference(network, x, np.array([3, 9, 1, 9, 6]))
+    assert saturated["lstm0.m"] > 0
+    assert saturated["lstm0.h"] > 0
+
+
+def test_wrong_projections() -> None:
+    rng = np.random.default_rng(0)
+    (layer,) = random_network(rng, STANDARD, 2, (4,), 1, every_step=True, projected=(3,)).layers
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"projection": None}, "LSTM shapes must be 4H x N, 4H x H and 4H, not (16, 2), (16, 3) "
+                               "and (16,)"),
+        ({"projection": None, "w_h": np.zeros((16, 4), dtype=np.int64)},
+         "LSTM weights of a projection must have a format, and no others, not SQ(2, 6) for none"),
+        ({"formats": STANDARD}, "LSTM weights of a projection must have a format, and no others, "
+                                "not None for some"),
+        ({"projection": np.zeros((4, 3), dtype=np.int64)},
+         "LSTM projection must have the shape (3, 4), R x H, not (4, 3)"),
+        ({"projection": np.full((3, 4), 128)},
+         "dense weights must lie in SQ(2, 6), -128 to 127, but reach from 128 to 128"),
+        ({"initial_h": np.zeros(4, dtype=np.int64)},
+         "LSTM initial_h must have the shape 3, not (4,)"),
+        ({"initial_c": np.zeros(3, dtype=np.int64)},
+         "LSTM initial_c must have the shape 4, not (3,)"),
+    ]
+    for change, text in wrong:
+        with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+            replace(layer, **change)
+    text = (f"what the output gate lets out must be the hidden state, in {STANDARD.h}, where no "
+            f"projection follows, not be in SQ(2, 2)")
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        replace(STANDARD, m=SQ(2, 2))
+
+
+def test_sums_of_a_projection_that_float64_cannot_hold() -> None:
+    rng = np.random.default_rng(0)
+    (layer,) = random_network(rng, STANDARD, 2, (4,), 1, every_step=True, projected=(3,)).layers
+    w_r = SQ(1, 24)
+    layer = replace(layer, formats=replace(layer.formats, m=SQ(1, 30), w_r=w_r),
+                    projection=np.full((3, 4), w_r.max))
+    network = QuantizedNetwork(layers=(layer,), head=(), every_step=True)
+    text = ("the sum at lstm0.h reaches 57 bits, but float64 is exact for integers of 53 bits at "
+            "most")
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        network.run(np.zeros((1, 1, 2), dtype=np.int64))
 
 
 def test_saturation_everywhere() -> None:

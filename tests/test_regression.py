@@ -8,14 +8,13 @@ import pytest
 
 from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import FAST, SHORT, Pipeline
-from hdl.foldings import choose_drain
 from hdl.network import Network
 from hdl.verilog import FAMILIES, generate
 from sim.manifest import FAMILIES as MODELLED
 from sim.manifest import MANIFEST
 from sim.vectors import VECTORS, Vectors
 from sim.verify import STREAM_TESTS, TESTS, verify
-from tests.networks import FORMATS, STANDARD, random_codes, random_network
+from tests.networks import FORMATS, STANDARD, folded, random_codes, random_network
 
 # Formats, inputs, hidden units of each layer, outputs, size of the weights, units, columns.
 DESIGNS = {
@@ -35,11 +34,8 @@ INTERLEAVED = {
 def write_design(folder: Path, network: QuantizedNetwork, units: int, columns: int,
                  vectors: Vectors, *, streams: int = 1, family: str | None = None,
                  pipeline: Pipeline = SHORT) -> Network:
-    dut = Network(network, streams=streams, pipeline=pipeline, foldings=[
-        choose_drain(layer.inputs, layer.hidden, units=min(units, layer.hidden),
-                     columns=min(columns, layer.inputs + layer.hidden), streams=streams,
-                     pipeline=pipeline)
-        for layer in network.layers])
+    dut = Network(network, streams=streams, pipeline=pipeline, longest=int(vectors.lengths.max()),
+                  foldings=folded(network, units, columns, streams=streams, pipeline=pipeline))
     verilog, manifest = generate(dut, family=family)
     (folder / manifest["verilog"]).write_text(verilog)
     (folder / MANIFEST).write_text(json.dumps(manifest))

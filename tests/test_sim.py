@@ -116,7 +116,8 @@ endmodule
 """
 PROBES = [{"tensor": tensor, "layer": 0, "units": 3, "lanes": 2, "width": 18,
            "valid": f"standin.lstm0.probe_{tensor}_valid",
-           "data": f"standin.lstm0.probe_{tensor}_data", "stream": None} for tensor in ("c", "h")]
+           "data": f"standin.lstm0.probe_{tensor}_data", "stream": None,
+           "direction": None} for tensor in ("c", "h")]
 SHAPE = {
     "name": "standin", "verilog": "standin.v", "family": None, "streams": 1,
     "clock": "clk", "reset": "rst",
@@ -127,7 +128,8 @@ SHAPE = {
     "layers": [],
     "saturation": ["lstm0.c", "lstm0.h"],
     "probes": PROBES,
-    "cycles": {"step": 10, "alone": 10, "work": 10},
+    "cycles": {"step": 10, "alone": 10, "work": 10, "further": 10},
+    "longest": None,
 }
 LENGTHS = (5, 1, 30, 1, 2, 12)
 
@@ -286,7 +288,8 @@ def write_design(folder: Path, vectors: Vectors, streams: int = 1) -> Path:
         probes = [{**probe, "stream": f"standin.lstm0.probe_{probe['tensor']}_stream"}
                   for probe in PROBES]
         shape = {**SHAPE, "streams": streams, "probes": probes,
-                 "cycles": {"step": 9 * streams, "alone": 12, "work": 9 * streams}}
+                 "cycles": {"step": 9 * streams, "alone": 12, "work": 9 * streams,
+                            "further": 9 * streams}}
     (folder / "standin.v").write_text(verilog)
     (folder / "manifest.json").write_text(json.dumps(shape))
     vectors.save(folder / "vectors.npz")
@@ -916,7 +919,7 @@ def test_manifest_errors(tmp_path: Path) -> None:
             {name: value for name, value in SHAPE.items() if name != key}))
         with pytest.raises(ManifestError, match=rf"is not a design's manifest: KeyError '{key}'$"):
             Manifest.load(tmp_path)
-    cycles = {"step": 20, "alone": 21, "work": 20}
+    cycles = {"step": 20, "alone": 21, "work": 20, "further": 20}
     (tmp_path / "manifest.json").write_text(json.dumps({**SHAPE, "streams": 2, "cycles": cycles}))
     with pytest.raises(ManifestError, match=r"cycles alone must be at most those of a step, 20, not"
                                             r" 21$"):
