@@ -455,9 +455,6 @@ def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> i
     if missing := unsupported(network):
         raise InputError(f"{args.model}: no hardware is built for {' or '.join(missing)}; see "
                          f"gatefold inspect {args.model}")
-    if not network.head:
-        raise InputError(f"{args.model}: no hardware is built for a network without a dense layer "
-                         f"behind the LSTM")
     data = Sequences.load(args.data)
     with _blaming(args.data):
         data.check(network)

@@ -147,10 +147,10 @@ def modelled_memories(core: Network) -> dict[str, int]:
                       k, widths, beat=beat, initial_h=bool(layer.initial_h.any()),
                       initial_c=bool(layer.initial_c.any())).items()}
         if k.projection and layer.projector and formats.w_r:
-            behind = DenseWidths(weight=formats.w_r.width, bias=1, x=formats.m.width,
-                                 y=formats.h.width)
+            of_projection = DenseWidths(weight=formats.w_r.width, bias=1, x=formats.m.width,
+                                        y=formats.h.width)
             found |= {f"lstm{n}.projection.{kind}": bits for kind, bits in dense_memories(
-                k.projection, behind, beat=k.folding.lanes).items() if bits}
+                k.projection, of_projection, beat=k.folding.lanes).items() if bits}
         beat = k.lanes
     for n, dense in enumerate(core.head):
         head, of_head = dense.layer, dense.layer.formats
@@ -164,6 +164,13 @@ def modelled_memories(core: Network) -> dict[str, int]:
         found |= {f"{core.behind.name(n)}.{kind}": bits
                   for kind, bits in dense_memories(dense.cycles, held, beat=beat).items()}
         beat = dense.cycles.folding.rows
+    behind = core.behind
+    if behind.outlet:
+        found |= {f"outlet.{kind}": bits for kind, bits in behind.outlet.cycles.memories(
+            width=core.network.y.width, beat=beat).items()}
+    if behind.vector:
+        found |= {f"{behind.vector_name}.{kind}": bits
+                  for kind, bits in behind.vector.cycles.memories().items()}
     return found
 
 

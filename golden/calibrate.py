@@ -22,10 +22,11 @@ from numpy.typing import ArrayLike
 from golden.activation import SIGMOID as SIGMOID_READING
 from golden.activation import SIGNED_SIGMOID, tail_integer_bits
 from golden.activation import TANH as TANH_READING
+from golden.argmax import ArgMax
 from golden.bidirectional import QuantizedBidirectional, QuantizedLayer
 from golden.checks import sequence_lengths
 from golden.fixed import SQ, UQ, Format
-from golden.function import IDENTITY, RELU, SIGMOID, TANH, Function
+from golden.function import ARGMAX, IDENTITY, RELU, SIGMOID, SOFTMAX, TANH, Function
 from golden.lstm import LSTM, Bidirectional
 from golden.model import Dense, Layer, ModelError, Network
 from golden.quantized import (
@@ -37,6 +38,7 @@ from golden.quantized import (
     Slope,
 )
 from golden.quantized_network import QuantizedNetwork
+from golden.softmax import Softmax
 
 __all__ = ["Calibration", "DenseCalibration", "LSTMCalibration", "Range", "calibrate", "quantize",
            "unsupported"]
@@ -124,7 +126,10 @@ class LSTMCalibration:
 
 @dataclass(frozen=True, kw_only=True)
 class DenseCalibration:
-    """What calibration chose for a dense layer, and the range seen of ``y``."""
+    """What calibration chose for a dense layer, and the range seen of ``y``.
+
+    For a softmax ``y`` are the logits times log2(e), for an index of the largest the logits.
+    """
 
     formats: DenseFormats
     ranges: Mapping[str, Range]
@@ -184,7 +189,18 @@ class Calibration:
                 reading=TANH_READING if of.function == TANH else SIGMOID_READING))
         return QuantizedNetwork(layers=tuple(layers), head=tuple(head),
                                 every_step=network.every_step, final=network.final,
-                                backwards=network.backwards)
+                                backwards=network.backwards, vector=self._vector(network))
+
+    def _vector(self, network: Network) -> ArgMax | Softmax | None:
+        """What becomes of all outputs of the last dense layer together."""
+        if not network.head:
+            return None
+        last, codes = network.head[-1], self.head[-1].formats.y
+        if last.function == ARGMAX:
+            return ArgMax(x=codes, inputs=last.w.shape[0])
+        if last.function == SOFTMAX:
+            return Softmax(x=codes, inputs=last.w.shape[0], y=SQ(2, self.bits - 2))
+        return None
 
 
 def _quantized(lstm: LSTM, formats: LSTMFormats, bits: int) -> QuantizedLSTM:
@@ -224,9 +240,6 @@ def unsupported(network: Network) -> list[str]:
         if other and any(getattr(one, name) != getattr(other[0], name)
                          for name in ("gate", "candidate", "squash", "clip")):
             found.append(f"directions with functions of their own {of}")
-    found += [f"the function {dense.function} of dense{number}"
-              for number, dense in enumerate(network.head)
-              if dense.function not in (SIGMOID, TANH) and _slope(dense.function) is None]
     if network.states:
         found.append(f"{', '.join(network.states)} as outputs")
     if network.stateful:
@@ -315,8 +328,12 @@ def _argument(function: Function, y: SQ) -> SQ:
 
 
 def _dense_line(dense: Dense) -> Dense:
-    """The layer whose sums are the values of its function, but for the limits."""
-    slope, offset = _slope(dense.function) or (1.0, 0.0)
+    """The layer whose sums are the values of its function, but for the limits.
+
+    Those of a softmax count powers of two.
+    """
+    slope, offset = _slope(dense.function) or (
+        1 / np.log(2) if dense.function == SOFTMAX else 1.0, 0.0)
     return Dense(w=dense.w * slope, bias=dense.bias * slope + offset)
 
 
@@ -330,7 +347,7 @@ def _curve(function: Function, clip: float | None, argument: SQ, result: SQ | UQ
     result : SQ or UQ
         Of what comes out where the function is a line.
     """
-    line = _slope(function)
+    line = _slope(function if function.elementwise else IDENTITY)
     low, high = (-np.inf, np.inf) if clip is None else (-clip, clip)
     if line is not None:
         slope, offset = line
@@ -405,7 +422,7 @@ class _Statistics:
                 self._weigh(f"lstm{number}.y", given)
             y = trace.y[trace.valid] if network.every_step else trace.y
             for number, dense in enumerate(network.head):
-                y = dense.run(y)
+                y = (dense if dense.function.elementwise else _dense_line(dense)).run(y)
                 self._see(f"dense{number}.y", y)
 
     def _weigh(self, name: str, values: np.ndarray, parts: int = 1) -> None:
@@ -544,6 +561,9 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
         chosen[name] = seen.ranges[name].of_width(bits, HEADROOM)
         if dense.function.name in ("HardSigmoid", "Sigmoid", "Tanh"):
             chosen[name] = SQ(2, bits - 2)
+        if dense.function == SOFTMAX:
+            # As fine as the outputs, which are as much off as the logits are; and so wide.
+            chosen[name] = SQ(max(chosen[name].i, 2), bits - 2)
     for name, override in (overrides or {}).items():
         if name not in chosen:
             raise ValueError(f"a format can be given for {', '.join(chosen)}, not for {name}")

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from golden.argmax import ArgMax
 from golden.bidirectional import QuantizedLayer
 from golden.checks import sequence_lengths
 from golden.fixed import SQ
 from golden.quantized import QuantizedDense, QuantizedLSTM
 from golden.simulate import Result, simulate
+from golden.softmax import Softmax
 
 __all__ = ["QuantizedNetwork"]
 
@@ -32,6 +34,8 @@ class QuantizedNetwork:
     final, backwards : bool
         Which one that is, and whether those of every step come from the last to the first, as of
         :class:`golden.model.Network`.
+    vector : ArgMax, Softmax or None
+        What becomes of all outputs of the last dense layer together.
 
     Raises
     ------
@@ -44,6 +48,7 @@ class QuantizedNetwork:
     every_step: bool
     final: bool = False
     backwards: bool = False
+    vector: ArgMax | Softmax | None = None
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -51,11 +56,20 @@ class QuantizedNetwork:
         object.__setattr__(self, "head", tuple(self.head))
         given = [(layer.outputs, layer.y) for layer in self.layers]
         given += [(dense.outputs, dense.formats.y) for dense in self.head]
-        for (units, to), behind in zip(given, (*self.layers[1:], *self.head), strict=False):
+        following: list[QuantizedLayer | QuantizedDense] = [*self.layers[1:], *self.head]
+        for (units, to), behind in zip(given, following, strict=False):
             if (behind.inputs, behind.formats.x) != (units, to):
                 raise ValueError(
                     f"a layer must take what the one before it gives, {units} units in "
                     f"{to}, not {behind.inputs} in {behind.formats.x}")
+        if self.vector and not self.head:
+            raise ValueError(f"{type(self.vector).__name__} must stand behind a dense layer, but "
+                             f"there is none")
+        if self.vector and (self.vector.inputs, self.vector.x) != given[-1]:
+            raise ValueError(
+                f"{type(self.vector).__name__} must take what the last dense layer gives, "
+                f"{given[-1][0]} outputs in {given[-1][1]}, not {self.vector.inputs} in "
+                f"{self.vector.x}")
 
     @property
     def inputs(self) -> int:
@@ -74,6 +88,8 @@ class QuantizedNetwork:
 
     @property
     def outputs(self) -> int:
+        if self.vector:
+            return self.vector.outputs
         return self.head[-1].outputs if self.head else self.layers[-1].outputs
 
     @property
@@ -84,6 +100,8 @@ class QuantizedNetwork:
     @property
     def y(self) -> SQ:
         """Format of the output."""
+        if self.vector:
+            return self.vector.y
         return self.head[-1].formats.y if self.head else self.layers[-1].y
 
     @property
@@ -176,5 +194,12 @@ class QuantizedNetwork:
         return steps, (np.arange(x.shape[1]) < steps[:, None])[:, :, None]
 
     def _simulate(self, codes: np.ndarray, steps: np.ndarray, trace: bool) -> Result:
-        return simulate(self.layers, self.head, codes, steps, every_step=self.every_step,
-                        final=self.final, backwards=self.backwards, trace=trace)
+        result = simulate(self.layers, self.head, codes, steps, every_step=self.every_step,
+                          final=self.final, backwards=self.backwards, trace=trace)
+        if not self.vector:
+            return result
+        valid = (np.arange(codes.shape[1]) < steps[:, None] if self.every_step
+                 else np.ones(len(codes), dtype=bool))
+        y = np.zeros((*valid.shape, self.outputs), dtype=np.int64)
+        y[valid] = self.vector.evaluate(result.y[valid].T).T
+        return replace(result, y=y, format=self.y)

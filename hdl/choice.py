@@ -18,7 +18,7 @@ from hdl.cycles import (
     choose_dense_folding,
     head_budget,
 )
-from hdl.foldings import Limits, Part, choose_folding, dense_part, lstm_part
+from hdl.foldings import Limits, Part, choose_folding, dense_part, lstm_part, outlet_part
 from hdl.search import (
     Row,
     Search,
@@ -119,11 +119,11 @@ def _describe(stack: Stack, row: Row) -> list[str]:
         if n != slowest:
             text += f"; layer {slowest} needs {layers[slowest].round} cycles"
         lines.append(text)
-    for n, behind in enumerate(row[len(layers):]):
-        dense: DenseFolding = behind.folding
-        lines.append(f"dense {n}: {_counted(dense.rows, 'output')} by "
-                     f"{_counted(dense.columns, 'input')}, {behind.round} {cycles}; "
-                     f"{_counted(behind.multipliers, 'multiplier')}")
+    head: list[Part[DenseFolding]] = list(row[len(layers):len(layers) + len(stack.head)])
+    for n, dense in enumerate(head):
+        rows, columns = dense.folding.rows, dense.folding.columns
+        lines.append(f"dense {n}: {_counted(rows, 'output')} by {_counted(columns, 'input')}, "
+                     f"{dense.round} {cycles}; {_counted(dense.multipliers, 'multiplier')}")
     k = layers[slowest].cycles
     if k is not None and k.bubble:
         waits, filled = k.round - k.streams * k.work, _filled(k)
@@ -153,6 +153,8 @@ def _asked(stack: Stack, limits: Limits, name: str, units: int | None, columns: 
         for layer in stack.layers)
     budget = head_budget(cycles_of(row), every_step=stack.awaited,
                          streams=stack.streams)
+    if not stack.head:
+        return (*row, outlet_part(stack.outlet, budget, limits=limits, **common))
     return (*row, *(
         dense_part(dense, choose_dense_folding(dense.inputs, dense.outputs, budget),
                    limits=limits, **common) for dense in stack.head))
@@ -329,7 +331,7 @@ def _choice(stack: Stack, rows: Mapping[str, Row], clocks: Mapping[str, float],
     assert slowest is not None
     return Choice(
         foldings=tuple(part.folding for part in layers), pipeline=name, mhz=mhz,
-        head=tuple(part.folding for part in row[len(layers):]), streams=stack.streams,
-        cycles=pace_of(row), latency=latency_of(row), multipliers=multipliers_of(row),
-        memories=memories_of(row), filled=_filled(slowest),
+        head=tuple(part.folding for part in row[len(layers):] if part.folding),
+        streams=stack.streams, cycles=pace_of(row), latency=latency_of(row),
+        multipliers=multipliers_of(row), memories=memories_of(row), filled=_filled(slowest),
         why=(goal(name), pipeline, *_describe(stack, row)))

@@ -6,6 +6,8 @@ from functools import cached_property, lru_cache
 from math import ceil, log2
 from typing import Generic, TypeVar
 
+from golden.argmax import ArgMax
+from golden.softmax import Softmax
 from hdl.cycles import (
     BLOCK_WORDS,
     SHORT,
@@ -17,14 +19,15 @@ from hdl.cycles import (
     Pipeline,
 )
 from hdl.sequence_cycles import Link
+from hdl.vector_cycles import OutletCycles, choose_lanes, vector_cycles
 
 __all__ = ["MULTIPLIERS", "Limits", "Part", "Shape", "choose_drain", "choose_folding",
-           "dense_part", "dense_parts", "lstm_part", "lstm_parts", "projections"]
+           "dense_part", "dense_parts", "lstm_part", "lstm_parts", "outlet_part", "projections"]
 
 MULTIPLIERS = 16
 """Multipliers of a layer's array, at most, where nobody asks for a folding."""
 
-F = TypeVar("F", Folding, DenseFolding)
+F = TypeVar("F", Folding, DenseFolding, None)
 
 
 def _intervals(pipeline: Pipeline, peepholes: bool) -> list[int]:
@@ -210,6 +213,8 @@ class Shape:
         Whether sequences begin with other hidden, or cell, states than zeros.
     tabled : bool
         Whether the outputs of the head come from a table.
+    vector : ArgMax, Softmax or None
+        What becomes of all outputs of the last dense layer together.
     directions : int
         Those of the layer, each with weights of its own.
     before, behind : Link or None
@@ -233,6 +238,7 @@ class Shape:
     initial_h: bool = False
     initial_c: bool = False
     tabled: bool = False
+    vector: ArgMax | Softmax | None = None
     directions: int = 1
     before: Link | None = None
     behind: Link | None = None
@@ -283,7 +289,8 @@ class Part(Generic[F]):
 
     Parameters
     ----------
-    folding : Folding or DenseFolding
+    folding : Folding, DenseFolding or None
+        None of an outlet, which has no multipliers.
     work : int
         Cycles of a round in which the array is busy.
     latency : int
@@ -422,7 +429,7 @@ def lstm_parts(shape: Shape, *, pipeline: Pipeline, streams: int, limits: Limits
 
 def dense_part(shape: Shape, folding: DenseFolding, *, pipeline: Pipeline, streams: int,
                limits: Limits) -> Part[DenseFolding]:
-    """What a folding of a dense layer takes."""
+    """What a folding of a dense layer takes, with what becomes of its outputs together."""
     k = DenseCycles(inputs=shape.inputs, outputs=shape.outputs, folding=folding, pipeline=pipeline,
                     streams=streams, tabled=shape.tabled)
     memories = limits.blocks(k.work, folding.multipliers * shape.weight_bits) + k.tables
@@ -430,8 +437,27 @@ def dense_part(shape: Shape, folding: DenseFolding, *, pipeline: Pipeline, strea
         memories += limits.blocks(k.passes, folding.rows * shape.bias_bits)
     memories += _written(limits, count=k.x_memories.count, depth=k.x_memories.depth,
                          bits=shape.column_bits)
-    return Part(folding=folding, work=streams * k.work, latency=k.work + k.latency,
-                multipliers=k.multipliers, memories=memories)
+    work, latency, multipliers = k.work, k.work + k.latency, k.multipliers
+    if shape.vector:
+        behind = vector_cycles(shape.vector, rows=max(k.counts), pipeline=pipeline,
+                               streams=streams)
+        work = max(work, behind.work)
+        latency += behind.whole_latency
+        multipliers += behind.multipliers
+        memories += behind.blocks(limits.blocks, limits.logic_words)
+    return Part(folding=folding, work=streams * work, latency=latency, multipliers=multipliers,
+                memories=memories)
+
+
+def outlet_part(shape: Shape, budget: int, *, pipeline: Pipeline, streams: int, limits: Limits
+                ) -> Part[None]:
+    """What sends so many outputs of the last layer, in so many cycles a step at most."""
+    k = OutletCycles(hidden=shape.outputs, lanes=choose_lanes(shape.outputs, budget),
+                     pipeline=pipeline, streams=streams)
+    memories = _written(limits, count=k.x_memories.count, depth=k.x_memories.depth,
+                        bits=shape.column_bits)
+    return Part(folding=None, work=streams * k.work, latency=k.whole_latency, multipliers=0,
+                memories=memories)
 
 
 def dense_parts(shape: Shape, *, pipeline: Pipeline, streams: int, limits: Limits

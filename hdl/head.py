@@ -1,4 +1,4 @@
-"""All that is behind the last LSTM layer: the dense layers in a row."""
+"""All that is behind the last LSTM layer: dense layers in a row, and what becomes of the last."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -7,9 +7,15 @@ from typing import Any
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 
+from golden.argmax import ArgMax
 from golden.quantized_network import QuantizedNetwork
+from golden.softmax import Softmax
 from hdl.cycles import DenseFolding, Pipeline, choose_dense_folding
 from hdl.dense import DenseEngine
+from hdl.largest import ArgMaxEngine
+from hdl.outlet import Outlet
+from hdl.softmax import SoftmaxEngine
+from hdl.vector_cycles import choose_lanes
 
 __all__ = ["Head"]
 
@@ -35,6 +41,11 @@ class Head:
     Attributes
     ----------
     dense : tuple of DenseEngine
+    outlet : Outlet or None
+        What sends the hidden states where there is no dense layer: as many to a beat as keep to the
+        budget.
+    vector : ArgMaxEngine, SoftmaxEngine or None
+        What becomes of the outputs of the last dense layer.
     lanes : int
         Elements in an output beat.
     tensors : list of str
@@ -69,9 +80,21 @@ class Head:
             engines.append(engine)
             counts = engine.cycles.counts
         self.dense = tuple(engines)
+        self.outlet: Outlet | None = None
+        self.vector: ArgMaxEngine | SoftmaxEngine | None = None
         if not engines:
-            raise ValueError("network head must have a dense layer, not none")
-        self.lanes = engines[-1].cycles.folding.rows
+            last = network.layers[-1]
+            self.outlet = Outlet(last.y, lanes=choose_lanes(last.outputs, budget),
+                                 counts=counts, pipeline=pipeline, streams=streams)
+            self.lanes = self.outlet.cycles.lanes
+            self.tensors: list[str] = []
+            return
+        if isinstance(network.vector, ArgMax):
+            self.vector = ArgMaxEngine(network.vector, counts=counts, streams=streams)
+        elif isinstance(network.vector, Softmax):
+            self.vector = SoftmaxEngine(network.vector, counts=counts, pipeline=pipeline,
+                                        streams=streams)
+        self.lanes = 1 if self.vector else engines[-1].cycles.folding.rows
         self.tensors = [f"dense{number}.y" for number in range(len(engines))]
 
     def name(self, number: int) -> str:
@@ -79,27 +102,44 @@ class Head:
         return "dense" if len(self.dense) == 1 else f"dense{number}"
 
     @property
+    def vector_name(self) -> str:
+        """The instance of what becomes of the outputs."""
+        return "argmax" if isinstance(self.vector, ArgMaxEngine) else "softmax"
+
+    @property
     def multipliers(self) -> int:
-        return sum(engine.cycles.multipliers for engine in self.dense)
+        return (sum(engine.cycles.multipliers for engine in self.dense)
+                + (self.vector.cycles.multipliers if self.vector else 0))
 
     @property
     def work(self) -> int:
-        return max(engine.cycles.work for engine in self.dense)
+        if self.outlet:
+            return self.outlet.cycles.work
+        return max(*(engine.cycles.work for engine in self.dense),
+                   self.vector.cycles.work if self.vector else 0)
 
     @property
     def latency(self) -> int:
+        if self.outlet:
+            return self.outlet.cycles.latency
+        if self.vector:
+            of = self.vector.cycles
+            return self.whole_latency - of.whole_latency + of.latency
         # A first output beat needs one pass.
         last = self.dense[-1].cycles
         return self.whole_latency - last.work + last.words
 
     @property
     def whole_latency(self) -> int:
-        return sum(engine.cycles.work + engine.cycles.latency for engine in self.dense)
+        if self.outlet:
+            return self.outlet.cycles.whole_latency
+        return (sum(engine.cycles.work + engine.cycles.latency for engine in self.dense)
+                + (self.vector.cycles.whole_latency if self.vector else 0))
 
     @property
     def freed(self) -> Signal:
         """For each stream: a page behind the last LSTM layer is free again."""
-        return self.dense[0].freed
+        return self.outlet.freed if self.outlet else self.dense[0].freed
 
     @property
     def saturated(self) -> list[Signal]:
@@ -107,8 +147,13 @@ class Head:
 
     def place(self, m: Module, source: Any) -> Any:
         """Put the parts into a module, behind the hidden states; returns the outputs."""
-        for number, engine in enumerate(self.dense):
-            m.submodules[self.name(number)] = engine
-            wiring.connect(m, source, engine.i)
-            source = engine.o
+        parts: dict[str, Any] = {self.name(n): engine for n, engine in enumerate(self.dense)}
+        if self.outlet:
+            parts["outlet"] = self.outlet
+        if self.vector:
+            parts[self.vector_name] = self.vector
+        for name, part in parts.items():
+            m.submodules[name] = part
+            wiring.connect(m, source, part.i)
+            source = part.o
         return source

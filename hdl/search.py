@@ -3,12 +3,20 @@
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import PIPELINES, LSTMCycles, head_budget
-from hdl.foldings import Limits, Part, Shape, choose_folding, dense_parts, lstm_parts
+from hdl.foldings import (
+    Limits,
+    Part,
+    Shape,
+    choose_folding,
+    dense_parts,
+    lstm_parts,
+    outlet_part,
+)
 from hdl.sequence_cycles import links
 
 __all__ = ["Row", "Search", "Stack", "cycles_of", "latency_of", "memories_of", "multipliers_of",
@@ -29,16 +37,22 @@ class Stack:
         S, independent sequences that take turns.
     every_step : bool
         Whether the head has every step, or each sequence's last one only.
+    outlet : Shape
+        Of what the last layer gives, where there is no dense layer; by default its hidden states.
     """
 
     layers: tuple[Shape, ...]
     head: tuple[Shape, ...]
     streams: int = 1
     every_step: bool = False
+    outlet: Shape = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if not self.layers:
             raise ValueError("stack must have one LSTM layer at least, not none")
+        outlet: Any = self.outlet
+        if outlet is None:
+            object.__setattr__(self, "outlet", self.layers[-1])
         if not isinstance(self.streams, int) or self.streams < 1:
             raise ValueError(f"streams must be a positive integer, not {self.streams!r}")
         if self.gathered and self.streams > 1:
@@ -82,13 +96,17 @@ class Stack:
         head = tuple(Shape(
             inputs=dense.inputs, outputs=dense.outputs, weight_bits=dense.formats.w.width,
             bias_bits=bits(dense.bias), column_bits=dense.formats.x.width,
-            tabled=dense.curve.table) for dense in network.head)
+            tabled=dense.curve.table,
+            vector=network.vector if number == len(network.head) - 1 else None)
+            for number, dense in enumerate(network.head))
+        last = network.layers[-1]
         return cls(layers=tuple(layers), head=head, streams=streams,
-                   every_step=network.every_step)
+                   every_step=network.every_step, outlet=Shape(
+                       inputs=last.outputs, outputs=last.outputs, column_bits=last.y.width))
 
 
 Row = tuple[Part[Any], ...]
-"""A part for each LSTM layer, then for each dense layer."""
+"""A part for each LSTM layer, then for each dense layer, or else for an outlet."""
 
 
 def multipliers_of(row: Row) -> int:
@@ -192,6 +210,7 @@ class Search:
                     if not memories:
                         break
             rows = _frontier((row + (part,) for row in rows for part in few), size_of)
+        rows = [self._let_out(row) for row in rows]
         row = next((row for row in rows if (
             self.fits(row) if memories else multipliers_of(row) <= self.limits.multipliers)), None)
         return row and self._unhindered(row)
@@ -229,16 +248,26 @@ class Search:
             few = _frontier(((part,) for part in parts if self.fits((part,))), _size_and_latency)
             rows = _frontier((row + part for row in rows for part in few if self.fits(row + part)),
                              _size_and_latency)
+        rows = [row for row in map(self._let_out, rows) if self.fits(row)]
         row = next((row for row in rows if latency_of(row) <= latency),
                    min(rows, key=latency_of, default=None))
         return row and self._unhindered(row)
+
+    def _let_out(self, row: Row) -> Row:
+        """The layers with an outlet, where no dense layer is behind them."""
+        if self.stack.head:
+            return row
+        budget = head_budget(cycles_of(row), every_step=self.stack.awaited,
+                             streams=self.stack.streams)
+        return (*row, outlet_part(self.stack.outlet, budget, pipeline=self._pipeline,
+                                  streams=self.stack.streams, limits=self.limits))
 
     def _unhindered(self, row: Row) -> Row:
         """The same with a head that no sequence has to wait for as it begins, if that fits."""
         layers = cycles_of(row)
         most = self.stack.streams * head_budget(layers, every_step=self.stack.awaited,
                                                 streams=self.stack.streams)
-        for n in range(len(layers), len(row)):
+        for n in range(len(layers), len(layers) + len(self.stack.head)):
             if most < row[n].work <= max(k.round for k in layers):
                 for quicker in self._parts[n]:
                     if quicker.work <= most and self.fits((*row[:n], quicker, *row[n + 1:])):

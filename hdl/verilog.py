@@ -79,6 +79,15 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
         "cycles": {"passes": dense.cycles.passes, "words": dense.cycles.words,
                    "step": dense.cycles.work},
     } for dense in dut.head]
+    vector = dut.behind.vector
+    if vector:
+        layers.append({
+            "kind": dut.behind.vector_name, "inputs": vector.unit.inputs,
+            "outputs": vector.unit.outputs,
+            "formats": {"x": _format(vector.unit.x), "y": _format(vector.unit.y)},
+            "folding": None, "multipliers": {"array": 0, "softmax": vector.cycles.multipliers},
+            "cycles": {"step": vector.cycles.work},
+        })
     return {
         "name": name,
         "verilog": f"{name}.v",

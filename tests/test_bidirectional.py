@@ -37,7 +37,8 @@ def random_direction(rng: np.random.Generator, formats: LSTMFormats, inputs: int
 
 def turning_network(rng: np.random.Generator, formats: LSTMFormats, inputs: int,
                     layers: tuple[tuple[str, int], ...], outputs: int = 2, *, begun: bool = False,
-                    **steps: bool) -> QuantizedNetwork:
+                    every_step: bool = True, final: bool = False, backwards: bool = False
+                    ) -> QuantizedNetwork:
     """A stack of layers, each "forward", "reverse" or bidirectional by the name of its merge."""
     built: list[QuantizedLayer] = []
     y, width = formats.x, inputs
@@ -59,7 +60,7 @@ def turning_network(rng: np.random.Generator, formats: LSTMFormats, inputs: int,
     dense = DenseFormats(x=y, w=SQ(2, 9), y=SQ(3, 8))
     limit = 1 << dense.product_fraction
     return QuantizedNetwork(
-        layers=tuple(built), **{"every_step": True, **steps},
+        layers=tuple(built), every_step=every_step, final=final, backwards=backwards,
         head=(QuantizedDense(formats=dense, w=random_codes(rng, dense.w, (outputs, width)),
                              bias=rng.integers(-limit, limit, outputs)),))
 

@@ -1,15 +1,20 @@
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 
+from golden.argmax import ArgMax
+from golden.fixed import SQ
+from golden.quantized import DenseFormats, QuantizedDense
+from golden.softmax import Softmax
 from hdl.choice import Choice, choose, fill
 from hdl.cycles import PIPELINES, DenseFolding, Folding, LSTMCycles
 from hdl.foldings import Limits, Part, Shape, dense_part, lstm_part
 from hdl.network import Network
 from hdl.search import Stack
-from tests.networks import STANDARD, random_network
+from tests.networks import STANDARD, random_codes, random_network
 
 CLOCKS = {"short": 100.0, "medium": 130.0, "fast": 150.0}
 
@@ -351,3 +356,36 @@ def test_wrong_stacks() -> None:
         stack((2, 20), streams=0)
     with pytest.raises(ValueError, match=r"^stack must have one LSTM layer at least, not none$"):
         Stack(layers=(), head=(Shape(inputs=1, outputs=1),))
+
+
+@pytest.mark.parametrize("name", ["short", "fast"])
+@pytest.mark.parametrize("kind", ["dense in a row", "bare", "argmax", "softmax"])
+def test_what_is_behind(kind: str, name: str) -> None:
+    """The choice and the hardware agree on it, and no part is slower than the pace."""
+    rng = np.random.default_rng(4)
+    network = random_network(rng, STANDARD, 5, (12,), None if kind == "bare" else 30,
+                             every_step=True)
+    if kind != "bare":
+        (dense,) = network.head
+        x = dense.formats.y
+        if kind == "dense in a row":
+            formats = DenseFormats(x=x, w=SQ(2, 5), y=SQ(4, 4))
+            network = replace(network, head=(dense, QuantizedDense(
+                formats=formats, w=random_codes(rng, formats.w, (3, 30)),
+                bias=np.zeros(3, dtype=np.int64))))
+        else:
+            network = replace(network, vector=ArgMax(x=x, inputs=30) if kind == "argmax" else
+                              Softmax(x=x, inputs=30, y=SQ(2, 14)))
+    for goal in ({}, {"array": 16}, {"rate": 2e5}, {"latency": 20.0}, {"units": 2, "columns": 3}):
+        for streams in (1, 3):
+            few = limits(150)
+            chosen = choose(Stack.of(network, streams), limits=few, clocks={name: 100.0}, **goal)
+            core = Network(network, foldings=chosen.foldings, head_folding=chosen.head,
+                           pipeline=PIPELINES[name], streams=streams)
+            assert len(chosen.head) == len(network.head)
+            assert chosen.cycles == core.step
+            assert chosen.latency == core.whole_latency
+            assert chosen.multipliers == core.behind.multipliers + sum(
+                engine.cycles.multipliers for engine in core.engines)
+            if {"array", "units"} & set(goal) and kind != "softmax":
+                assert core.step == max(engine.cycles.round for engine in core.engines)

@@ -613,7 +613,9 @@ KINDS = {r"projection\.array\.weights": "projection.weights",
          r"x_buffer\.columns\.bank\d+_\d": "x", r"h_buffer\.bank\d+_\d": "h",
          r"drain\.lane\d+\.c_(memory|initial)": "c",
          r"drain\.lane\d+\.peephole\d": "peepholes",
-         r"(drain\.lane\d+\.)?table\d\.knots": "tables", "queue": "queue"}
+         r"(drain\.lane\d+\.)?table\d\.knots": "tables", "queue": "queue",
+         r"codes\.bank\d+_\d": "codes", "powers": "powers", r"exponential\.knots": "knots",
+         "tops|sums": "queue"}
 """What is kept in the memories that a module declares, by the module's name in its layer."""
 
 

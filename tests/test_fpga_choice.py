@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,11 @@ import pytest
 
 from fpga.boards import BOARDS, find
 from fpga.choice import choose_for, limits, wanted
+from golden.argmax import ArgMax
+from golden.fixed import SQ
+from golden.softmax import Softmax
 from hdl.cycles import PIPELINES
-from hdl.foldings import MULTIPLIERS, choose_drain, dense_part, lstm_part
+from hdl.foldings import MULTIPLIERS, choose_drain, dense_part, lstm_part, outlet_part
 from hdl.network import Network
 from hdl.search import Stack
 from hdl.verilog import generate
@@ -115,3 +119,34 @@ def test_memories_are_those_of_the_hardware(inputs: int, hidden: int, units: int
                                  generate(dut, family=BOARD.family)[0], re.M | re.S):
         blocks[name] += body.count("DP16KD #")
     assert blocks == Counter({"lstm0": layer.memories, "dense": head.memories})
+
+
+@pytest.mark.parametrize(("hidden", "outputs", "kind", "pipeline"), [
+    (5, 40, "softmax", "fast"), (70, None, "outlet", "medium"),
+    pytest.param(9, 3, "softmax", "short", marks=pytest.mark.slow),
+    pytest.param(9, 70, "argmax", "fast", marks=pytest.mark.slow)])
+def test_memories_behind_the_layers(hidden: int, outputs: int | None, kind: str, pipeline: str
+                                    ) -> None:
+    """Block RAMs of a softmax, and of hidden states that are sent as they are."""
+    stages = PIPELINES[pipeline]
+    network = random_network(np.random.default_rng(2), STANDARD, 2, (hidden,), outputs,
+                             every_step=True)
+    if outputs is not None:
+        x = network.head[-1].formats.y
+        network = replace(network, vector=Softmax(x=x, inputs=outputs, y=SQ(2, 14))
+                          if kind == "softmax" else ArgMax(x=x, inputs=outputs))
+    folding = choose_drain(2, hidden, units=1, columns=1, pipeline=stages)
+    dut = Network(network, foldings=[folding], pipeline=stages)
+    stack, most = Stack.of(network), limits(BOARD)
+    if outputs is None:
+        part = outlet_part(stack.outlet, -(-hidden // dut.out_lanes), pipeline=stages, streams=1,
+                           limits=most).memories
+    else:
+        part = dense_part(stack.head[0], dut.head[0].cycles.folding, pipeline=stages, streams=1,
+                          limits=most).memories
+    blocks: Counter[str] = Counter()
+    for name, body in re.findall(r"^module \\gatefold\.(\w+)\S* (.*?)^endmodule",
+                                 generate(dut, family=BOARD.family)[0], re.M | re.S):
+        blocks[name] += body.count("DP16KD #")
+    assert blocks[kind] + blocks["dense"] == part
+    assert (blocks[kind] > 0) == (kind != "argmax")

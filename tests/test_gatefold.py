@@ -410,14 +410,10 @@ def with_attribute(path: Path) -> None:
     onnx.save(model, path)
 
 
-def with_operator(path: Path) -> None:
+def with_function(path: Path) -> None:
     model = onnx.load(MODEL)
-    name = model.graph.output[0].name
-    for node in model.graph.node:
-        for n, output in enumerate(node.output):
-            if output == name:
-                node.output[n] = "before"
-    model.graph.node.append(onnx.helper.make_node("Softmax", ["before"], [name], name="last"))
+    node = next(n for n in model.graph.node if n.op_type == "LSTM")
+    node.attribute.append(onnx.helper.make_attribute("activations", ["Sigmoid", "Sigmoid", "Tanh"]))
     onnx.save(model, path)
 
 
@@ -427,8 +423,8 @@ def with_operator(path: Path) -> None:
     (lambda path: path.mkdir(), "Is a directory"),
     (with_nan, "must be finite"),
     (with_attribute, "Elu"),
-    (with_operator, "no hardware is built for the function Softmax of dense0; see gatefold "),
-], ids=["missing", "text", "folder", "nan", "attribute", "operator"])
+    (with_function, "no hardware is built for the function Sigmoid of the candidate of lstm0; "),
+], ids=["missing", "text", "folder", "nan", "attribute", "function"])
 def test_wrong_model(tmp_path: Path, data: Path, flow: Flow, write: Callable[[Path], object],
                      text: str, capsys: pytest.CaptureFixture[str]) -> None:
     model, output = tmp_path / "wrong.onnx", tmp_path / "out"

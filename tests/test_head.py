@@ -1,15 +1,19 @@
 """What is behind the last LSTM layer, in hardware against the bit-true network: bits and cycles."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks.engine import modelled_memories
+from golden.argmax import ArgMax
 from golden.fixed import SQ
 from golden.quantized import Curve, DenseFormats, QuantizedDense
 from golden.quantized_network import QuantizedNetwork
+from golden.softmax import Softmax
 from hdl.cycles import FAST, MEDIUM, SHORT, DenseFolding, Pipeline
 from hdl.network import Network
 from hdl.verilog import generate
@@ -88,8 +92,14 @@ ROWS: dict[str, tuple[int, tuple[int, ...], tuple[tuple[int, int], ...] | None, 
 }
 
 
+def quick(names: Iterable[str], *chosen: str) -> list[Any]:
+    """All of them, the others slow."""
+    return [name if name in chosen else pytest.param(name, marks=pytest.mark.slow)
+            for name in names]
+
+
 @pytest.mark.parametrize("every_step", [True, False])
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", quick(ROWS, "in a cycle"))
 def test_dense_layers_in_a_row(name: str, every_step: bool) -> None:
     hidden, widths, foldings, streams, pipeline = ROWS[name]
     rng = np.random.default_rng(1)
@@ -97,11 +107,83 @@ def test_dense_layers_in_a_row(name: str, every_step: bool) -> None:
                                             every_step=every_step, size=0.5), *widths)
     dut = Network(network, foldings=folded(network, hidden, 2, pipeline=pipeline),
                   streams=streams, pipeline=pipeline,
-                  head_folding=None if foldings is None else [
-                      DenseFolding(rows=rows, columns=columns)
-                      for rows, columns in foldings])
+                  head_folding=[DenseFolding(rows=rows, columns=columns)
+                                for rows, columns in foldings] if foldings else None)
     assert dut.saturation[4:] == [f"dense{n}.y" for n in range(len(widths))]
     if foldings is None:
         assert dut.step == max(k.cycles.round for k in dut.engines)
     check(dut, rng, streams=streams)
     assert Counter(modelled_memories(dut)) == declared_memories(generate(dut)[0])
+
+
+# Units of the last LSTM layer, its foldings U and V, streams, pipeline.
+BARE: dict[str, tuple[int, int, int, int, Pipeline]] = {
+    "one unit": (1, 1, 1, 1, SHORT),
+    "all at once": (7, 7, 8, 1, FAST),
+    "one row": (5, 1, 1, 3, MEDIUM),
+    "several lanes": (6, 4, 7, 2, SHORT),
+    "slow enough for one": (9, 1, 3, 1, FAST),
+}
+
+
+@pytest.mark.parametrize("every_step", [True, False])
+@pytest.mark.parametrize("name", quick(BARE, "one unit"))
+def test_no_dense_layer(name: str, every_step: bool) -> None:
+    hidden, units, columns, streams, pipeline = BARE[name]
+    rng = np.random.default_rng(2)
+    network = random_network(rng, FORMATS["8 bits"], 1, (3, hidden), None, every_step=every_step,
+                             size=0.5)
+    dut = Network(network, foldings=folded(network, units, columns, pipeline=pipeline),
+                  streams=streams, pipeline=pipeline)
+    assert dut.step == max(k.cycles.round for k in dut.engines)
+    check(dut, rng, streams=streams)
+    assert Counter(modelled_memories(dut)) == declared_memories(generate(dut)[0])
+
+
+# Outputs, rows and columns, bits of the outputs, fraction bits of the logits, streams, pipeline.
+VECTORS: dict[str, tuple[int, int, int, int, int, int, Pipeline]] = {
+    "one": (1, 1, 1, 8, 6, 1, SHORT),
+    "two at once": (2, 2, 4, 16, 14, 4, FAST),
+    "three, row by row": (3, 1, 4, 12, 4, 2, MEDIUM),
+    "seven by three": (7, 3, 4, 10, 8, 1, SHORT),
+    "nine by four, coarse": (9, 4, 2, 8, -1, 3, FAST),
+    "twenty": (20, 8, 4, 8, 7, 1, SHORT),
+    "forty, row by row": (40, 1, 4, 9, 7, 1, SHORT),
+    "forty at once": (40, 40, 4, 16, 14, 2, FAST),
+}
+
+
+def vector_network(name: str, kind: str, *, every_step: bool) -> tuple[Any, ...]:
+    outputs, rows, columns, bits, f, streams, pipeline = VECTORS[name]
+    rng = np.random.default_rng(3)
+    network = with_head(rng, random_network(rng, FORMATS["8 bits"], 1, (4,), None,
+                                            every_step=every_step, size=0.5), outputs)
+    (dense,) = network.head
+    y = SQ(4, f)
+    dense = QuantizedDense(formats=DenseFormats(x=dense.formats.x, w=dense.formats.w, y=y),
+                           w=dense.w, bias=dense.bias)
+    vector = (ArgMax(x=y, inputs=outputs) if kind == "argmax" else
+              Softmax(x=y, inputs=outputs, y=SQ(2, bits - 2)))
+    network = replace(network, head=(dense,), vector=vector)
+    dut = Network(network, foldings=folded(network, 4, 5, pipeline=pipeline), streams=streams,
+                  pipeline=pipeline, head_folding=DenseFolding(rows=rows, columns=columns))
+    return rng, network, dut
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("every_step", [True, False])
+@pytest.mark.parametrize("kind", ["argmax", "softmax"])
+@pytest.mark.parametrize("name", VECTORS)
+def test_vectors(name: str, kind: str, every_step: bool) -> None:
+    rng, _, dut = vector_network(name, kind, every_step=every_step)
+    check(dut, rng, last=12 if every_step else 0, streams=dut.streams)
+
+
+@pytest.mark.parametrize("kind", ["argmax", "softmax"])
+@pytest.mark.parametrize("name", quick(VECTORS, "one"))
+def test_what_vectors_take(name: str, kind: str) -> None:
+    """Memories to the bit, and multipliers, as the Verilog has them."""
+    _, _, dut = vector_network(name, kind, every_step=True)
+    assert Counter(modelled_memories(dut)) == declared_memories(generate(dut)[0])
+    blocks = generate(dut, family="ecp5")[0].count("MULT18X18D #")
+    assert blocks == dut.behind.multipliers + sum(k.cycles.multipliers for k in dut.engines)

@@ -83,9 +83,6 @@ def test_description() -> None:
         "in all 302 parameters, 248 products where there is an output, 1,984 bits of weights of "
         "8 bits",
         "no hardware is built for:",
-        "- the projection of lstm1",
-        "- the two directions of lstm2",
-        "- the function Softmax of dense1",
         "- lstm2.c as outputs",
         "- states that are kept from sequence to sequence",
         "taken into the weights, or left out:",
