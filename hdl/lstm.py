@@ -109,6 +109,7 @@ class LSTMEngine(wiring.Component):
             self._projection = DenseEngine(
                 layer.projector, folding=k.projection.folding, counts=k.drained,
                 pipeline=pipeline, streams=streams, direct=True,
+                beside=[each.projector for each in self._directions[1:] if each.projector],
                 prompt=apart < k.projection.work + 2)
             shapes |= {"probe_h_valid": unsigned(k.lanes),
                        "probe_h_data": unsigned(k.lanes * formats.h.width),
