@@ -84,7 +84,6 @@ def test_description() -> None:
         "8 bits",
         "no hardware is built for:",
         "- the peepholes of lstm0",
-        "- the projection of lstm1",
         "- the two directions of lstm2",
         "- 2 dense layers in a row",
         "- the function Softmax of dense1",
