@@ -17,7 +17,7 @@ from golden.keras_graph import chain_of
 from golden.keras_layers import ArchiveWeights, Functions, LegacyWeights
 from golden.keras_store import MAX_FILE, MAX_JSON, Archive, Store, parse_json, read_file
 from golden.keras_weights import weights_only
-from golden.model import ModelError, TrainedModel
+from golden.model import ModelError, TrainedModel, reading
 
 __all__ = ["load"]
 
@@ -53,7 +53,7 @@ def load(
         If the file cannot be read, or is not such a network, or something is given that the file
         says itself.
     """
-    try:
+    with reading(path):
         data = read_file(Path(path))
         if data.startswith(ZIP):
             load_as = _archive
@@ -62,8 +62,6 @@ def load(
         else:
             raise ModelError("neither a .keras archive nor an HDF5 file")
         return load_as(data, every_step, activations)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error.__cause__
 
 
 def _whole(every_step: bool | None, activations: Sequence[str] | None) -> None:

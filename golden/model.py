@@ -8,8 +8,10 @@ the source of the value ranges from which number formats are chosen.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import repeat
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +20,7 @@ from golden.checks import batch, parameter, shape_text
 from golden.function import IDENTITY, Function
 from golden.lstm import LSTM, Bidirectional, LSTMTrace, State
 
-__all__ = ["Dense", "Layer", "ModelError", "Network", "NetworkTrace", "TrainedModel"]
+__all__ = ["Dense", "Layer", "ModelError", "Network", "NetworkTrace", "TrainedModel", "reading"]
 
 Array = NDArray[np.float64]
 Layer = LSTM | Bidirectional
@@ -26,6 +28,22 @@ Layer = LSTM | Bidirectional
 
 class ModelError(ValueError):
     """A trained model that cannot be read, or asks for something that is not supported."""
+
+
+LONGEST_TEXT = 600
+"""Characters of a sentence about a file, which may be made of names in it, at most."""
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Say which file it is that cannot be read."""
+    try:
+        yield
+    except ModelError as error:
+        text = "".join(c if c.isprintable() else "?" for c in str(error))
+        if len(text) > LONGEST_TEXT:
+            text = f"{text[: LONGEST_TEXT - 3]}..."
+        raise ModelError(f"{path}: {text}") from error.__cause__
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto
 
-from golden.model import ModelError, Network, TrainedModel
+from golden.model import ModelError, Network, TrainedModel, reading
 from golden.onnx_aside import aside, unknown
 from golden.onnx_call import Call, node_text
 from golden.onnx_constants import FOLDED, MAX_ELEMENTS, tensor_array
@@ -45,9 +45,6 @@ DATA_TYPES = (
     TensorProto.BFLOAT16,
     TensorProto.DOUBLE,
 )
-
-MAX_TEXT = 600
-"""Characters of an error; names in files have no end."""
 
 DEFAULT = ("", "ai.onnx")
 """The names of the domain of ONNX's own operators."""
@@ -87,14 +84,10 @@ def load(path: str | Path) -> TrainedModel:
     ModelError
         If the file cannot be read, is not an ONNX model, or is not such a network.
     """
-    try:
+    with reading(path):
         model, opset = read(Path(path))
         walk = _Walk(model, opset)
         network = walk.network()
-    except ModelError as error:
-        text = "".join(c if c.isprintable() else "?" for c in str(error))
-        text = text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."
-        raise ModelError(f"{path}: {text}") from error.__cause__
     return TrainedModel(
         network=network, source=f"ONNX, operator set {opset}", notes=tuple(walk.notes)
     )

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, deserialize
 
 from golden.checks import require_finite, shape_text
 from golden.function import Function
-from golden.model import ModelError, TrainedModel
+from golden.model import ModelError, TrainedModel, reading
 from golden.torch_chain import chain, ordered
 from golden.torch_layers import COUNTER, modules_of
 
@@ -129,7 +129,7 @@ def load(
         If the file cannot be read, is not a state_dict, is not of such a network, or leaves open
         what is not given.
     """
-    try:
+    with reading(path):
         path = Path(path)
         suffix = path.suffix.lower()
         if suffix != SAFETENSORS and suffix not in PICKLED:
@@ -155,8 +155,6 @@ def load(
         network = chain(
             modules, every_step=every_step, final=final, functions=functions, eps=eps, notes=notes
         )
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error.__cause__
     source = f"PyTorch state_dict, {suffix}"
     return TrainedModel(network=network, source=source, notes=tuple(notes))
 
