@@ -12,7 +12,7 @@ and operands on the calibration data. Mostly it does not, since a part whose pro
 brings errors as large as those that the other part's shorter weights cause.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -176,7 +176,8 @@ class Calibration:
                                   bias=_bias(line.bias, dense.product_fraction),
                                   curve=_curve(of.function, None, dense.z, dense.z),
                                   reading=TANH_READING if of.function == TANH else SIGMOID_READING)
-        return QuantizedNetwork(layers=tuple(layers), head=head, every_step=network.every_step)
+        return QuantizedNetwork(layers=tuple(layers), head=head, every_step=network.every_step,
+                                states=network.states, stateful=network.stateful)
 
 
 def _bias(bias: np.ndarray, f: int) -> np.ndarray:
@@ -206,8 +207,6 @@ def unsupported(network: Network) -> list[str]:
               if dense.function not in (SIGMOID, TANH) and _slope(dense.function) is None]
     if network.states:
         found.append(f"{', '.join(network.states)} as outputs")
-    if network.stateful:
-        found.append("states that are kept from sequence to sequence")
     return found
 
 
@@ -480,6 +479,23 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
 
 
 def quantize(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, *,
-             bits: int = 16, overrides: Mapping[str, SQ] | None = None) -> QuantizedNetwork:
-    """Calibrate a network and round it; parameters and errors as of :func:`calibrate`."""
+             bits: int = 16, overrides: Mapping[str, SQ] | None = None,
+             stateful: bool | None = None, states: Sequence[str] | None = None,
+             ) -> QuantizedNetwork:
+    """Calibrate a network and round it.
+
+    Parameters
+    ----------
+    network, x, lengths, bits, overrides
+        As of :func:`calibrate`, as the errors are. Of a stateful network the sequences should be as
+        long as states are kept, for these may grow.
+    stateful : bool, optional
+        Whether a sequence can go on from a state; by default what the network says.
+    states : sequence of str, optional
+        Final states that are outputs, too; by default those of the network.
+    """
+    if stateful is not None:
+        network = replace(network, stateful=stateful)
+    if states is not None:
+        network = replace(network, states=tuple(states))
     return calibrate(network, x, lengths, bits=bits, overrides=overrides).apply(network)

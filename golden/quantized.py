@@ -11,7 +11,9 @@ followed by saturation, and everything inside the parentheses exact::
     y    = RS(w h + bias)       the dense head, between limits; or sigmoid or tanh of it in z
 
 The binary points of ``w_x x`` and ``w_h h`` are equal by the choice of the weights' formats, so
-products add up without a shift. A sequence starts from a zero state, or from given codes.
+products add up without a shift. A sequence starts from a zero state, or from given codes: those of
+the layer, those in which the sequence before has ended, or any others
+(:meth:`golden.quantized_network.QuantizedNetwork.run`).
 
 A :class:`Curve` may take the place of sigmoid or tanh. Either it limits z or u further, which is a
 clip, or it has no table: then z *is* the gate, between limits. That is the hard sigmoid, whose

@@ -3,6 +3,7 @@
 What every bit is, :mod:`golden.quantized` defines; :mod:`golden.simulate` computes it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike
 from golden.checks import sequence_lengths
 from golden.fixed import SQ
 from golden.quantized import QuantizedDense, QuantizedLSTM
-from golden.simulate import Result, simulate
+from golden.simulate import Result, StateCodes, simulate
 
 __all__ = ["QuantizedNetwork"]
 
@@ -28,16 +29,24 @@ class QuantizedNetwork:
         Without a head the last layer's hidden state is the output.
     every_step : bool
         Whether there is an output at every step, or at the last of each sequence only.
+    states : tuple of str
+        Final states that are outputs too, by layer and tensor: ``"lstm0.h"``, ``"lstm0.c"``.
+    stateful : bool
+        Whether a sequence can go on from the state in which the one before has ended, or from a
+        given one.
 
     Raises
     ------
     ValueError
-        If there is no layer, or one does not take what the one before it gives.
+        If there is no layer, or one does not take what the one before it gives, or there is no
+        such state.
     """
 
     layers: tuple[QuantizedLSTM, ...]
     head: QuantizedDense | None
     every_step: bool
+    states: tuple[str, ...] = ()
+    stateful: bool = False
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -50,6 +59,14 @@ class QuantizedNetwork:
                 raise ValueError(
                     f"a layer must take what the one before it gives, {before.hidden} units in "
                     f"{before.formats.h}, not {behind.inputs} in {behind.formats.x}")
+        object.__setattr__(self, "states", tuple(self.states))
+        for name in self.states:
+            if name not in self.known_states:
+                raise ValueError(f"a final state must be one of {', '.join(self.known_states)}, "
+                                 f"not {name}")
+            if self.states.count(name) > 1:
+                raise ValueError(f"a final state must be listed once, not {name} "
+                                 f"{self.states.count(name)} times")
 
     @property
     def inputs(self) -> int:
@@ -79,13 +96,27 @@ class QuantizedNetwork:
         return sum(int(np.count_nonzero(w)) * of.width for w, of in stored)
 
     @property
+    def known_states(self) -> tuple[str, ...]:
+        """Names of all states, in the order in which they are given to a network."""
+        return tuple(f"lstm{number}.{name}" for number in range(len(self.layers)) for name in "hc")
+
+    def state_format(self, name: str) -> SQ:
+        """Format of one of the :attr:`known_states`."""
+        formats = self.layers[int(name[4:-2])].formats
+        return formats.h if name[-1] == "h" else formats.c
+
+    def state_vector(self, state: Sequence[StateCodes], names: Sequence[str]) -> np.ndarray:
+        """The elements of states one after the other, in the order of ``names``: int64 B x E."""
+        return np.concatenate([getattr(state[int(name[4:-2])], name[-1]) for name in names], axis=1)
+
+    @property
     def saturating(self) -> tuple[str, ...]:
         """Names of the tensors that can saturate, in the order of the data flow."""
         names = [f"lstm{number}.{name}" for number in range(len(self.layers)) for name in "zuch"]
         return (*names, "dense.y") if self.head else tuple(names)
 
-    def run(self, x: ArrayLike, lengths: ArrayLike | None = None, *, trace: bool = False
-            ) -> Result:
+    def run(self, x: ArrayLike, lengths: ArrayLike | None = None, *, trace: bool = False,
+            state: Sequence[StateCodes] | None = None) -> Result:
         """Run the network on input codes.
 
         Parameters
@@ -96,6 +127,9 @@ class QuantizedNetwork:
             Steps of each sequence, 1 to T; by default all have T.
         trace : bool
             Whether to return every intermediate too; that takes some 12 H codes a step and layer.
+        state : sequence of StateCodes, optional
+            What each layer begins with, in place of its own: where sequences before have ended,
+            their ``final``.
 
         Returns
         -------
@@ -104,8 +138,8 @@ class QuantizedNetwork:
         Raises
         ------
         ValueError
-            If the shape, a length or a code is not allowed, or a sum may outgrow what float64
-            holds exactly.
+            If the shape, a length, a code or a state is not allowed, or a sum may outgrow what
+            float64 holds exactly.
         """
         codes = np.asarray(x)
         if codes.dtype.kind not in "iu":
@@ -115,18 +149,18 @@ class QuantizedNetwork:
         if codes.min() < self.x.min or codes.max() > self.x.max:
             raise ValueError(f"input codes must lie in {self.x}, {self.x.min} to {self.x.max}, "
                              f"but reach from {codes.min()} to {codes.max()}")
-        return self._simulate(codes.astype(np.int64), steps, trace)
+        return self._simulate(codes.astype(np.int64), steps, trace, state)
 
-    def run_real(self, x: ArrayLike, lengths: ArrayLike | None = None, *, trace: bool = False
-                 ) -> Result:
+    def run_real(self, x: ArrayLike, lengths: ArrayLike | None = None, *, trace: bool = False,
+                 state: Sequence[StateCodes] | None = None) -> Result:
         """Quantise real numbers and run the network on them.
 
         Parameters
         ----------
         x : array_like, B x T x N
             Real numbers; infinity saturates, as any number outside the format :attr:`x` does.
-        lengths, trace
-            As for :meth:`run`.
+        lengths, trace, state
+            As for :meth:`run`; a state is codes here, too.
 
         Returns
         -------
@@ -144,7 +178,7 @@ class QuantizedNetwork:
             raise ValueError(f"input must be real numbers, not {real.dtype}")
         steps, valid = self._steps(real, lengths)
         codes, saturated = self.x.quantize(np.where(valid, real, 0))
-        result = self._simulate(codes, steps, trace)
+        result = self._simulate(codes, steps, trace, state)
         return replace(result, saturated={"x": saturated, **result.saturated})
 
     def _steps(self, x: np.ndarray, lengths: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
@@ -155,6 +189,28 @@ class QuantizedNetwork:
         steps = sequence_lengths(lengths, x.shape[0], x.shape[1])
         return steps, (np.arange(x.shape[1]) < steps[:, None])[:, :, None]
 
-    def _simulate(self, codes: np.ndarray, steps: np.ndarray, trace: bool) -> Result:
+    def _simulate(self, codes: np.ndarray, steps: np.ndarray, trace: bool,
+                  state: Sequence[StateCodes] | None) -> Result:
+        if state is not None:
+            self._check_state(state, len(codes))
         return simulate(self.layers, self.head, codes, steps, every_step=self.every_step,
-                        trace=trace)
+                        trace=trace, state=state)
+
+    def _check_state(self, state: Sequence[StateCodes], count: int) -> None:
+        if len(state) != len(self.layers):
+            raise ValueError(f"state must be of each of the {len(self.layers)} LSTM layers, not "
+                             f"of {len(state)}")
+        for number, (layer, part) in enumerate(zip(self.layers, state, strict=True)):
+            for name, to, like in (("h", layer.formats.h, layer.initial_h),
+                                   ("c", layer.formats.c, layer.initial_c)):
+                codes = np.asarray(getattr(part, name))
+                if codes.dtype.kind not in "iu":
+                    raise ValueError(f"state lstm{number}.{name} must be integers, not "
+                                     f"{codes.dtype}")
+                if codes.shape != (count, len(like)):
+                    raise ValueError(f"state lstm{number}.{name} must have the shape {count} x "
+                                     f"{len(like)}, not {' x '.join(map(str, codes.shape))}")
+                if codes.min() < to.min or codes.max() > to.max:
+                    raise ValueError(
+                        f"state lstm{number}.{name} must lie in {to}, {to.min} to {to.max}, but "
+                        f"reaches from {codes.min()} to {codes.max()}")

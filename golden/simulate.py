@@ -27,7 +27,7 @@ from golden.fixed import SQ, UQ, Format
 from golden.quantized import Curve, QuantizedDense, QuantizedLSTM
 from golden.table import Table
 
-__all__ = ["LSTMCodes", "Result", "simulate"]
+__all__ = ["LSTMCodes", "Result", "StateCodes", "simulate"]
 
 # Sequences computed together. The buffers of 128 units then just fit a core's caches; more only
 # takes memory, fewer leave the calls' overhead uncovered.
@@ -69,6 +69,20 @@ class LSTMCodes:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class StateCodes:
+    """What an LSTM layer carries from step to step, for B sequences: int64 codes.
+
+    Parameters
+    ----------
+    h : int64 array, B x H, in ``h``
+    c : int64 array, B x H, in ``c``
+    """
+
+    h: np.ndarray
+    c: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
     """What a run of the bit-true network gave.
 
@@ -84,12 +98,15 @@ class Result:
         quantised its input.
     layers : tuple of LSTMCodes or None
         The intermediates, where they were asked for.
+    final : tuple of StateCodes
+        The state of each layer after each sequence's last step.
     """
 
     y: np.ndarray
     format: Format
     saturated: dict[str, int]
     layers: tuple[LSTMCodes, ...] | None
+    final: tuple[StateCodes, ...]
 
     @property
     def real(self) -> np.ndarray:
@@ -189,12 +206,21 @@ class _LSTM:
         self._indices = np.empty(4 * hidden * batch, dtype=np.int64)
         self.saturated = dict.fromkeys("zuch", 0)
 
-    def start(self) -> None:
-        """Set the state of all sequences to what they begin with."""
+    def start(self, state: StateCodes | None, rows: np.ndarray) -> None:
+        """Set the states to what sequences begin with, or to those given for ``rows``."""
         self._operand[:self._inputs] = 0
         self._operand[self._inputs:-1] = self._layer.initial_h[:, None]
         self._operand[-1] = 1
         self._cell[:] = self._layer.initial_c[:, None]
+        if state is not None:
+            self._operand[self._inputs:-1, :len(rows)] = state.h[rows].T
+            self._cell[:, :len(rows)] = state.c[rows].T
+
+    def finish(self, final: StateCodes, rows: np.ndarray) -> None:
+        """Write the states of ``rows``, where each of them ended, into those of all."""
+        self.keep(len(rows))
+        final.h[rows] = self.h.T
+        final.c[rows] = self._c.T
 
     def keep(self, count: int) -> None:
         """From now on step the first ``count`` sequences only; the others stay as they are."""
@@ -309,7 +335,8 @@ def _blas() -> ThreadpoolController:
 
 
 def simulate(layers: Sequence[QuantizedLSTM], head: QuantizedDense | None, x: np.ndarray,
-             lengths: np.ndarray, *, every_step: bool, trace: bool) -> Result:
+             lengths: np.ndarray, *, every_step: bool, trace: bool,
+             state: Sequence[StateCodes] | None = None) -> Result:
     """Run a stack of layers on input that is known to be good.
 
     Parameters
@@ -325,6 +352,8 @@ def simulate(layers: Sequence[QuantizedLSTM], head: QuantizedDense | None, x: np
         Whether there is an output at every step, or at the last of each sequence only.
     trace : bool
         Whether to return every intermediate.
+    state : sequence of StateCodes, optional
+        What each layer begins with, in place of its own.
 
     Returns
     -------
@@ -336,11 +365,12 @@ def simulate(layers: Sequence[QuantizedLSTM], head: QuantizedDense | None, x: np
         If a sum may outgrow what float64 holds exactly.
     """
     with _blas().limit(limits=1):
-        return _simulate(layers, head, x, lengths, every_step, trace)
+        return _simulate(layers, head, x, lengths, every_step, trace, state)
 
 
 def _simulate(layers: Sequence[QuantizedLSTM], head: QuantizedDense | None, x: np.ndarray,
-              lengths: np.ndarray, every_step: bool, trace: bool) -> Result:
+              lengths: np.ndarray, every_step: bool, trace: bool,
+              state: Sequence[StateCodes] | None) -> Result:
     count, steps, _ = x.shape
     block = min(count, BLOCK)
     stack = [_LSTM(layer, block, f"lstm{number}") for number, layer in enumerate(layers)]
@@ -353,14 +383,17 @@ def _simulate(layers: Sequence[QuantizedLSTM], head: QuantizedDense | None, x: n
          for field in fields(LSTMCodes)
          for width in [{"x": layer.inputs, "z": 4 * layer.hidden}.get(field.name, layer.hidden)]}
         for layer in layers if trace]
+    final = tuple(StateCodes(h=np.zeros((count, len(layer.initial_h)), dtype=np.int64),
+                             c=np.zeros((count, len(layer.initial_c)), dtype=np.int64))
+                  for layer in layers)
 
     order = np.argsort(-lengths, kind="stable")
     for first in range(0, count, block):
         rows = order[first:first + block]
         columns = np.ascontiguousarray(x[rows].transpose(1, 2, 0), dtype=np.float64)
         running = np.searchsorted(-lengths[rows], -np.arange(lengths[rows[0]])).tolist()
-        for each in stack:
-            each.start()
+        for number, each in enumerate(stack):
+            each.start(state[number] if state else None, rows)
         active = -1
         for t, now in enumerate(running):
             if now != active:
@@ -374,8 +407,9 @@ def _simulate(layers: Sequence[QuantizedLSTM], head: QuantizedDense | None, x: n
                 h = each.h
             if every_step:
                 y[rows[:active], t] = (dense.run(h) if dense else h).T
+        for each, ended in zip(stack, final, strict=True):
+            each.finish(ended, rows)
         if not every_step:
-            stack[-1].keep(len(rows))
             h = stack[-1].h
             y[rows] = (dense.run(h) if dense else h).T
 
@@ -383,5 +417,5 @@ def _simulate(layers: Sequence[QuantizedLSTM], head: QuantizedDense | None, x: n
                  for name, value in each.saturated.items()}
     if dense:
         saturated["dense.y"] = dense.saturated
-    return Result(y=y, format=to, saturated=saturated,
+    return Result(y=y, format=to, saturated=saturated, final=final,
                   layers=tuple(LSTMCodes(**codes) for codes in traces) if trace else None)

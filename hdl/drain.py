@@ -53,10 +53,13 @@ class Step(data.StructLayout):
     page : 1
         The half of its stream's pages that its h goes to.
     stream : range(streams)
+    keep : 1
+        Where it is the last: its state is kept. Only where the machine can keep one.
     """
 
-    def __init__(self, streams: int):
-        super().__init__({"fresh": 1, "emit": 1, "last": 1, "page": 1, "stream": range(streams)})
+    def __init__(self, streams: int, *, keeps: bool = False):
+        super().__init__({"fresh": 1, "emit": 1, "last": 1, "page": 1, "stream": range(streams),
+                          **({"keep": 1} if keeps else {})})
 
 
 class _Token:
@@ -340,6 +343,8 @@ class Drain(wiring.Component):
     ----------
     layer : QuantizedLSTM
     cycles : LSTMCycles
+    keeps : bool
+        Whether steps and hidden states carry ``keep``.
 
     Members
     -------
@@ -368,18 +373,19 @@ class Drain(wiring.Component):
         Whose they are.
     """
 
-    def __init__(self, layer: QuantizedLSTM, cycles: LSTMCycles):
+    def __init__(self, layer: QuantizedLSTM, cycles: LSTMCycles, *, keeps: bool = False):
         self._layer = layer
         self._cycles = cycles
+        self._keeps = keeps
         formats, lanes, streams = layer.formats, cycles.folding.lanes, cycles.streams
         super().__init__({
             "coming": In(1),
             "totals": In(data.ArrayLayout(signed(layer.array.width), GATES * cycles.folding.units)),
-            "step": In(Step(streams)),
+            "step": In(Step(streams, keeps=keeps)),
             "valid": Out(1),
             "emitted": Out(1),
             "page": Out(1),
-            "h": Out(Beat(formats.h.width, lanes, streams)),
+            "h": Out(Beat(formats.h.width, lanes, streams, keeps=keeps)),
             "saturated": Out(4),
             "probe_c_valid": Out(lanes),
             "probe_c_data": Out(unsigned(lanes * formats.c.width)),
@@ -472,6 +478,8 @@ class Drain(wiring.Component):
             self.probe_h_data.eq(Cat(part.h for part in parts)),
             self.probe_h_stream.eq(self.h.stream),
         ]
+        if self._keeps:
+            m.d.comb += self.h.keep.eq(token.carry(step.keep, -LEAD, t.hidden))
         for lane, part in enumerate(parts):
             m.d.comb += [
                 self.h.data[lane].eq(part.h),

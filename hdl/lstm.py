@@ -9,7 +9,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.quantized import QuantizedLSTM
-from hdl.buffer import Beat, ColumnBuffer, StepBuffer, of_stream, page_of
+from hdl.buffer import Beat, ColumnBuffer, StepBuffer, of_stream, page_of, passed
 from hdl.cycles import SHORT, Folding, LSTMCycles, Pipeline
 from hdl.drain import Drain, Step
 from hdl.mac import MacArray, Sequencer, pack_weights
@@ -43,6 +43,10 @@ class LSTMEngine(wiring.Component):
     pipeline : Pipeline
     streams : int
         S, independent sequences that take turns.
+    stateful : bool
+        Whether its input says of a sequence whether the next one goes on from its state.
+    tells : bool
+        Whether its output says so, too, to a layer behind.
 
     Attributes
     ----------
@@ -70,17 +74,19 @@ class LSTMEngine(wiring.Component):
     freed_behind: Signal
 
     def __init__(self, layer: QuantizedLSTM, *, folding: Folding, counts: Sequence[int],
-                 every_step: bool, pipeline: Pipeline = SHORT, streams: int = 1):
+                 every_step: bool, pipeline: Pipeline = SHORT, streams: int = 1,
+                 stateful: bool = False, tells: bool = False):
         self._layer = layer
         self._every_step = every_step
+        self._stateful = stateful
         self._counts = tuple(counts)
         self.cycles = LSTMCycles(inputs=layer.inputs, hidden=layer.hidden, folding=folding,
                                  pipeline=pipeline, streams=streams, lines=layer.lines)
-        self._drain = Drain(layer, self.cycles)
+        self._drain = Drain(layer, self.cycles, keeps=stateful)
         formats = layer.formats
         super().__init__({
-            "i": In(stream.Signature(Beat(formats.x.width, max(counts), streams))),
-            "o": Out(stream.Signature(Beat(formats.h.width, folding.lanes, streams))),
+            "i": In(stream.Signature(Beat(formats.x.width, max(counts), streams, keeps=stateful))),
+            "o": Out(stream.Signature(Beat(formats.h.width, folding.lanes, streams, keeps=tells))),
             "freed": Out(streams),
             "freed_behind": In(streams),
             "saturated": Out(4),
@@ -112,7 +118,7 @@ class LSTMEngine(wiring.Component):
 
         m.submodules.x_buffer = x = StepBuffer(
             width=formats.x.width, columns=columns, counts=self._counts, streams=streams,
-            latency=k.memory, prompt=len(self._counts) + 1 > k.work)
+            latency=k.memory, prompt=len(self._counts) + 1 > k.work, keeps=self._stateful)
         m.submodules.h_buffer = h = ColumnBuffer(
             width=formats.h.width, columns=columns, offset=h_place, counts=k.counts,
             streams=streams, latency=k.memory, forward=1 + k.memory - k.pipeline.feedback)
@@ -122,12 +128,17 @@ class LSTMEngine(wiring.Component):
         m.submodules.drain = drain = self._drain
         wiring.connect(m, wiring.flipped(self.i), x.i)
 
-        # The decision on a word. A sequence begins after reset and after the last step of another;
-        # a stream's steps write to its two pages of h in turn.
+        # The decision on a word. A sequence begins after reset and after the last step of another
+        # whose state is not kept; a stream's steps write to its two pages of h in turn.
         fresh, half = Signal(streams, init=-1), Signal(streams)
         last = of_stream(x.last, sequencer.stream)
+        over, forgets = x.last, last
+        if self._stateful:
+            over, forgets = x.last & ~x.keep, last & ~of_stream(x.keep, sequencer.stream)
         emit = Const(1) if self._every_step else last
-        step = Signal(Step(streams))
+        step = Signal(Step(streams, keeps=self._stateful))
+        if self._stateful:
+            m.d.comb += step.keep.eq(of_stream(x.keep, sequencer.stream))
         m.d.comb += [
             step.fresh.eq(of_stream(fresh, sequencer.stream)),
             step.emit.eq(emit),
@@ -149,11 +160,11 @@ class LSTMEngine(wiring.Component):
             ]
             m.d.sync += room.eq(room + self.freed_behind[n] - taken)
             with m.If(ended):
-                m.d.sync += [fresh[n].eq(x.last[n]), half[n].eq(~half[n])]
+                m.d.sync += [fresh[n].eq(over[n]), half[n].eq(~half[n])]
         m.d.comb += [
             sequencer.ready.eq(x.ready),
             sequencer.stall.eq(takes & of_stream(no_room, sequencer.stream)),
-            sequencer.free.eq(last),
+            sequencer.free.eq(forgets),
             x.release.eq(sequencer.ended),
             self.freed.eq(sequencer.ended),
         ]
@@ -188,10 +199,10 @@ class LSTMEngine(wiring.Component):
             drain.totals.eq(array.totals),
             drain.step.eq(delayed(m, entering, array.latency - 2)),
             h.valid.eq(drain.valid),
-            h.beat.eq(drain.h),
+            *passed(h.beat, drain.h),
             h.write_page.eq(page_of(drain.h.stream, drain.page)),
             self.saturated.eq(drain.saturated),
             *(getattr(self, name).eq(getattr(drain, name)) for name in PROBES),
         ]
-        m.d.sync += [self.o.valid.eq(drain.valid & drain.emitted), self.o.payload.eq(drain.h)]
+        m.d.sync += [self.o.valid.eq(drain.valid & drain.emitted), *passed(self.o.payload, drain.h)]
         return m

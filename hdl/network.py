@@ -29,12 +29,16 @@ class _Entrance(wiring.Component):
     set: the next sequence starts clean. The first beat of a step tells its stream. Where a later
     one tells another, ``malformed`` is set and the first holds; a step for a stream that there
     is not is taken, dropped, and sets ``malformed`` too.
+
+    In a stateful network TUSER says with TLAST whether the state is kept. It is not where TLAST
+    came too early.
     """
 
-    def __init__(self, *, width: int, counts: Sequence[int], streams: int):
+    def __init__(self, *, width: int, counts: Sequence[int], streams: int, stateful: bool = False):
         self._width = width
         self._counts = tuple(counts)
         self._streams = streams
+        self._stateful = stateful
         lanes = max(counts)
         super().__init__({
             "tdata": In(8 * _bus_bytes(width) * lanes),
@@ -42,8 +46,9 @@ class _Entrance(wiring.Component):
             "tready": Out(1),
             "tlast": In(1),
             "tid": In(range(streams)),
-            "o": Out(stream.Signature(Beat(width, lanes, streams))),
+            "o": Out(stream.Signature(Beat(width, lanes, streams, keeps=stateful))),
             "malformed": Out(1),
+            **({"tuser": In(1)} if stateful else {}),
         })
 
     def elaborate(self, platform: Any) -> Module:
@@ -69,6 +74,8 @@ class _Entrance(wiring.Component):
         m.d.comb += [self.o.payload.data[n].eq(Mux(
             filling, 0, self.tdata[n * size:n * size + self._width].as_signed()))
             for n in range(lanes)]
+        if self._stateful:
+            m.d.comb += self.o.payload.keep.eq(self.tlast & self.tuser & ~filling)
         with m.If((self.tvalid | filling) & (self.o.ready | stranger)):
             m.d.sync += [beat.eq(Mux(final, 0, beat + 1)), first_whose.eq(whose)]
             if beats > 1:
@@ -132,6 +139,9 @@ class Network(wiring.Component):
     s_axis_tid, m_axis_tid
         The stream of a beat, where there are several. The beats of a step come together. A beat
         whose stream has no room holds up those behind it.
+    s_axis_tuser : In(1)
+        In a stateful network, looked at with TLAST: the next sequence of the stream goes on from
+        the state in which this one ends.
     saturated : Out
         Sticky flags, one for each tensor that is rounded.
     malformed : Out(1)
@@ -160,7 +170,8 @@ class Network(wiring.Component):
         for n, (layer, folding) in enumerate(zip(network.layers, foldings, strict=True)):
             engine = LSTMEngine(layer, folding=folding, counts=counts,
                                 every_step=network.every_step or n < len(foldings) - 1,
-                                pipeline=pipeline, streams=streams)
+                                pipeline=pipeline, streams=streams, stateful=network.stateful,
+                                tells=network.stateful and n < len(foldings) - 1)
             self.engines.append(engine)
             counts = engine.cycles.counts
         if head_folding is None:
@@ -182,6 +193,7 @@ class Network(wiring.Component):
             "s_axis_tready": Out(1),
             "s_axis_tlast": In(1),
             **({"s_axis_tid": In(range(streams))} if several else {}),
+            **({"s_axis_tuser": In(1)} if network.stateful else {}),
             "m_axis_tdata": Out(8 * self.out_bytes * self.out_lanes),
             "m_axis_tvalid": Out(1),
             "m_axis_tready": In(1),
@@ -230,7 +242,10 @@ class Network(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.entrance = entrance = _Entrance(
-            width=self._network.x.width, counts=self._counts, streams=self._streams)
+            width=self._network.x.width, counts=self._counts, streams=self._streams,
+            stateful=self._network.stateful)
+        if self._network.stateful:
+            m.d.comb += entrance.tuser.eq(self.s_axis_tuser)
         m.d.comb += [
             entrance.tdata.eq(self.s_axis_tdata),
             entrance.tvalid.eq(self.s_axis_tvalid),

@@ -104,7 +104,7 @@ def _signed(code: int, width: int) -> int:
 def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
                 stall: float = 0.0, seed: int = 0, reset_after: int | None = None,
                 limit: int = 100_000, quiet: int = 300,
-                beats: Sequence[tuple[int, bool, int] | int] | None = None) -> Exchange:
+                beats: Sequence[tuple[int, ...] | int] | None = None) -> Exchange:
     """Feed sequences back to back and collect output vectors.
 
     Parameters
@@ -119,8 +119,8 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
     quiet : int
         Cycles more, which show that no other vector follows.
     beats : sequence of (int, bool, int) or int, optional
-        Bus beats with their TLAST and TID in place of ``sequences``; a number is a pause of so
-        many cycles.
+        Bus beats with their TLAST and TID in place of ``sequences``, and of a stateful network with
+        TUSER; a number is a pause of so many cycles.
     """
     seen = Exchange()
     rng = np.random.default_rng(seed)
@@ -146,11 +146,13 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
                     continue
                 while stall and rng.random() < stall:
                     await ctx.tick()
-                word, last, tid = beat
+                word, last, tid, *kept = beat
                 ctx.set(dut.s_axis_tdata, word)
                 ctx.set(dut.s_axis_tlast, last)
                 if dut.streams > 1:
                     ctx.set(dut.s_axis_tid, tid)
+                if kept:
+                    ctx.set(dut.s_axis_tuser, kept[0])
                 ctx.set(dut.s_axis_tvalid, 1)
                 await ctx.tick().until(dut.s_axis_tready)
                 count += 1

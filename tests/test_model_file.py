@@ -89,7 +89,6 @@ def test_description() -> None:
         "- 2 dense layers in a row",
         "- the function Softmax of dense1",
         "- lstm2.c as outputs",
-        "- states that are kept from sequence to sequence",
         "taken into the weights, or left out:",
         "- a dropout is left out",
     ]

@@ -1,0 +1,248 @@
+"""States from sequence to sequence: kept, given out, and set."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import pytest
+
+from golden.quantized_network import QuantizedNetwork
+from golden.simulate import Result, StateCodes
+from hdl.cycles import FAST, SHORT, Pipeline
+from hdl.network import Network
+from tests.networks import FORMATS, folded, random_codes, random_network, random_sequences
+from tests.streams import Exchange, pack, run_network
+
+State = tuple[StateCodes, ...]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A sequence of one stream, whether its state is kept, and a state that is set before it."""
+
+    x: np.ndarray
+    keep: bool = False
+    given: State | None = None
+
+
+Pieces = Sequence[Sequence[Piece]]
+"""Those of each stream."""
+
+
+def made(seed: int, inputs: int, hidden: tuple[int, ...], *, streams: int = 1, units: int = 2,
+         columns: int = 2, every_step: bool = True, pipeline: Pipeline = SHORT,
+         **of_network: Any) -> tuple[np.random.Generator, QuantizedNetwork, Network]:
+    rng = np.random.default_rng(seed)
+    network = replace(
+        random_network(rng, FORMATS["8 bits"], inputs, hidden, 2, every_step=every_step, size=0.5),
+        **of_network)
+    foldings = folded(network, units, columns, pipeline=pipeline, streams=streams)
+    return rng, network, Network(network, foldings=foldings, pipeline=pipeline, streams=streams)
+
+
+def random_state(rng: np.random.Generator, network: QuantizedNetwork, count: int = 1) -> State:
+    return tuple(StateCodes(h=random_codes(rng, layer.formats.h, (count, layer.hidden)),
+                            c=random_codes(rng, layer.formats.c, (count, layer.hidden)))
+                 for layer in network.layers)
+
+
+def random_pieces(rng: np.random.Generator, network: QuantizedNetwork, count: int, *,
+                  given: bool = False) -> list[Piece]:
+    return [Piece(random_sequences(rng, network, int(rng.integers(1, 5)))[0],
+                  keep=bool(rng.random() < 0.6),
+                  given=random_state(rng, network) if given and rng.random() < 0.4 else None)
+            for _ in range(count)]
+
+
+def in_pieces(network: QuantizedNetwork, pieces: Sequence[Piece]) -> list[Result]:
+    """Golden, run piece by piece."""
+    results: list[Result] = []
+    state: State | None = None
+    for piece in pieces:
+        results.append(network.run(piece.x[None], trace=True, state=piece.given or state))
+        state = results[-1].final if piece.keep else None
+    return results
+
+
+def feed(dut: Network, pieces: Pieces, order: Iterable[int] | None = None) -> list[Any]:
+    """The bus beats of pieces step by step, as :func:`tests.streams.interleaved` has them."""
+    waiting = [[(step, t == len(piece.x) - 1, piece.keep, None if t else piece.given)
+                for piece in some for t, step in enumerate(piece.x)] for some in pieces]
+    beats: list[Any] = []
+    turns = iter(order) if order is not None else cycle(range(len(pieces)))
+    while any(waiting):
+        stream = next(turns)
+        if waiting[stream]:
+            step, last, keep, _ = waiting[stream].pop(0)
+            words = pack(step, dut.in_lanes, 8 * dut.in_bytes)
+            # TUSER counts with TLAST only.
+            beats += [(word, last and n == len(words) - 1, stream,
+                       keep if last and n == len(words) - 1 else n % 2)
+                      for n, word in enumerate(words)]
+    return beats
+
+
+def check(network: QuantizedNetwork, pieces: Pieces, seen: Exchange) -> None:
+    """Every output vector and state of each stream, and the flags of all."""
+    over = dict.fromkeys(network.saturating, 0)
+    for stream, some in enumerate(pieces):
+        results = in_pieces(network, some)
+        words: list[tuple[list[int], bool]] = []
+        for result in results:
+            for name, times in result.saturated.items():
+                over[name] += times
+            steps = result.y[0].tolist() if network.every_step else [result.y[0].tolist()]
+            words += [(step, n == len(steps) - 1) for n, step in enumerate(steps)]
+        assert seen.of(stream) == words
+        for n, layer in enumerate(network.layers):
+            for tensor in ("c", "h"):
+                wanted = [step for result in results if result.layers is not None
+                          for step in getattr(result.layers[n], tensor)[0].tolist()]
+                assert seen.states_of(f"lstm{n}.{tensor}", stream, layer.hidden) == wanted
+    assert [seen.saturated >> bit & 1 for bit in range(len(over))] == [
+        int(times > 0) for times in over.values()]
+
+
+def outputs(network: QuantizedNetwork, pieces: Pieces) -> int:
+    return sum(len(piece.x) if network.every_step else 1 for some in pieces for piece in some)
+
+
+# Inputs, hidden units of each layer, units and columns in parallel, pipeline.
+SHAPES = {
+    "one by one": (1, (3,), 1, 1, SHORT),
+    "several beats": (5, (4,), 2, 2, SHORT),
+    "all at once": (1, (2,), 2, 3, SHORT),
+    "fast": (3, (5,), 2, 3, FAST),
+    "fast stack": (2, (3, 5), 2, 2, FAST),
+}
+
+
+@pytest.mark.parametrize(("every_step", "stall"), [(True, 0), (False, 0.4)])
+@pytest.mark.parametrize("streams", [1, 3])
+@pytest.mark.parametrize("name", SHAPES)
+def test_kept(name: str, streams: int, every_step: bool, stall: float) -> None:
+    """Hardware in pieces is golden in pieces, whatever the other streams do."""
+    inputs, hidden, units, columns, pipeline = SHAPES[name]
+    rng, network, dut = made(list(SHAPES).index(name) + 10 * streams, inputs, hidden,
+                             streams=streams, units=units, columns=columns, every_step=every_step,
+                             pipeline=pipeline, stateful=True)
+    pieces = [random_pieces(rng, network, 5) for _ in range(streams)]
+    order = iter(lambda: int(rng.integers(streams)), -1)
+    seen = run_network(dut, [], beats=feed(dut, pieces, order), outputs=outputs(network, pieces),
+                       stall=stall)
+    check(network, pieces, seen)
+    assert seen.malformed == 0
+
+
+@pytest.mark.parametrize("every_step", [True, False])
+def test_golden_in_pieces_is_golden_as_a_whole(every_step: bool) -> None:
+    """Every intermediate, however the lengths of the batch cut the sequences."""
+    rng, network, _ = made(5, 3, (4, 3), every_step=every_step)
+    x = random_codes(rng, network.x, (300, 9, 3))
+    whole = network.run(x, trace=True)
+    lengths = rng.integers(1, 9, 300)
+    first = network.run(x, lengths, trace=True)
+    rest = np.stack([np.concatenate([one[at:], np.zeros((at, 3), dtype=np.int64)])
+                     for one, at in zip(x, lengths, strict=True)])
+    second = network.run(rest, 9 - lengths, trace=True, state=first.final)
+    assert whole.layers is not None
+    assert first.layers is not None
+    assert second.layers is not None
+    for one, other, whole_layer, begun, ended in zip(
+            first.layers, second.layers, whole.layers, first.final, whole.final, strict=True):
+        for tensor in ("z", "c", "h"):
+            for n, at in enumerate(lengths):
+                joined = np.concatenate([getattr(one, tensor)[n, :at],
+                                         getattr(other, tensor)[n, :9 - at]])
+                assert np.array_equal(joined, getattr(whole_layer, tensor)[n])
+        rows = np.arange(300)
+        assert np.array_equal(begun.h, one.h[rows, lengths - 1])
+        assert np.array_equal(begun.c, one.c[rows, lengths - 1])
+        assert np.array_equal(ended.c, whole_layer.c[:, -1])
+    for ended, there in zip(second.final, whole.final, strict=True):
+        assert np.array_equal(ended.h, there.h)
+        assert np.array_equal(ended.c, there.c)
+    if not every_step:
+        assert np.array_equal(second.y, whole.y)
+
+
+@pytest.mark.parametrize("every_step", [True, False])
+@pytest.mark.parametrize("pipeline", [SHORT, FAST])
+def test_a_kept_state_is_waited_for(every_step: bool, pipeline: Pipeline) -> None:
+    """What goes on waits for the bubble as any step does; what begins anew does not."""
+    rng, network, dut = made(1, 2, (6,), units=3, every_step=every_step, pipeline=pipeline,
+                             stateful=True)
+    k = dut.engines[0].cycles
+    assert k.bubble > 0
+    keeps = [True, True, False, True, False, False, True, True]
+    pieces = [[Piece(random_sequences(rng, network, 3)[0], keep) for keep in keeps]]
+    seen = run_network(dut, [], beats=feed(dut, pieces), outputs=outputs(network, pieces))
+    check(network, pieces, seen)
+    ends = [now for _, now in seen.steps_of("lstm0.h", 0, 6)]
+    wanted = [k.step if within < 2 or keep else k.work
+              for keep in keeps for within in range(3)][:-1]
+    assert np.diff(ends).tolist() == wanted
+    # Kept throughout, it is one long sequence.
+    pieces = [[Piece(random_sequences(rng, network, 1)[0], True) for _ in range(8)]]
+    seen = run_network(dut, [], beats=feed(dut, pieces), outputs=8)
+    check(network, pieces, seen)
+    assert set(np.diff([now for _, now in seen.steps_of("lstm0.h", 0, 6)])) == {k.step}
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+@pytest.mark.parametrize("after", [1, 6, 15, 29])
+def test_reset_keeps_nothing(after: int, streams: int) -> None:
+    rng, network, dut = made(after, 3, (4, 2), streams=streams, stateful=True)
+    pieces = [[replace(piece, keep=True) for piece in random_pieces(rng, network, 4)]
+              for _ in range(streams)]
+    beats = feed(dut, pieces)
+    seen = run_network(dut, [], beats=beats, outputs=outputs(network, pieces), reset_after=after,
+                       stall=0.2)
+    for stream, some in enumerate(pieces):
+        assert [word for word, _ in seen.of(stream)] == [
+            step for result in in_pieces(network, some) for step in result.y[0].tolist()]
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+def test_tlast_within_a_step_keeps_nothing(cut: int) -> None:
+    rng, network, dut = made(7, 3, (4,), columns=1, stateful=True)
+    pieces = [[Piece(random_sequences(rng, network, 3)[0], True) for _ in range(3)]]
+    beats = feed(dut, pieces)
+    # The second step is cut short, and TUSER asks to keep.
+    beats[3 + cut] = (beats[3 + cut][0], True, 0, 1)
+    del beats[3 + cut + 1:6]
+    short = pieces[0][0].x[:2].copy()
+    short[1, cut + 1:] = 0
+    pieces[0][:1] = [Piece(short, False), Piece(pieces[0][0].x[2:], True)]
+    seen = run_network(dut, [], beats=beats, outputs=outputs(network, pieces))
+    check(network, pieces, seen)
+    assert seen.malformed == 1
+
+
+def test_wrong_states() -> None:
+    rng, network, _ = made(8, 1, (2,))
+    x = random_sequences(rng, network, 2)[0][None]
+    good = random_state(rng, network)
+    wrongs: list[tuple[Any, str]] = [
+        ((), "state must be of each of the 1 LSTM layers, not of 0"),
+        ((replace(good[0], h=np.zeros((2, 2), dtype=np.int64)),),
+         "state lstm0.h must have the shape 1 x 2, not 2 x 2"),
+        ((replace(good[0], c=np.zeros((1, 2))),), "state lstm0.c must be integers, not float64"),
+        ((replace(good[0], h=np.full((1, 2), 128)),),
+         r"state lstm0.h must lie in SQ\(1, 7\), -128 to 127, but reaches from 128 to 128")]
+    for wrong, text in wrongs:
+        with pytest.raises(ValueError, match=f"^{text}$"):
+            network.run(x, state=wrong)
+    with pytest.raises(ValueError, match=r"^a final state must be one of lstm0.h, lstm0.c, not c$"):
+        replace(network, states=("c",))
+    with pytest.raises(ValueError, match=r"^a final state must be listed once, not lstm0.c 2 time"):
+        replace(network, states=("lstm0.c", "lstm0.c"))
+
+
+def test_ports() -> None:
+    _, _, dut = made(8, 1, (2,), stateful=True)
+    assert len(dut.s_axis_tuser) == 1
+    _, _, dut = made(8, 1, (2,))
+    assert not hasattr(dut, "s_axis_tuser")
