@@ -205,8 +205,6 @@ def unsupported(network: Network) -> list[str]:
     found += [f"the function {dense.function} of dense{number}"
               for number, dense in enumerate(network.head)
               if dense.function not in (SIGMOID, TANH) and _slope(dense.function) is None]
-    if network.states:
-        found.append(f"{', '.join(network.states)} as outputs")
     return found
 
 

@@ -105,6 +105,11 @@ class QuantizedNetwork:
         formats = self.layers[int(name[4:-2])].formats
         return formats.h if name[-1] == "h" else formats.c
 
+    def state_size(self, name: str) -> int:
+        """Elements of one of the :attr:`known_states`."""
+        layer = self.layers[int(name[4:-2])]
+        return len(layer.initial_h if name[-1] == "h" else layer.initial_c)
+
     def state_vector(self, state: Sequence[StateCodes], names: Sequence[str]) -> np.ndarray:
         """The elements of states one after the other, in the order of ``names``: int64 B x E."""
         return np.concatenate([getattr(state[int(name[4:-2])], name[-1]) for name in names], axis=1)

@@ -362,6 +362,8 @@ class LSTMCycles:
         x with beats of V columns, or of N where these are fewer: those of the bus.
     c_depth : int
         Words of a lane's memory of cell states.
+    final_memories : ColumnMemories
+        Of the h, and of the c, in which sequences end, where these are given out.
     memory : int
         Cycles to read a word of x, h and c.
     bubble : int
@@ -456,6 +458,11 @@ class LSTMCycles:
     @property
     def c_depth(self) -> int:
         return self.streams << (self.passes * self.groups - 1).bit_length()
+
+    @property
+    def final_memories(self) -> ColumnMemories:
+        return ColumnMemories(total=self.hidden, columns=1, beat=self.folding.lanes,
+                              streams=self.streams)
 
     @property
     def memory(self) -> int:

@@ -345,6 +345,8 @@ class Drain(wiring.Component):
     cycles : LSTMCycles
     keeps : bool
         Whether steps and hidden states carry ``keep``.
+    reads_c : bool
+        Whether there is a member ``c``.
 
     Members
     -------
@@ -363,6 +365,8 @@ class Drain(wiring.Component):
         The half of the stream's pages in which they belong.
     h : Out(Beat)
         The hidden states of the next units, in order.
+    c : Out(Beat)
+        Likewise the cell states of the next units, as they come; without any, ``count`` is 0.
     saturated : Out(4)
         Sticky: a preactivation, tanh argument, cell state or hidden state has saturated.
     probe_c_valid, probe_h_valid : Out(lanes)
@@ -373,10 +377,12 @@ class Drain(wiring.Component):
         Whose they are.
     """
 
-    def __init__(self, layer: QuantizedLSTM, cycles: LSTMCycles, *, keeps: bool = False):
+    def __init__(self, layer: QuantizedLSTM, cycles: LSTMCycles, *, keeps: bool = False,
+                 reads_c: bool = False):
         self._layer = layer
         self._cycles = cycles
         self._keeps = keeps
+        self._reads_c = reads_c
         formats, lanes, streams = layer.formats, cycles.folding.lanes, cycles.streams
         super().__init__({
             "coming": In(1),
@@ -393,6 +399,7 @@ class Drain(wiring.Component):
             "probe_h_valid": Out(lanes),
             "probe_h_data": Out(unsigned(lanes * formats.h.width)),
             "probe_h_stream": Out(range(streams)),
+            **({"c": Out(Beat(formats.c.width, lanes, streams))} if reads_c else {}),
         })
 
     def elaborate(self, platform: Any) -> Module:
@@ -480,6 +487,13 @@ class Drain(wiring.Component):
         ]
         if self._keeps:
             m.d.comb += self.h.keep.eq(token.carry(step.keep, -LEAD, t.hidden))
+        if self._reads_c:
+            m.d.comb += [
+                *(self.c.data[lane].eq(part.c) for lane, part in enumerate(parts)),
+                self.c.count.eq(c_count),
+                self.c.last.eq(token.carry(step.last, -LEAD, t.state)),
+                self.c.stream.eq(self.probe_c_stream),
+            ]
         for lane, part in enumerate(parts):
             m.d.comb += [
                 self.h.data[lane].eq(part.h),

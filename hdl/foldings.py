@@ -139,6 +139,8 @@ class Shape:
         Whether sequences begin with other hidden, or cell, states than zeros.
     tabled : bool
         Whether the outputs of the head come from a table.
+    finals : int
+        States of the layer that are given out where a sequence has ended, h and c.
     """
 
     inputs: int
@@ -151,6 +153,7 @@ class Shape:
     initial_h: bool = False
     initial_c: bool = False
     tabled: bool = False
+    finals: int = 0
 
     def __post_init__(self) -> None:
         for name in ("inputs", "outputs", "weight_bits", "bias_bits", "column_bits", "state_bits"):
@@ -260,6 +263,10 @@ def lstm_part(shape: Shape, folding: Folding, *, pipeline: Pipeline, streams: in
     for banks in (k.x_memories, k.h_memories):
         memories += _written(limits, count=banks.count, depth=banks.depth, bits=shape.column_bits)
     memories += _written(limits, count=folding.lanes, depth=k.c_depth, bits=shape.state_bits)
+    if shape.finals:
+        finals = k.final_memories
+        memories += shape.finals * _written(limits, count=finals.count, depth=finals.depth,
+                                            bits=max(shape.column_bits, shape.state_bits))
     if shape.initial_c and units >= BLOCK_WORDS:
         memories += folding.lanes * limits.blocks(units, shape.state_bits)
     return Part(folding=folding, work=streams * k.work, latency=k.latency,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -47,6 +47,8 @@ class LSTMEngine(wiring.Component):
         Whether its input says of a sequence whether the next one goes on from its state.
     tells : bool
         Whether its output says so, too, to a layer behind.
+    reads : str
+        Which states it gives out where a sequence has ended: some of ``"hc"``.
 
     Attributes
     ----------
@@ -64,6 +66,11 @@ class LSTMEngine(wiring.Component):
         A page of a stream in the input buffer is free again.
     freed_behind : In(streams)
         The same, of the buffer behind.
+    final_h, final_c : Out(stream.Signature(Beat))
+        The states after the last steps of sequences, in order, where these are given out. They
+        never wait for ``ready`` either: a last step takes a page for them, too.
+    freed_final : In(streams)
+        The same, of these.
     saturated : Out(4)
         Sticky, of z, u, c and h (see :mod:`golden.quantized`).
     probe_c_valid, probe_c_data, probe_c_stream, probe_h_valid, probe_h_data, probe_h_stream : Out
@@ -75,14 +82,15 @@ class LSTMEngine(wiring.Component):
 
     def __init__(self, layer: QuantizedLSTM, *, folding: Folding, counts: Sequence[int],
                  every_step: bool, pipeline: Pipeline = SHORT, streams: int = 1,
-                 stateful: bool = False, tells: bool = False):
+                 stateful: bool = False, tells: bool = False, reads: str = ""):
         self._layer = layer
         self._every_step = every_step
         self._stateful = stateful
+        self._reads = reads
         self._counts = tuple(counts)
         self.cycles = LSTMCycles(inputs=layer.inputs, hidden=layer.hidden, folding=folding,
                                  pipeline=pipeline, streams=streams, lines=layer.lines)
-        self._drain = Drain(layer, self.cycles, keeps=stateful)
+        self._drain = Drain(layer, self.cycles, keeps=stateful, reads_c="c" in reads)
         formats = layer.formats
         super().__init__({
             "i": In(stream.Signature(Beat(formats.x.width, max(counts), streams, keeps=stateful))),
@@ -91,6 +99,9 @@ class LSTMEngine(wiring.Component):
             "freed_behind": In(streams),
             "saturated": Out(4),
             **{name: Out(getattr(self._drain, name).shape()) for name in PROBES},
+            **{f"final_{name}": Out(stream.Signature(Beat(each.width, folding.lanes, streams)))
+               for name, each in (("h", formats.h), ("c", formats.c)) if name in reads},
+            **({"freed_final": In(streams)} if reads else {}),
         })
 
     @property
@@ -161,9 +172,12 @@ class LSTMEngine(wiring.Component):
             m.d.sync += room.eq(room + self.freed_behind[n] - taken)
             with m.If(ended):
                 m.d.sync += [fresh[n].eq(over[n]), half[n].eq(~half[n])]
+        stall = takes & of_stream(no_room, sequencer.stream)
+        if self._reads:
+            stall = stall | self._final(m, sequencer, last)
         m.d.comb += [
             sequencer.ready.eq(x.ready),
-            sequencer.stall.eq(takes & of_stream(no_room, sequencer.stream)),
+            sequencer.stall.eq(stall),
             sequencer.free.eq(forgets),
             x.release.eq(sequencer.ended),
             self.freed.eq(sequencer.ended),
@@ -205,4 +219,24 @@ class LSTMEngine(wiring.Component):
             *(getattr(self, name).eq(getattr(drain, name)) for name in PROBES),
         ]
         m.d.sync += [self.o.valid.eq(drain.valid & drain.emitted), *passed(self.o.payload, drain.h)]
+        if "h" in self._reads:
+            m.d.sync += [self.final_h.valid.eq(h.valid & h.beat.last),
+                         self.final_h.payload.eq(h.beat)]
+        if "c" in self._reads:
+            m.d.sync += [self.final_c.valid.eq((drain.c.count != 0) & drain.c.last),
+                         self.final_c.payload.eq(drain.c)]
         return m
+
+    def _final(self, m: Module, sequencer: Sequencer, last: Value) -> Value:
+        """Whether a sequence's last step has to wait for a page for its states."""
+        takes, no_room = Signal(), Signal(self.cycles.streams)
+        m.d.comb += takes.eq(sequencer.first_pass & sequencer.last & last)
+        for n in range(self.cycles.streams):
+            taken = Signal(name=f"taken_final{n}")
+            room = Signal(range(PAGES + 1), init=PAGES, name=f"room_final{n}")
+            m.d.comb += [
+                taken.eq(sequencer.issue & takes & (sequencer.stream == n)),
+                no_room[n].eq(room == 0),
+            ]
+            m.d.sync += room.eq(room + self.freed_final[n] - taken)
+        return takes & of_stream(no_room, sequencer.stream)

@@ -9,9 +9,18 @@ from amaranth.lib.wiring import In, Out
 
 from golden.quantized_network import QuantizedNetwork
 from hdl.buffer import Beat, beat_counts
-from hdl.cycles import SHORT, DenseFolding, Folding, Pipeline, choose_dense_folding, head_budget
+from hdl.cycles import (
+    SHALLOW,
+    SHORT,
+    DenseFolding,
+    Folding,
+    Pipeline,
+    choose_dense_folding,
+    head_budget,
+)
 from hdl.dense import DenseEngine
 from hdl.lstm import LSTMEngine
+from hdl.states import StateReader, Tensor
 
 __all__ = ["Network"]
 
@@ -110,6 +119,8 @@ class Network(wiring.Component):
     ----------
     engines : list of LSTMEngine
     head : DenseEngine
+    reader : StateReader or None
+        What gives out final states, where there are any.
     in_lanes, out_lanes : int
         Elements in a bus beat.
     in_bytes, out_bytes : int
@@ -142,6 +153,9 @@ class Network(wiring.Component):
     s_axis_tuser : In(1)
         In a stateful network, looked at with TLAST: the next sequence of the stream goes on from
         the state in which this one ends.
+    m_state_axis_tdata, m_state_axis_tvalid, m_state_axis_tready, m_state_axis_tlast
+        Where final states are outputs: a packet for each sequence, an element a beat, with TID
+        ``m_state_axis_tid`` where there are several streams.
     saturated : Out
         Sticky flags, one for each tensor that is rounded.
     malformed : Out(1)
@@ -171,7 +185,9 @@ class Network(wiring.Component):
             engine = LSTMEngine(layer, folding=folding, counts=counts,
                                 every_step=network.every_step or n < len(foldings) - 1,
                                 pipeline=pipeline, streams=streams, stateful=network.stateful,
-                                tells=network.stateful and n < len(foldings) - 1)
+                                tells=network.stateful and n < len(foldings) - 1,
+                                reads="".join(name[-1] for name in network.states
+                                              if name[:-2] == f"lstm{n}"))
             self.engines.append(engine)
             counts = engine.cycles.counts
         if head_folding is None:
@@ -187,6 +203,7 @@ class Network(wiring.Component):
         self.saturation = [f"lstm{n}.{tensor}" for n in range(len(self.engines))
                            for tensor in ("z", "u", "c", "h")] + ["dense.y"]
         several = streams > 1
+        self.reader = self._reader(pipeline) if network.states else None
         super().__init__({
             "s_axis_tdata": In(8 * self.in_bytes * self.in_lanes),
             "s_axis_tvalid": In(1),
@@ -199,9 +216,28 @@ class Network(wiring.Component):
             "m_axis_tready": In(1),
             "m_axis_tlast": Out(1),
             **({"m_axis_tid": Out(range(streams))} if several else {}),
+            **({
+                "m_state_axis_tdata": Out(self.reader.bus.width),
+                "m_state_axis_tvalid": Out(1),
+                "m_state_axis_tready": In(1),
+                "m_state_axis_tlast": Out(1),
+                **({"m_state_axis_tid": Out(range(streams))} if several else {}),
+            } if self.reader else {}),
             "saturated": Out(len(self.saturation)),
             "malformed": Out(1),
         })
+
+    def _tensor(self, name: str) -> Tensor:
+        """One of the network's states."""
+        return Tensor(name=name, width=self._network.state_format(name).width,
+                      counts=self.engines[int(name[4:-2])].cycles.counts)
+
+    def _reader(self, pipeline: Pipeline) -> StateReader:
+        deepest = max(self.engines[int(name[4:-2])].cycles.final_memories.depth
+                      for name in self._network.states)
+        return StateReader([self._tensor(name) for name in self._network.states],
+                           streams=self._streams,
+                           latency=pipeline.memory if deepest > SHALLOW else 1)
 
     @property
     def network(self) -> QuantizedNetwork:
@@ -265,6 +301,9 @@ class Network(wiring.Component):
         m.d.comb += self.saturated.eq(Cat(*(engine.saturated for engine in self.engines),
                                           self.head.saturated))
 
+        if self.reader:
+            self._read(m, self.reader)
+
         size = 8 * self.out_bytes
         beat = self.head.o.payload
         m.d.comb += [
@@ -281,3 +320,21 @@ class Network(wiring.Component):
                 self.m_axis_tdata[n * size:(n + 1) * size].eq(element),
             ]
         return m
+
+    def _read(self, m: Module, reader: StateReader) -> None:
+        """Final states to their port."""
+        m.submodules.states = reader
+        for n, name in enumerate(self._network.states):
+            engine = self.engines[int(name[4:-2])]
+            wiring.connect(m, getattr(engine, f"final_{name[-1]}"), getattr(reader, f"i{n}"))
+            m.d.comb += engine.freed_final.eq(reader.freed)
+        beat, element = reader.o.payload, Signal(signed(reader.bus.width), name="state_element")
+        m.d.comb += [
+            element.eq(beat.data[0]),
+            self.m_state_axis_tdata.eq(element),
+            self.m_state_axis_tvalid.eq(reader.o.valid),
+            reader.o.ready.eq(self.m_state_axis_tready),
+            self.m_state_axis_tlast.eq(beat.last),
+        ]
+        if self._streams > 1:
+            m.d.comb += self.m_state_axis_tid.eq(beat.stream)

@@ -57,7 +57,7 @@ class Stack:
             return max(int(value).bit_length() for value in bias) + 2
 
         layers = []
-        for layer in network.layers:
+        for n, layer in enumerate(network.layers):
             formats = layer.formats
             layers.append(Shape(
                 inputs=layer.inputs, outputs=layer.hidden,
@@ -65,7 +65,8 @@ class Stack:
                 bias_bits=max(bits(layer.bias), bits(layer.first_bias)),
                 column_bits=max(formats.x.width, formats.h.width), state_bits=formats.c.width,
                 lines=layer.lines, initial_h=bool(layer.initial_h.any()),
-                initial_c=bool(layer.initial_c.any())))
+                initial_c=bool(layer.initial_c.any()),
+                finals=sum(name[:-2] == f"lstm{n}" for name in network.states)))
         head = network.head
         return cls(layers=tuple(layers), streams=streams, every_step=network.every_step, head=Shape(
             inputs=head.inputs, outputs=head.outputs, weight_bits=head.formats.w.width,

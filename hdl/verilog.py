@@ -1,6 +1,7 @@
 """Verilog of a network, and the manifest that says all a bench or a host program must know."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from types import SimpleNamespace
@@ -9,6 +10,8 @@ from typing import Any
 from amaranth.back import verilog
 
 from golden.fixed import Format
+from golden.quantized_network import QuantizedNetwork
+from hdl.bus import Bus
 from hdl.network import Network
 from hdl.registers import COPY_MODULE, COPY_VERILOG
 
@@ -28,6 +31,14 @@ def _format(to: Format) -> dict[str, Any]:
 
 def _formats(formats: Any) -> dict[str, Any]:
     return {field.name: _format(getattr(formats, field.name)) for field in fields(formats)}
+
+
+def _states(network: QuantizedNetwork, prefix: str, bus: Bus, names: Sequence[str]
+            ) -> dict[str, Any]:
+    """A stream of states: what it holds, in order."""
+    return {"prefix": prefix, "elements": bus.elements, "lanes": bus.lanes, "bytes": bus.bytes,
+            "tensors": [{"name": name, "elements": network.state_size(name),
+                         "format": _format(network.state_format(name))} for name in names]}
 
 
 def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
@@ -54,6 +65,9 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
             "data": f"{name}.lstm{n}.probe_{tensor}_data",
             "stream": f"{name}.lstm{n}.probe_{tensor}_stream" if dut.streams > 1 else None,
         } for tensor in ("c", "h")]
+    states: dict[str, Any] = {}
+    if network.states and dut.reader:
+        states["state_output"] = _states(network, "m_state_axis", dut.reader.bus, network.states)
     head = dut.head
     layers.append({
         "kind": "dense", "inputs": head.layer.inputs, "outputs": head.layer.outputs,
@@ -75,6 +89,8 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
         "output": {"prefix": "m_axis", "elements": network.outputs, "lanes": dut.out_lanes,
                    "bytes": dut.out_bytes, "format": _format(network.y),
                    "every_step": network.every_step},
+        "stateful": network.stateful,
+        **states,
         "layers": layers,
         "saturation": dut.saturation,
         "probes": probes,

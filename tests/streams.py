@@ -30,6 +30,10 @@ class Exchange:
     states : dict of list of (int, int, list of int)
         New states of each layer as the probes show them, keys like ``lstm0.c``: the cycle, the
         stream, and the codes of the units.
+    packets : list of (int, list of int)
+        TID, or 0, and elements of each packet of final states.
+    sent : list of (int, int)
+        Cycles in which the first and the last element of each packet were taken.
     saturated, malformed : int
         The flags at the end.
     """
@@ -40,6 +44,8 @@ class Exchange:
     given: list[int] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
     states: dict[str, list[tuple[int, int, list[int]]]] = field(default_factory=dict)
+    packets: list[tuple[int, list[int]]] = field(default_factory=list)
+    sent: list[tuple[int, int]] = field(default_factory=list)
     saturated: int = 0
     malformed: int = 0
 
@@ -60,7 +66,8 @@ class Exchange:
         return list(zip(cycles[::units], cycles[units - 1::units], strict=True))
 
     def clear(self) -> None:
-        for before in (self.words, self.streams, self.taken, self.given, self.done,
+        for before in (self.words, self.streams, self.taken, self.given, self.done, self.packets,
+                       self.sent,
                        *self.states.values()):
             before.clear()
 
@@ -104,7 +111,8 @@ def _signed(code: int, width: int) -> int:
 def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
                 stall: float = 0.0, seed: int = 0, reset_after: int | None = None,
                 limit: int = 100_000, quiet: int = 300,
-                beats: Sequence[tuple[int, ...] | int] | None = None) -> Exchange:
+                beats: Sequence[tuple[int, ...] | int] | None = None, packets: int = 0,
+                hold_states: int = 0) -> Exchange:
     """Feed sequences back to back and collect output vectors.
 
     Parameters
@@ -121,6 +129,10 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
     beats : sequence of (int, bool, int) or int, optional
         Bus beats with their TLAST and TID in place of ``sequences``, and of a stateful network with
         TUSER; a number is a pause of so many cycles.
+    packets : int
+        Packets of final states to wait for.
+    hold_states : int
+        Cycles in which none of them is taken.
     """
     seen = Exchange()
     rng = np.random.default_rng(seed)
@@ -132,6 +144,7 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
     seen.states = {name: [] for name, _, _ in probes}
     now = 0
     vector: list[int] = []
+    states_sink: list[tuple[int, int, int]] = []
 
     reset = Signal()
     simulator = Simulator(ResetInserter(reset)(dut))
@@ -151,7 +164,7 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
                 ctx.set(dut.s_axis_tlast, last)
                 if dut.streams > 1:
                     ctx.set(dut.s_axis_tid, tid)
-                if kept:
+                if kept and dut.network.stateful:
                     ctx.set(dut.s_axis_tuser, kept[0])
                 ctx.set(dut.s_axis_tvalid, 1)
                 await ctx.tick().until(dut.s_axis_tready)
@@ -167,6 +180,7 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
             ctx.set(reset, 0)
             seen.clear()
             vector.clear()
+            states_sink.clear()
         await feed(fed)
 
     async def sink(ctx):
@@ -174,12 +188,25 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
         size, idle = 8 * dut.out_bytes, 0
         whose = dut.m_axis_tid if dut.streams > 1 else Const(0)
         shown = [signal for _, _, signals in probes for signal in signals]
+        final = [] if not dut.reader else [
+            dut.m_state_axis_tvalid, dut.m_state_axis_tready, dut.m_state_axis_tdata,
+            dut.m_state_axis_tlast, dut.m_state_axis_tid if dut.streams > 1 else Const(0)]
         while idle <= quiet:
             ctx.set(dut.m_axis_tready, rng.random() >= stall)
+            if final:
+                ctx.set(dut.m_state_axis_tready, now >= hold_states and rng.random() >= stall)
             _, _, valid, ready, word, last, tid, *states = await ctx.tick().sample(
                 dut.m_axis_tvalid, dut.m_axis_tready, dut.m_axis_tdata, dut.m_axis_tlast, whose,
-                *shown)
+                *shown, *final)
             now += 1
+            if final and all(states[len(shown):len(shown) + 2]):
+                code, ended, of_stream = states[len(shown) + 2:]
+                states_sink.append((now, of_stream, _signed(code, len(dut.m_state_axis_tdata))))
+                assert len({whose for _, whose, _ in states_sink}) == 1
+                if ended:
+                    seen.packets.append((of_stream, [code for _, _, code in states_sink]))
+                    seen.sent.append((states_sink[0][0], now))
+                    states_sink.clear()
             for n, (name, width, _) in enumerate(probes):
                 lanes, data, stream = states[3 * n:3 * n + 3]
                 if lanes:
@@ -196,8 +223,10 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
                     seen.streams.append(tid)
                     seen.done.append(now)
                     vector.clear()
-            idle = idle + 1 if len(seen.words) >= outputs else 0
-            assert now < limit, f"only {len(seen.words)} of {outputs} vectors came"
+            enough = len(seen.words) >= outputs and len(seen.packets) >= packets
+            idle = idle + 1 if enough else 0
+            assert now < limit, (f"only {len(seen.words)} of {outputs} vectors and "
+                                 f"{len(seen.packets)} of {packets} packets came")
         seen.saturated = ctx.get(dut.saturated)
         seen.malformed = ctx.get(dut.malformed)
 

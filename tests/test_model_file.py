@@ -88,7 +88,6 @@ def test_description() -> None:
         "- the two directions of lstm2",
         "- 2 dense layers in a row",
         "- the function Softmax of dense1",
-        "- lstm2.c as outputs",
         "taken into the weights, or left out:",
         "- a dropout is left out",
     ]

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.engine import memory_bits
 from golden.quantized_network import QuantizedNetwork
 from golden.simulate import Result, StateCodes
 from hdl.cycles import FAST, SHORT, Pipeline
+from hdl.foldings import Limits, Shape, lstm_part
 from hdl.network import Network
+from hdl.verilog import generate
 from tests.networks import FORMATS, folded, random_codes, random_network, random_sequences
 from tests.streams import Exchange, pack, run_network
 
@@ -101,6 +104,10 @@ def check(network: QuantizedNetwork, pieces: Pieces, seen: Exchange) -> None:
                 wanted = [step for result in results if result.layers is not None
                           for step in getattr(result.layers[n], tensor)[0].tolist()]
                 assert seen.states_of(f"lstm{n}.{tensor}", stream, layer.hidden) == wanted
+        if network.states:
+            assert [packet for whose, packet in seen.packets if whose == stream] == [
+                network.state_vector(result.final, network.states)[0].tolist()
+                for result in results]
     assert [seen.saturated >> bit & 1 for bit in range(len(over))] == [
         int(times > 0) for times in over.values()]
 
@@ -246,3 +253,102 @@ def test_ports() -> None:
     assert len(dut.s_axis_tuser) == 1
     _, _, dut = made(8, 1, (2,))
     assert not hasattr(dut, "s_axis_tuser")
+
+
+@pytest.mark.parametrize(("every_step", "stall"), [(True, 0), (False, 0.4)])
+@pytest.mark.parametrize("streams", [1, 3])
+@pytest.mark.parametrize(("name", "states"), [
+    ("one by one", ("lstm0.c",)), ("several beats", ("lstm0.h",)),
+    ("fast", ("lstm0.h", "lstm0.c")),
+    ("fast stack", ("lstm1.h", "lstm0.c", "lstm1.c", "lstm0.h"))])
+def test_read(name: str, states: tuple[str, ...], streams: int, every_step: bool, stall: float
+              ) -> None:
+    """A packet for each sequence, the states in the order in which they are listed."""
+    inputs, hidden, units, columns, pipeline = SHAPES[name]
+    rng, network, dut = made(list(SHAPES).index(name) + 10 * streams, inputs, hidden,
+                             streams=streams, units=units, columns=columns, every_step=every_step,
+                             pipeline=pipeline, states=states)
+    pieces = [[replace(piece, keep=False) for piece in random_pieces(rng, network, 5)]
+              for _ in range(streams)]
+    order = iter(lambda: int(rng.integers(streams)), -1)
+    seen = run_network(dut, [], beats=feed(dut, pieces, order), outputs=outputs(network, pieces),
+                       packets=5 * streams, stall=stall)
+    check(network, pieces, seen)
+    assert seen.malformed == 0
+
+
+def reading(streams: int = 1, *, hidden: int = 6, lengths: Sequence[int] = (3,) * 6,
+            states: tuple[str, ...] = ("lstm0.c", "lstm0.h"), **others: Any
+            ) -> tuple[QuantizedNetwork, Network, list[list[Piece]]]:
+    rng, network, dut = made(3, 2, (hidden,), streams=streams, states=states, **others)
+    return network, dut, [[Piece(x) for x in random_sequences(rng, network, *lengths)]
+                          for _ in range(streams)]
+
+
+@pytest.mark.parametrize("pipeline", [SHORT, FAST])
+def test_reading_costs_no_cycle(pipeline: Pipeline) -> None:
+    """The steps come as they would without, and a packet at once."""
+    network, dut, pieces = reading(pipeline=pipeline)
+    seen = run_network(dut, [], beats=feed(dut, pieces), outputs=18, packets=6)
+    check(network, pieces, seen)
+    k = dut.engines[0].cycles
+    ends = [now for _, now in seen.steps_of("lstm0.h", 0, 6)]
+    assert np.diff(ends).tolist() == ([k.step] * 2 + [k.work]) * 5 + [k.step] * 2
+    assert dut.reader is not None
+    assert seen.sent == [(end + dut.reader.latency, end + dut.reader.latency + 11)
+                         for end in ends[2::3]]
+
+
+def test_packets_set_the_pace() -> None:
+    """Where sequences are shorter than packets: an element goes out in every cycle."""
+    network, dut, pieces = reading(streams=2, hidden=10, lengths=(1,) * 8, units=10, columns=12)
+    seen = run_network(dut, [], beats=feed(dut, pieces), outputs=16, packets=16)
+    check(network, pieces, seen)
+    firsts = [first for first, _ in seen.sent]
+    assert set(np.diff(firsts)) == {20}
+    assert [whose for whose, _ in seen.packets] == [0, 1] * 8
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_nobody_takes_packets(streams: int) -> None:
+    """The network waits in the last step of a sequence, and loses nothing."""
+    network, dut, pieces = reading(streams, lengths=(1, 2, 1, 1, 3, 1, 1))
+    beats = feed(dut, pieces)
+    seen = run_network(dut, [], beats=beats, outputs=10 * streams, packets=7 * streams,
+                       hold_states=3000)
+    check(network, pieces, seen)
+    ends = np.cumsum([len(piece.x) for piece in pieces[0]]) - 1
+    for stream in range(streams):
+        steps = [now for _, now in seen.steps_of("lstm0.h", stream, 6)]
+        # Two pages, and what has left them for the queue is not a whole packet.
+        before = sum(steps[end] < 3000 for end in ends)
+        assert 1 <= before <= 2
+
+
+def test_reset_forgets_packets() -> None:
+    network, dut, pieces = reading(2, lengths=(1, 2, 1))
+    beats = feed(dut, pieces)
+    for after in (1, 3, 5):
+        seen = run_network(dut, [], beats=beats, outputs=8, packets=6, reset_after=after, stall=0.3)
+        assert len(seen.packets) == 6
+        check(network, pieces, seen)
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_memories_of_states(streams: int) -> None:
+    """What the Verilog declares more than without, to the bit."""
+    network, dut, _ = reading(streams, units=3, hidden=7)
+    assert dut.reader is not None
+    bits = [memory_bits(generate(each)[0]) for each in (dut, Network(
+        replace(network, states=()), foldings=[dut.engines[0].cycles.folding], streams=streams))]
+    assert bits[0] - bits[1] == sum(dut.reader.memories.values())
+
+
+def test_states_in_block_ram() -> None:
+    shape = Shape(inputs=1, outputs=70, column_bits=12, state_bits=14)
+    taken = [lstm_part(replace(shape, finals=finals), folded(
+        random_network(np.random.default_rng(0), FORMATS["8 bits"], 1, (70,), 1, every_step=True),
+        4, 1)[0], pipeline=SHORT, streams=1, limits=Limits(
+            multipliers=99, memories=99, blocks=lambda depth, width: 1, logic_words=64)).memories
+        for finals in (0, 1, 2)]
+    assert np.diff(taken).tolist() == [2, 2]
