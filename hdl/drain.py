@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.fixed import Format
@@ -122,12 +122,15 @@ class _Lane(wiring.Component):
         The new states.
     overflow : Out(4)
         A preactivation, tanh argument, cell state or hidden state saturated in the last cycle.
+    set_en, set_index, set_stream, set_c : In
+        Where states can be set: the cell state of the lane's unit of that number, in order.
     """
 
-    def __init__(self, layer: QuantizedLSTM, cycles: LSTMCycles, lane: int):
+    def __init__(self, layer: QuantizedLSTM, cycles: LSTMCycles, lane: int, *, sets: bool = False):
         self._layer = layer
         self._cycles = cycles
         self._lane = lane
+        self._sets = sets
         formats = layer.formats
         heads = data.ArrayLayout(signed(layer.array.width), cycles.timing.gate_tables)
         super().__init__({
@@ -139,6 +142,9 @@ class _Lane(wiring.Component):
             "c": Out(signed(formats.c.width)),
             "h": Out(signed(formats.h.width)),
             "overflow": Out(4),
+            **({"set_en": In(1), "set_index": In(range(cycles.passes * cycles.groups)),
+                "set_stream": In(range(cycles.streams)), "set_c": In(signed(formats.c.width))}
+               if sets else {}),
         })
 
     def _biases(self, biases: np.ndarray) -> list[list[int]]:
@@ -315,6 +321,13 @@ class _Lane(wiring.Component):
             store.write_data.eq(self.c),
             store.write_en.eq(token.at(t.state)),
         ]
+        if self._sets:
+            with m.If(self.set_en):
+                m.d.comb += [
+                    store.write_addr.eq(Cat(self.set_index, self.set_stream)),
+                    store.write_data.eq(self.set_c),
+                    store.write_en.eq(1),
+                ]
 
         # The hidden state.
         show.use(t.squashed, token.carry(gate[3], t.gate[3], t.squashed), shown)
@@ -344,7 +357,7 @@ class Drain(wiring.Component):
     layer : QuantizedLSTM
     cycles : LSTMCycles
     keeps : bool
-        Whether steps and hidden states carry ``keep``.
+        Whether steps and hidden states carry ``keep``, and cell states can be set.
     reads_c : bool
         Whether there is a member ``c``.
 
@@ -367,6 +380,9 @@ class Drain(wiring.Component):
         The hidden states of the next units, in order.
     c : Out(Beat)
         Likewise the cell states of the next units, as they come; without any, ``count`` is 0.
+    set_c : In(stream.Signature(Beat))
+        Cell states to set, in the same beats as they come out, while no step is on its way. Always
+        taken.
     saturated : Out(4)
         Sticky: a preactivation, tanh argument, cell state or hidden state has saturated.
     probe_c_valid, probe_h_valid : Out(lanes)
@@ -400,6 +416,8 @@ class Drain(wiring.Component):
             "probe_h_data": Out(unsigned(lanes * formats.h.width)),
             "probe_h_stream": Out(range(streams)),
             **({"c": Out(Beat(formats.c.width, lanes, streams))} if reads_c else {}),
+            **({"set_c": In(stream.Signature(Beat(formats.c.width, lanes, streams)))}
+               if keeps else {}),
         })
 
     def elaborate(self, platform: Any) -> Module:
@@ -431,7 +449,7 @@ class Drain(wiring.Component):
 
         parts = []
         for lane in range(lanes):
-            part = _Lane(self._layer, k, lane)
+            part = _Lane(self._layer, k, lane, sets=self._keeps)
             m.submodules[f"lane{lane}"] = part
             parts.append(part)
             shape = signed(self._layer.array.width)
@@ -487,6 +505,19 @@ class Drain(wiring.Component):
         ]
         if self._keeps:
             m.d.comb += self.h.keep.eq(token.carry(step.keep, -LEAD, t.hidden))
+        if self._keeps:
+            # Empty beats are the last of a step, and do not come.
+            index = Signal(range(sum(count > 0 for count in k.counts)))
+            given = self.set_c.payload
+            m.d.comb += self.set_c.ready.eq(1)
+            with m.If(self.set_c.valid):
+                m.d.sync += index.eq(Mux(index == sum(count > 0 for count in k.counts) - 1, 0,
+                                         index + 1))
+            for lane, part in enumerate(parts):
+                m.d.comb += [
+                    part.set_en.eq(self.set_c.valid), part.set_index.eq(index),
+                    part.set_stream.eq(given.stream), part.set_c.eq(given.data[lane]),
+                ]
         if self._reads_c:
             m.d.comb += [
                 *(self.c.data[lane].eq(part.c) for lane, part in enumerate(parts)),

@@ -44,7 +44,8 @@ class LSTMEngine(wiring.Component):
     streams : int
         S, independent sequences that take turns.
     stateful : bool
-        Whether its input says of a sequence whether the next one goes on from its state.
+        Whether its input says of a sequence whether the next one goes on from its state, and
+        states can be set.
     tells : bool
         Whether its output says so, too, to a layer behind.
     reads : str
@@ -71,6 +72,15 @@ class LSTMEngine(wiring.Component):
         never wait for ``ready`` either: a last step takes a page for them, too.
     freed_final : In(streams)
         The same, of these.
+    set_h, set_c : In(stream.Signature(Beat))
+        States to set, in the same beats as they come out, while no step is on its way. Always
+        taken.
+    set_end : In(streams)
+        With the last of them or later: a stream's next step goes on from them.
+    set_fresh : In(1)
+        With it: but not so, it begins anew.
+    done : Out(1)
+        The last h of a step has been written.
     saturated : Out(4)
         Sticky, of z, u, c and h (see :mod:`golden.quantized`).
     probe_c_valid, probe_c_data, probe_c_stream, probe_h_valid, probe_h_data, probe_h_stream : Out
@@ -102,6 +112,9 @@ class LSTMEngine(wiring.Component):
             **{f"final_{name}": Out(stream.Signature(Beat(each.width, folding.lanes, streams)))
                for name, each in (("h", formats.h), ("c", formats.c)) if name in reads},
             **({"freed_final": In(streams)} if reads else {}),
+            **({f"set_{name}": In(stream.Signature(Beat(each.width, folding.lanes, streams)))
+                for name, each in (("h", formats.h), ("c", formats.c))} if stateful else {}),
+            **({"set_end": In(streams), "set_fresh": In(1), "done": Out(1)} if stateful else {}),
         })
 
     @property
@@ -218,6 +231,19 @@ class LSTMEngine(wiring.Component):
             self.saturated.eq(drain.saturated),
             *(getattr(self, name).eq(getattr(drain, name)) for name in PROBES),
         ]
+        if self._stateful:
+            setting = self.set_h.payload
+            wiring.connect(m, wiring.flipped(self.set_c), drain.set_c)
+            m.d.comb += [self.set_h.ready.eq(1), self.done.eq(h.filled & ~self.set_h.valid)]
+            with m.If(self.set_h.valid):
+                m.d.comb += [
+                    h.valid.eq(1),
+                    h.beat.eq(setting),
+                    h.write_page.eq(page_of(setting.stream, of_stream(half, setting.stream))),
+                ]
+            for n in range(streams):
+                with m.If(self.set_end[n]):
+                    m.d.sync += fresh[n].eq(self.set_fresh)
         m.d.sync += [self.o.valid.eq(drain.valid & drain.emitted), *passed(self.o.payload, drain.h)]
         if "h" in self._reads:
             m.d.sync += [self.final_h.valid.eq(h.valid & h.beat.last),

@@ -20,7 +20,7 @@ from hdl.cycles import (
 )
 from hdl.dense import DenseEngine
 from hdl.lstm import LSTMEngine
-from hdl.states import StateReader, Tensor
+from hdl.states import StateLoader, StateReader, Tensor
 
 __all__ = ["Network"]
 
@@ -40,7 +40,8 @@ class _Entrance(wiring.Component):
     is not is taken, dropped, and sets ``malformed`` too.
 
     In a stateful network TUSER says with TLAST whether the state is kept. It is not where TLAST
-    came too early.
+    came too early. With ``hold`` no step begins. ``open`` tells which streams are amid a sequence,
+    ``between`` that no step is being taken, and ``entered`` that one is complete.
     """
 
     def __init__(self, *, width: int, counts: Sequence[int], streams: int, stateful: bool = False):
@@ -57,7 +58,8 @@ class _Entrance(wiring.Component):
             "tid": In(range(streams)),
             "o": Out(stream.Signature(Beat(width, lanes, streams, keeps=stateful))),
             "malformed": Out(1),
-            **({"tuser": In(1)} if stateful else {}),
+            **({"tuser": In(1), "hold": In(1), "open": Out(streams), "between": Out(1),
+                "entered": Out(1)} if stateful else {}),
         })
 
     def elaborate(self, platform: Any) -> Module:
@@ -70,12 +72,17 @@ class _Entrance(wiring.Component):
         final = Signal(init=beats == 1)
         whose, stranger, wrong = Signal.like(self.tid), Signal(), Signal()
         first_whose = Signal.like(self.tid, reset_less=True)
+        offered, ready = self.tvalid | filling, self.o.ready | stranger
+        if self._stateful:
+            held = Signal()
+            m.d.comb += held.eq(self.hold & self.between)
+            offered, ready = offered & ~held, ready & ~held
         m.d.comb += [
             whose.eq(Mux(beat == 0, self.tid, first_whose)),
             stranger.eq(whose >= self._streams),
             wrong.eq(stranger | (whose != self.tid)),
-            self.o.valid.eq((self.tvalid | filling) & ~stranger),
-            self.tready.eq((self.o.ready | stranger) & ~filling),
+            self.o.valid.eq(offered & ~stranger),
+            self.tready.eq(ready & ~filling),
             self.o.payload.count.eq(Mux(final, self._counts[-1], lanes)),
             self.o.payload.last.eq(self.tlast | filling),
             self.o.payload.stream.eq(whose),
@@ -84,8 +91,15 @@ class _Entrance(wiring.Component):
             filling, 0, self.tdata[n * size:n * size + self._width].as_signed()))
             for n in range(lanes)]
         if self._stateful:
-            m.d.comb += self.o.payload.keep.eq(self.tlast & self.tuser & ~filling)
-        with m.If((self.tvalid | filling) & (self.o.ready | stranger)):
+            m.d.comb += [
+                self.o.payload.keep.eq(self.tlast & self.tuser & ~filling),
+                self.between.eq((beat == 0) & ~filling),
+                self.entered.eq(offered & ready & ~stranger & final),
+            ]
+            for n in range(self._streams):
+                with m.If(offered & ready & (whose == n)):
+                    m.d.sync += self.open[n].eq(~(final & (self.tlast | filling)))
+        with m.If(offered & ready):
             m.d.sync += [beat.eq(Mux(final, 0, beat + 1)), first_whose.eq(whose)]
             if beats > 1:
                 m.d.sync += final.eq(beat == beats - 2)
@@ -121,6 +135,8 @@ class Network(wiring.Component):
     head : DenseEngine
     reader : StateReader or None
         What gives out final states, where there are any.
+    loader : StateLoader or None
+        What sets states, in a stateful network.
     in_lanes, out_lanes : int
         Elements in a bus beat.
     in_bytes, out_bytes : int
@@ -156,6 +172,10 @@ class Network(wiring.Component):
     m_state_axis_tdata, m_state_axis_tvalid, m_state_axis_tready, m_state_axis_tlast
         Where final states are outputs: a packet for each sequence, an element a beat, with TID
         ``m_state_axis_tid`` where there are several streams.
+    s_state_axis_tdata, s_state_axis_tvalid, s_state_axis_tready, s_state_axis_tlast
+        In a stateful network, a packet of the states of all layers with which the next sequence of
+        a stream begins; with ``s_state_axis_tid``. It is taken between two sequences of its stream,
+        as soon as no step is on its way. Until then, and to its end, none can begin.
     saturated : Out
         Sticky flags, one for each tensor that is rounded.
     malformed : Out(1)
@@ -204,6 +224,8 @@ class Network(wiring.Component):
                            for tensor in ("z", "u", "c", "h")] + ["dense.y"]
         several = streams > 1
         self.reader = self._reader(pipeline) if network.states else None
+        self.loader = StateLoader([self._tensor(name) for name in network.known_states],
+                                  streams=streams) if network.stateful else None
         super().__init__({
             "s_axis_tdata": In(8 * self.in_bytes * self.in_lanes),
             "s_axis_tvalid": In(1),
@@ -223,6 +245,13 @@ class Network(wiring.Component):
                 "m_state_axis_tlast": Out(1),
                 **({"m_state_axis_tid": Out(range(streams))} if several else {}),
             } if self.reader else {}),
+            **({
+                "s_state_axis_tdata": In(self.loader.bus.width),
+                "s_state_axis_tvalid": In(1),
+                "s_state_axis_tready": Out(1),
+                "s_state_axis_tlast": In(1),
+                **({"s_state_axis_tid": In(range(streams))} if several else {}),
+            } if self.loader else {}),
             "saturated": Out(len(self.saturation)),
             "malformed": Out(1),
         })
@@ -280,14 +309,16 @@ class Network(wiring.Component):
         m.submodules.entrance = entrance = _Entrance(
             width=self._network.x.width, counts=self._counts, streams=self._streams,
             stateful=self._network.stateful)
-        if self._network.stateful:
+        if self.loader:
             m.d.comb += entrance.tuser.eq(self.s_axis_tuser)
+            self._load(m, entrance, self.loader)
         m.d.comb += [
             entrance.tdata.eq(self.s_axis_tdata),
             entrance.tvalid.eq(self.s_axis_tvalid),
             self.s_axis_tready.eq(entrance.tready),
             entrance.tlast.eq(self.s_axis_tlast),
-            self.malformed.eq(entrance.malformed),
+            self.malformed.eq(entrance.malformed if self.loader is None else
+                              entrance.malformed | self.loader.malformed),
         ]
         source = entrance.o
         for n, engine in enumerate(self.engines):
@@ -338,3 +369,29 @@ class Network(wiring.Component):
         ]
         if self._streams > 1:
             m.d.comb += self.m_state_axis_tid.eq(beat.stream)
+
+    def _load(self, m: Module, entrance: _Entrance, loader: StateLoader) -> None:
+        """States from their port to the engines."""
+        m.submodules.loader = loader
+        for n, name in enumerate(self._network.known_states):
+            engine = self.engines[int(name[4:-2])]
+            wiring.connect(m, getattr(loader, f"o{n}"), getattr(engine, f"set_{name[-1]}"))
+        # Every step goes through all layers, and is over with the last h of the last one. Engines
+        # hold two of each stream, and those that have left the array.
+        most = sum(2 * self._streams + 2 + (k.emitted + k.memory) // k.work
+                   for k in (engine.cycles for engine in self.engines))
+        on_the_way = Signal(range(most + 1))
+        m.d.sync += on_the_way.eq(on_the_way + entrance.entered - self.engines[-1].done)
+        m.d.comb += [
+            *(part.eq(value) for engine in self.engines
+              for part, value in ((engine.set_end, loader.end), (engine.set_fresh, loader.fresh))),
+            entrance.hold.eq(loader.hold),
+            loader.open.eq(entrance.open),
+            loader.idle.eq((on_the_way == 0) & entrance.between),
+            loader.tdata.eq(self.s_state_axis_tdata),
+            loader.tvalid.eq(self.s_state_axis_tvalid),
+            self.s_state_axis_tready.eq(loader.tready),
+            loader.tlast.eq(self.s_state_axis_tlast),
+        ]
+        if self._streams > 1:
+            m.d.comb += loader.tid.eq(self.s_state_axis_tid)

@@ -1,8 +1,11 @@
-"""The states of a network at its ports: those in which sequences end go out, element by element.
+"""The states of a network at its ports: those in which sequences end go out, others come in.
 
-What is given out lies in pages of its own, two for each stream, as what goes from layer to layer
-does: while one is being sent, the next sequence may end. Who takes no packets stops the network in
-the last step of a sequence, and loses nothing.
+They travel in packets, an element a beat. What is given out lies in pages of its own, two for each
+stream, as what goes from layer to layer does: while one is being sent, the next sequence may end.
+Who takes no packets stops the network in the last step of a sequence, and loses nothing.
+
+What comes in goes where the drain writes, h into the page that the next step reads, c into the
+lanes' memories. So it is taken only while no step is on its way, and nothing has to be arbitrated.
 """
 
 from collections.abc import Sequence
@@ -19,7 +22,7 @@ from hdl.cycles import QUEUE_LATENCY, ColumnMemories
 from hdl.mac import Sequencer
 from hdl.registers import delayed
 
-__all__ = ["StateReader", "Tensor", "state_bus"]
+__all__ = ["StateLoader", "StateReader", "Tensor", "state_bus"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,3 +177,138 @@ class StateReader(wiring.Component):
             given.stream.eq(taken[self._width + 1:]),
         ]
         return m
+
+
+class StateLoader(wiring.Component):
+    """Takes packets of states, and writes them as a drain would.
+
+    A packet is wrong where it has more or fewer elements, or where TID changes within. What a short
+    one lacks is written as zeros, what a long one has too much is dropped; its stream then begins
+    anew, as after a reset. A packet for a stream that there is not is dropped. All of that sets
+    ``malformed``.
+
+    Parameters
+    ----------
+    tensors : sequence of Tensor
+        In the order in which they come.
+    streams : int
+
+    Attributes
+    ----------
+    bus : Bus
+
+    Members
+    -------
+    tdata, tvalid, tready, tlast, tid
+        The packets.
+    open : In(streams)
+        A sequence of a stream has begun and not ended: its packet has to wait.
+    idle : In(1)
+        No step is on its way.
+    hold : Out(1)
+        None may begin.
+    o0, o1, ... : Out(stream.Signature(Beat))
+        Beats of each tensor, always taken.
+    end : Out(streams)
+        All of a stream's packet has been written with this cycle.
+    fresh : Out(1)
+        With it: the stream begins anew all the same.
+    malformed : Out(1)
+        Sticky.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], *, streams: int):
+        self._tensors = tuple(tensors)
+        self._streams = streams
+        self.bus = state_bus(self._tensors)
+        self._width = max(each.width for each in self._tensors)
+        super().__init__({
+            "tdata": In(self.bus.width),
+            "tvalid": In(1),
+            "tready": Out(1),
+            "tlast": In(1),
+            "tid": In(range(streams)),
+            "open": In(streams),
+            "idle": In(1),
+            "hold": Out(1),
+            **{f"o{n}": Out(stream.Signature(Beat(each.width, max(each.counts), streams)))
+               for n, each in enumerate(self._tensors)},
+            "end": Out(streams),
+            "fresh": Out(1),
+            "malformed": Out(1),
+        })
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        elements, lanes = self.bus.elements, max(max(each.counts) for each in self._tensors)
+        # Within a packet, its last beat has come, all elements have; and what is wrong with it.
+        busy, closed, full = Signal(), Signal(), Signal()
+        wrong, whose = Signal(), Signal.like(self.tid)
+        wanted, taken, over = Signal(), Signal(), Signal()
+        number = Signal(range(elements))
+        final = number == elements - 1
+        stranger = whose >= self._streams
+        m.d.sync += wanted.eq(self.tvalid & ((self.tid >= self._streams)
+                                             | ~of_stream(self.open, self.tid)))
+        m.d.comb += [
+            self.hold.eq(wanted | busy),
+            self.tready.eq((busy & ~closed) | (~busy & wanted & self.idle)),
+            taken.eq(self.tvalid & self.tready),
+            over.eq(closed & full),
+        ]
+        # Element by element; zeros where they are missing.
+        goes = (taken | closed) & ~full
+        with m.If(taken):
+            m.d.sync += [busy.eq(1), closed.eq(self.tlast)]
+            with m.If(full | (self.tlast != final) | (busy & (self.tid != whose))):
+                m.d.sync += wrong.eq(1)
+            with m.If(~busy):
+                m.d.sync += whose.eq(self.tid)
+        with m.If(goes):
+            m.d.sync += [number.eq(Mux(final, 0, number + 1)), full.eq(final)]
+        m.d.comb += [
+            self.end.eq(Mux(over, 1 << whose, 0)),
+            self.fresh.eq(wrong),
+        ]
+        with m.If(over):
+            m.d.sync += [busy.eq(0), closed.eq(0), full.eq(0), wrong.eq(0),
+                         self.malformed.eq(self.malformed | wrong | stranger)]
+
+        # A cycle later: what is known of the element by its number, and the beat that it ends.
+        element = Signal(signed(self._width), reset_less=True)
+        ends, strobe = Signal(reset_less=True), Signal()
+        m.d.sync += [
+            strobe.eq(goes),
+            element.eq(Mux(closed, 0, self.tdata[:self._width].as_signed())),
+            ends.eq(_last_of_beats(self._tensors).bit_select(number, 1)),
+        ]
+        lane = Signal(range(lanes))
+        with m.If(strobe):
+            m.d.sync += lane.eq(Mux(ends, 0, lane + 1))
+        collected: list[Value] = []
+        for n in range(lanes):
+            held = Signal(signed(self._width), name=f"held{n}", reset_less=True)
+            with m.If(strobe & (lane == n)):
+                m.d.sync += held.eq(element)
+            collected.append(Mux(lane == n, element, held) if lanes > 1 else element)
+        first = 0
+        for n, each in enumerate(self._tensors):
+            o = getattr(self, f"o{n}")
+            here = Signal(name=f"here{n}", reset_less=True)
+            m.d.sync += here.eq((number >= first) & (number < first + each.elements))
+            m.d.comb += [
+                o.valid.eq(strobe & ends & here & ~stranger),
+                *(o.payload.data[k].eq(collected[k][:each.width])
+                  for k in range(max(each.counts))),
+                o.payload.count.eq(lane + 1),
+                o.payload.stream.eq(whose),
+            ]
+            first += each.elements
+        return m
+
+
+def _last_of_beats(tensors: Sequence[Tensor]) -> Const:
+    """For each element whether it is the last of a beat."""
+    ends = [lane == count - 1 for each in tensors for count in each.counts
+            for lane in range(count)]
+    return Const(sum(end << n for n, end in enumerate(ends)), len(ends))

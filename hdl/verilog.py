@@ -68,6 +68,9 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
     states: dict[str, Any] = {}
     if network.states and dut.reader:
         states["state_output"] = _states(network, "m_state_axis", dut.reader.bus, network.states)
+    if dut.loader:
+        states["state_input"] = _states(network, "s_state_axis", dut.loader.bus,
+                                        network.known_states)
     head = dut.head
     layers.append({
         "kind": "dense", "inputs": head.layer.inputs, "outputs": head.layer.outputs,

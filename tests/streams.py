@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 from amaranth.hdl import Const, ResetInserter, Signal
@@ -111,8 +112,8 @@ def _signed(code: int, width: int) -> int:
 def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
                 stall: float = 0.0, seed: int = 0, reset_after: int | None = None,
                 limit: int = 100_000, quiet: int = 300,
-                beats: Sequence[tuple[int, ...] | int] | None = None, packets: int = 0,
-                hold_states: int = 0) -> Exchange:
+                beats: Sequence[Any] | None = None, packets: int = 0,
+                hold_states: int = 0, before: Sequence[Any] | None = None) -> Exchange:
     """Feed sequences back to back and collect output vectors.
 
     Parameters
@@ -128,11 +129,14 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
         Cycles more, which show that no other vector follows.
     beats : sequence of (int, bool, int) or int, optional
         Bus beats with their TLAST and TID in place of ``sequences``, and of a stateful network with
-        TUSER; a number is a pause of so many cycles.
+        TUSER; a number is a pause of so many cycles. A list of such ones, the TLAST as ``last``,
+        goes to the port of states, and what follows waits for it.
     packets : int
         Packets of final states to wait for.
     hold_states : int
         Cycles in which none of them is taken.
+    before : sequence, optional
+        Beats that are fed before a reset, in place of ``reset_after``.
     """
     seen = Exchange()
     rng = np.random.default_rng(seed)
@@ -151,11 +155,26 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
     simulator.add_clock(1e-6)
 
     async def source(ctx):
+        async def give(some):
+            for word, last, tid in some:
+                while stall and rng.random() < stall:
+                    await ctx.tick()
+                ctx.set(dut.s_state_axis_tdata, word)
+                ctx.set(dut.s_state_axis_tlast, last)
+                if dut.streams > 1:
+                    ctx.set(dut.s_state_axis_tid, tid)
+                ctx.set(dut.s_state_axis_tvalid, 1)
+                await ctx.tick().until(dut.s_state_axis_tready)
+                ctx.set(dut.s_state_axis_tvalid, 0)
+
         async def feed(some):
             count = 0
             for beat in some:
                 if isinstance(beat, int):
                     await ctx.tick().repeat(beat)
+                    continue
+                if isinstance(beat, list):
+                    await give(beat)
                     continue
                 while stall and rng.random() < stall:
                     await ctx.tick()
@@ -173,8 +192,8 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
                     seen.taken.append(now)
                 ctx.set(dut.s_axis_tvalid, 0)
 
-        if reset_after is not None:
-            await feed(fed[:reset_after])
+        if before is not None or reset_after is not None:
+            await feed(fed[:reset_after] if before is None else before)
             ctx.set(reset, 1)
             await ctx.tick()
             ctx.set(reset, 0)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from amaranth.sim import Simulator
 
 from benchmarks.engine import memory_bits
 from golden.quantized_network import QuantizedNetwork
@@ -69,6 +70,14 @@ def in_pieces(network: QuantizedNetwork, pieces: Sequence[Piece]) -> list[Result
     return results
 
 
+def packet(dut: Network, state: State, stream: int = 0) -> list[tuple[int, bool, int]]:
+    """The bus beats that set a state."""
+    assert dut.loader is not None
+    bus = dut.loader.bus
+    words = pack(dut.network.state_vector(state, dut.network.known_states)[0], 1, 8 * bus.bytes)
+    return [(word, n == len(words) - 1, stream) for n, word in enumerate(words)]
+
+
 def feed(dut: Network, pieces: Pieces, order: Iterable[int] | None = None) -> list[Any]:
     """The bus beats of pieces step by step, as :func:`tests.streams.interleaved` has them."""
     waiting = [[(step, t == len(piece.x) - 1, piece.keep, None if t else piece.given)
@@ -78,7 +87,9 @@ def feed(dut: Network, pieces: Pieces, order: Iterable[int] | None = None) -> li
     while any(waiting):
         stream = next(turns)
         if waiting[stream]:
-            step, last, keep, _ = waiting[stream].pop(0)
+            step, last, keep, given = waiting[stream].pop(0)
+            if given is not None:
+                beats.append(packet(dut, given, stream))
             words = pack(step, dut.in_lanes, 8 * dut.in_bytes)
             # TUSER counts with TLAST only.
             beats += [(word, last and n == len(words) - 1, stream,
@@ -352,3 +363,145 @@ def test_states_in_block_ram() -> None:
             multipliers=99, memories=99, blocks=lambda depth, width: 1, logic_words=64)).memories
         for finals in (0, 1, 2)]
     assert np.diff(taken).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(("every_step", "stall"), [(True, 0), (False, 0.4)])
+@pytest.mark.parametrize("streams", [1, 3])
+@pytest.mark.parametrize("name", SHAPES)
+def test_set(name: str, streams: int, every_step: bool, stall: float) -> None:
+    """Sequences that begin with given states, with kept ones, and anew."""
+    inputs, hidden, units, columns, pipeline = SHAPES[name]
+    rng, network, dut = made(list(SHAPES).index(name) + 10 * streams, inputs, hidden,
+                             streams=streams, units=units, columns=columns, every_step=every_step,
+                             pipeline=pipeline, stateful=True, states=("lstm0.h", "lstm0.c"))
+    pieces = [random_pieces(rng, network, 5, given=True) for _ in range(streams)]
+    pieces[0][0] = replace(pieces[0][0], given=random_state(rng, network))
+    order = iter(lambda: int(rng.integers(streams)), -1)
+    seen = run_network(dut, [], beats=feed(dut, pieces, order), outputs=outputs(network, pieces),
+                       packets=5 * streams, stall=stall)
+    check(network, pieces, seen)
+    assert seen.malformed == 0
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_set_over_initial_and_kept_states(streams: int) -> None:
+    """A set state takes the place of a kept one, of the layer's own, and of one set before."""
+    rng, network, _ = made(11, 2, (3,), streams=streams, stateful=True)
+    own = random_state(rng, network)[0]
+    network = replace(network, layers=(replace(
+        network.layers[0], initial_h=own.h[0], initial_c=own.c[0]),))
+    dut = Network(network, foldings=folded(network, 2, 2, streams=streams), streams=streams)
+    x = random_sequences(rng, network, *[2] * 5)
+    pieces = [[Piece(x[0], keep=True), Piece(x[1], given=random_state(rng, network)),
+               Piece(x[2], given=random_state(rng, network)), Piece(x[3]), Piece(x[4], True)]
+              for _ in range(streams)]
+    beats = feed(dut, pieces)
+    at = next(n for n, beat in enumerate(beats) if isinstance(beat, list))
+    beats.insert(at, packet(dut, random_state(rng, network), beats[at][0][2]))
+    seen = run_network(dut, [], beats=beats, outputs=outputs(network, pieces))
+    check(network, pieces, seen)
+
+
+@pytest.mark.parametrize("wrong", ["short", "one element", "long", "tid", "stranger"])
+def test_wrong_packets(wrong: str) -> None:
+    """Nothing is set by halves: the stream begins anew, and the flag is set."""
+    rng, network, dut = made(12, 1, (4, 3), streams=3, units=3, stateful=True)
+    pieces = [[Piece(x, True) for x in random_sequences(rng, network, 2, 2)] for _ in range(3)]
+    beats = feed(dut, pieces)
+    given = packet(dut, random_state(rng, network), 1)
+    if wrong == "short":
+        given = [*given[:-4], (*given[-4][:1], True, 1)]
+    if wrong == "one element":
+        given = [(7, True, 1)]
+    if wrong == "long":
+        given = [*((word, False, tid) for word, _, tid in given), (5, False, 1), (6, True, 1)]
+    if wrong == "tid":
+        given[3] = (*given[3][:2], 2)
+    if wrong == "stranger":
+        given = [(word, last, 3) for word, last, _ in given]
+    # Between the sequences of all streams.
+    beats.insert(6, given)
+    seen = run_network(dut, [], beats=beats, outputs=12)
+    if wrong != "stranger":
+        pieces[1][0] = replace(pieces[1][0], keep=False)
+    check(network, pieces, seen)
+    assert seen.malformed == 1
+
+
+@pytest.mark.parametrize("upto", [1, 3, 7])
+def test_reset_within_a_packet(upto: int) -> None:
+    rng, network, dut = made(13, 1, (4,), units=3, stateful=True)
+    pieces = [[Piece(x, True, random_state(rng, network) if n else None)
+               for n, x in enumerate(random_sequences(rng, network, 2, 2))]]
+    beats = feed(dut, pieces)
+    seen = run_network(dut, [], beats=beats, outputs=4,
+                       before=[packet(dut, random_state(rng, network))[:upto]])
+    check(network, pieces, seen)
+    assert seen.malformed == 0
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_a_packet_waits_for_the_end_of_a_sequence(streams: int) -> None:
+    """And what comes after it waits for the packet, though it has been there before."""
+    rng, network, dut = made(14, 4, (5,), streams=streams, stateful=True)
+    state = random_state(rng, network)
+    whose = streams - 1
+    pieces: list[list[Piece]] = [[] for _ in range(streams)]
+    pieces[whose] = [Piece(random_sequences(rng, network, 4)[0]),
+                     Piece(random_sequences(rng, network, 2)[0], given=state)]
+    beats = [beat for beat in feed(dut, pieces) if not isinstance(beat, list)]
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    taken: dict[str, list[int]] = {"s_axis": [], "s_state_axis": []}
+    words: list[int] = []
+    done: list[int] = []
+
+    def sending(port: str, some: Sequence[tuple[int, ...]], pause: int) -> Any:
+        async def send(ctx: Any) -> None:
+            if pause:
+                await ctx.tick().repeat(pause)
+            for word, last, stream, *keep in some:
+                ctx.set(getattr(dut, f"{port}_tdata"), word)
+                ctx.set(getattr(dut, f"{port}_tlast"), last)
+                if streams > 1:
+                    ctx.set(getattr(dut, f"{port}_tid"), stream)
+                if keep:
+                    ctx.set(dut.s_axis_tuser, keep[0])
+                ctx.set(getattr(dut, f"{port}_tvalid"), 1)
+                await ctx.tick().until(getattr(dut, f"{port}_tready"))
+                ctx.set(getattr(dut, f"{port}_tvalid"), 0)
+        return send
+
+    async def watch(ctx: Any) -> None:
+        ctx.set(dut.m_axis_tready, 1)
+        ports = [(name, getattr(dut, f"{name}_tvalid"), getattr(dut, f"{name}_tready"))
+                 for name in taken]
+        shown = dut.engines[0].probe_h_valid
+        for now in range(1200):
+            _, _, valid, word, units, *both = await ctx.tick().sample(
+                dut.m_axis_tvalid, dut.m_axis_tdata, shown,
+                *(signal for _, *pair in ports for signal in pair))
+            for n, (name, _, _) in enumerate(ports):
+                if both[2 * n] and both[2 * n + 1]:
+                    taken[name].append(now)
+            if units:
+                done.append(now)
+            if valid:
+                words.append(word)
+
+    simulator.add_testbench(watch)
+    simulator.add_testbench(sending("s_state_axis", packet(dut, state, whose), 25))
+    simulator.add_testbench(sending("s_axis", beats, 0))
+    simulator.run()
+    size = 8 * dut.out_bytes
+    wanted = [sum((int(code) & (1 << size) - 1) << size * lane for lane, code in enumerate(
+        step[at:at + dut.out_lanes])) for result in in_pieces(network, pieces[whose])
+        for step in result.y[0].tolist() for at in range(0, 2, dut.out_lanes)]
+    assert words == wanted
+    set_first, set_last = taken["s_state_axis"][0], taken["s_state_axis"][-1]
+    four = 4 * 2
+    assert taken["s_axis"][four - 1] < set_first
+    assert sum(now < set_first for now in done) == 4 * 5
+    # A packet is taken at an element a cycle, and sequences begin as soon as it has been written.
+    assert set_last - set_first == 9
+    assert taken["s_axis"][four] == set_last + 2
