@@ -21,7 +21,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -382,6 +382,12 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
                                    "fast or not")
     build_parser.add_argument("--columns", metavar="V", type=_positive,
                               help="columns of [x, h] in parallel; a layer has 4 U V multipliers")
+    build_parser.add_argument("--stateful", action="store_true",
+                              help="a sequence can go on from the state in which the one before "
+                                   "has ended, or from a given one (what the model says)")
+    build_parser.add_argument("--states", metavar="S,...", type=_list,
+                              help="final states that come out as well: lstm0.h,lstm0.c (those of "
+                                   "the model)")
     build_parser.add_argument("--streams", metavar="S", type=_streams, default=1,
                               help="independent sequences that take turns, or `fill`: as few as "
                                    "keep the array busy (%(default)s)")
@@ -452,6 +458,11 @@ def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> i
     find(args.board)
     check_folder(args.output)
     network = load(args.model, **_told(args))
+    if args.stateful:
+        network = replace(network, stateful=True)
+    if args.states is not None:
+        with _blaming("--states"):
+            network = replace(network, states=tuple(args.states))
     if missing := unsupported(network):
         raise InputError(f"{args.model}: no hardware is built for {' or '.join(missing)}; see "
                          f"gatefold inspect {args.model}")

@@ -7,12 +7,14 @@ An NPZ file of int64 arrays, with S sequences of L steps in all, one after the o
 ``x``              [L, N]      Input codes.
 ``y``              [S, O]      Output codes; [L, O] where there is an output for every step.
 ``lstm0.c``        [L, H]      A layer's cell state after each step; ``lstm0.h`` the hidden state.
+``every.y``        [L, O]      Outputs at every step, of a stateful network that has one for each
+                               sequence: for sequences that are cut into pieces.
 ``saturated.NAME``  []         How many elements of a tensor golden saturated. May be missing.
 =================  ==========  ================================================================
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ VECTORS = "vectors.npz"
 """The file's name in the folder of a design."""
 
 _SATURATED = "saturated."
+_EVERY = "every.y"
 
 
 class VectorsError(ValueError):
@@ -48,6 +51,8 @@ class Vectors:
         Elements that golden saturated in all sequences together, by tensor; empty if unknown.
     every_step : bool
         Which of its two shapes ``y`` has.
+    every_y : int64 array [L, O] or None
+        Where it has the first, the outputs that every step would have; None where nobody needs it.
 
     Raises
     ------
@@ -61,6 +66,7 @@ class Vectors:
     states: Mapping[str, np.ndarray]
     every_step: bool
     saturated: Mapping[str, int] = field(default_factory=dict)
+    every_y: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.lengths.ndim != 1 or not len(self.lengths) or self.lengths.min() < 1:
@@ -69,6 +75,8 @@ class Vectors:
         rows = {"x": (self.x, steps),
                 "y": (self.y, steps if self.every_step else len(self.lengths)),
                 **{name: (array, steps) for name, array in self.states.items()}}
+        if self.every_y is not None:
+            rows[_EVERY] = self.every_y, steps
         for name, (array, count) in rows.items():
             if array.ndim != 2 or len(array) != count:
                 raise VectorsError(f"{name} must have {count} rows, not the shape "
@@ -113,7 +121,10 @@ class Vectors:
         result = network.run(x, lengths, trace=True)
         states = {f"lstm{number}.{tensor}": getattr(layer, tensor)[valid]
                   for number, layer in enumerate(result.layers or ()) for tensor in ("c", "h")}
-        return cls(lengths=lengths, x=x[valid],
+        every_y = None
+        if network.stateful and not network.every_step:
+            every_y = replace(network, every_step=True).run(x, lengths).y[valid]
+        return cls(lengths=lengths, x=x[valid], every_y=every_y,
                    y=result.y[valid] if network.every_step else result.y, states=states,
                    saturated=result.saturated, every_step=network.every_step)
 
@@ -121,6 +132,8 @@ class Vectors:
         """Write the file."""
         arrays = {"lengths": self.lengths, "x": self.x, "y": self.y, **self.states,
                   **{_SATURATED + name: np.array(count) for name, count in self.saturated.items()}}
+        if self.every_y is not None:
+            arrays[_EVERY] = self.every_y
         codes: dict[str, Any] = {name: np.asarray(array, dtype=np.int64)
                                  for name, array in arrays.items()}
         np.savez_compressed(path, **codes)
@@ -153,7 +166,7 @@ class Vectors:
                                    f"{list(array.shape)}")
         return cls(
             lengths=arrays.pop("lengths"), x=arrays.pop("x"), y=arrays.pop("y"),
-            every_step=every_step,
+            every_step=every_step, every_y=arrays.pop(_EVERY, None),
             saturated={name.removeprefix(_SATURATED): int(arrays[name])
                        for name in arrays if name.startswith(_SATURATED)},
             states={name: array for name, array in arrays.items()

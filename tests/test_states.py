@@ -10,6 +10,9 @@ import pytest
 from amaranth.sim import Simulator
 
 from benchmarks.engine import memory_bits
+from fpga.selftest import SelfTest
+from fpga.stored import Beat as Word
+from fpga.stored import Stored
 from golden.quantized_network import QuantizedNetwork
 from golden.simulate import Result, StateCodes
 from hdl.cycles import FAST, SHORT, Pipeline
@@ -505,3 +508,31 @@ def test_a_packet_waits_for_the_end_of_a_sequence(streams: int) -> None:
     # A packet is taken at an element a cycle, and sequences begin as soon as it has been written.
     assert set_last - set_first == 9
     assert taken["s_axis"][four] == set_last + 2
+
+
+def test_self_test() -> None:
+    """A core with states in the self-test: it takes them, keeps none, and passes."""
+    rng, network, dut = made(15, 2, (6,), units=6, columns=8, every_step=False, stateful=True,
+                             states=("lstm0.h", "lstm0.c"))
+    pieces = [[Piece(x) for x in random_sequences(rng, network, 1, 1, 1, 2, 1)]]
+    size, lanes = 8 * dut.out_bytes, dut.out_lanes
+    expected = [Word(word, at + lanes >= 2) for result in in_pieces(network, pieces[0])
+                for at in range(0, 2, lanes)
+                for word in pack(result.y[0, at:at + lanes], lanes, size)]
+    # Steps are shorter than packets, and so is the silence that ends a round.
+    test = SelfTest(dut, blink=2, stored=Stored(
+        stimulus=[Word(word, last) for word, last, _, _ in feed(dut, pieces)], expected=expected,
+        timeout=50))
+    simulator = Simulator(test)
+    simulator.add_clock(1e-6)
+    seen: list[int] = []
+
+    async def watch(ctx: Any) -> None:
+        for _ in range(700):
+            await ctx.tick()
+            assert not ctx.get(test.failed)
+            seen.append(ctx.get(test.blink))
+
+    simulator.add_testbench(watch)
+    simulator.run()
+    assert np.count_nonzero(np.diff(seen)) >= 2
