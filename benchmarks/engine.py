@@ -151,6 +151,8 @@ def modelled_memories(core: Network) -> dict[str, int]:
     held = DenseWidths(weight=of_head.w.width, x=of_head.x.width, y=of_head.y.width,
                        bias=1 + max((bias + ulp_half).bit_length() for bias in head.bias.tolist()),
                        **of_table)
+    if core.reader:
+        found |= {f"states.{kind}": bits for kind, bits in core.reader.memories.items()}
     return found | {f"dense.{kind}": bits
                     for kind, bits in dense_memories(core.head.cycles, held, beat=beat).items()}
 

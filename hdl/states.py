@@ -72,7 +72,8 @@ class StateReader(wiring.Component):
     ----------
     bus : Bus
     latency : int
-        Cycles from the last of its states being shown to the first element of a packet.
+        Cycles from the last h of a step being shown to the first element of its packet, where this
+        is the last of its states.
     memories : dict
         Bits of its memories, by name: ``pages``, the states, and ``queue``.
 

@@ -13,7 +13,7 @@ from sim.monitor import Beats, Recording, Values, bench_verilog
 from sim.simulator import SimulatorError, build_simulator
 from sim.timing import TimingRecord, check_alone, check_together
 from sim.vectors import VECTORS, Vectors, VectorsError
-from sim.verify import STREAM_TESTS, TESTS, VerifyResult, verify
+from sim.verify import READ_TESTS, STATE_TESTS, STREAM_TESTS, TESTS, VerifyResult, verify
 
 # A stand-in for a network, small enough to be right at sight: c sums up x and h = -c = y.
 # An element 0 of MAGIC + n at the input makes it do the n-th thing wrong, so that one simulator
@@ -312,7 +312,7 @@ def planted(folder: Path, simulators: Path, fault: str, tests: tuple[str, ...], 
 def test_names() -> None:
     source = (Path(__file__).parents[1] / "sim/bench.py").read_text()
     assert tuple(re.findall(r"@cocotb\.test\(\)\nasync def (\w+)", source)) == (
-        TESTS + STREAM_TESTS)
+        TESTS + STREAM_TESTS + STATE_TESTS + READ_TESTS)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -140,9 +140,15 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize(("every_step", "stall"), [(True, 0), (False, 0.4)])
-@pytest.mark.parametrize("streams", [1, 3])
-@pytest.mark.parametrize("name", SHAPES)
+def cases(*quick: tuple[str, int, bool]) -> list[Any]:
+    """All shapes with one and with three streams, an output at every step and none but stalls."""
+    return [pytest.param(name, streams, every_step, 0 if every_step else 0.4,
+                         marks=() if (name, streams, every_step) in quick else pytest.mark.slow)
+            for name in SHAPES for streams in (1, 3) for every_step in (True, False)]
+
+
+@pytest.mark.parametrize(("name", "streams", "every_step", "stall"), cases(
+    ("several beats", 1, True), ("all at once", 3, False)))
 def test_kept(name: str, streams: int, every_step: bool, stall: float) -> None:
     """Hardware in pieces is golden in pieces, whatever the other streams do."""
     inputs, hidden, units, columns, pipeline = SHAPES[name]
@@ -189,8 +195,9 @@ def test_golden_in_pieces_is_golden_as_a_whole(every_step: bool) -> None:
         assert np.array_equal(second.y, whole.y)
 
 
-@pytest.mark.parametrize("every_step", [True, False])
-@pytest.mark.parametrize("pipeline", [SHORT, FAST])
+@pytest.mark.parametrize(("every_step", "pipeline"), [
+    (True, SHORT), pytest.param(True, FAST, marks=pytest.mark.slow),
+    pytest.param(False, SHORT, marks=pytest.mark.slow), (False, FAST)])
 def test_a_kept_state_is_waited_for(every_step: bool, pipeline: Pipeline) -> None:
     """What goes on waits for the bubble as any step does; what begins anew does not."""
     rng, network, dut = made(1, 2, (6,), units=3, every_step=every_step, pipeline=pipeline,
@@ -212,9 +219,11 @@ def test_a_kept_state_is_waited_for(every_step: bool, pipeline: Pipeline) -> Non
     assert set(np.diff([now for _, now in seen.steps_of("lstm0.h", 0, 6)])) == {k.step}
 
 
-@pytest.mark.parametrize("streams", [1, 3])
-@pytest.mark.parametrize("after", [1, 6, 15, 29])
+@pytest.mark.parametrize(("after", "streams"), [
+    (15, 1), *(pytest.param(after, streams, marks=pytest.mark.slow)
+               for after, streams in ((1, 1), (6, 3), (29, 3)))])
 def test_reset_keeps_nothing(after: int, streams: int) -> None:
+    """After a reset sequences begin anew, wherever it came."""
     rng, network, dut = made(after, 3, (4, 2), streams=streams, stateful=True)
     pieces = [[replace(piece, keep=True) for piece in random_pieces(rng, network, 4)]
               for _ in range(streams)]
@@ -262,26 +271,44 @@ def test_wrong_states() -> None:
         replace(network, states=("lstm0.c", "lstm0.c"))
 
 
+@pytest.mark.parametrize("streams", [1, 2])
+def test_one_unit(streams: int) -> None:
+    """The smallest states that there are."""
+    rng, network, dut = made(16, 1, (1,), streams=streams, units=1, columns=1, stateful=True,
+                             states=("lstm0.c",))
+    pieces = [random_pieces(rng, network, 4, given=True) for _ in range(streams)]
+    seen = run_network(dut, [], beats=feed(dut, pieces), outputs=outputs(network, pieces),
+                       packets=4 * streams)
+    check(network, pieces, seen)
+
+
 def test_ports() -> None:
     _, _, dut = made(8, 1, (2,), stateful=True)
     assert len(dut.s_axis_tuser) == 1
-    _, _, dut = made(8, 1, (2,))
+    assert len(dut.s_state_axis_tdata) == 8
+    assert not hasattr(dut, "m_state_axis_tdata")
+    assert not hasattr(dut, "s_state_axis_tid")
+    _, _, dut = made(8, 1, (2,), streams=3, states=("lstm0.c",))
+    assert len(dut.m_state_axis_tid) == 2
+    assert not hasattr(dut, "s_state_axis_tdata")
     assert not hasattr(dut, "s_axis_tuser")
+    _, _, dut = made(8, 1, (2,))
+    assert not [name for name in dut.signature.members if "state" in name or "tuser" in name]
 
 
-@pytest.mark.parametrize(("every_step", "stall"), [(True, 0), (False, 0.4)])
-@pytest.mark.parametrize("streams", [1, 3])
-@pytest.mark.parametrize(("name", "states"), [
-    ("one by one", ("lstm0.c",)), ("several beats", ("lstm0.h",)),
-    ("fast", ("lstm0.h", "lstm0.c")),
-    ("fast stack", ("lstm1.h", "lstm0.c", "lstm1.c", "lstm0.h"))])
-def test_read(name: str, states: tuple[str, ...], streams: int, every_step: bool, stall: float
-              ) -> None:
+READ = {"one by one": ("lstm0.c",), "several beats": ("lstm0.h",), "all at once": ("lstm0.h",),
+        "fast": ("lstm0.h", "lstm0.c"),
+        "fast stack": ("lstm1.h", "lstm0.c", "lstm1.c", "lstm0.h")}
+
+
+@pytest.mark.parametrize(("name", "streams", "every_step", "stall"), cases(
+    ("one by one", 1, True), ("fast stack", 1, True)))
+def test_read(name: str, streams: int, every_step: bool, stall: float) -> None:
     """A packet for each sequence, the states in the order in which they are listed."""
     inputs, hidden, units, columns, pipeline = SHAPES[name]
     rng, network, dut = made(list(SHAPES).index(name) + 10 * streams, inputs, hidden,
                              streams=streams, units=units, columns=columns, every_step=every_step,
-                             pipeline=pipeline, states=states)
+                             pipeline=pipeline, states=READ[name])
     pieces = [[replace(piece, keep=False) for piece in random_pieces(rng, network, 5)]
               for _ in range(streams)]
     order = iter(lambda: int(rng.integers(streams)), -1)
@@ -299,7 +326,7 @@ def reading(streams: int = 1, *, hidden: int = 6, lengths: Sequence[int] = (3,) 
                           for _ in range(streams)]
 
 
-@pytest.mark.parametrize("pipeline", [SHORT, FAST])
+@pytest.mark.parametrize("pipeline", [pytest.param(SHORT, marks=pytest.mark.slow), FAST])
 def test_reading_costs_no_cycle(pipeline: Pipeline) -> None:
     """The steps come as they would without, and a packet at once."""
     network, dut, pieces = reading(pipeline=pipeline)
@@ -315,15 +342,16 @@ def test_reading_costs_no_cycle(pipeline: Pipeline) -> None:
 
 def test_packets_set_the_pace() -> None:
     """Where sequences are shorter than packets: an element goes out in every cycle."""
-    network, dut, pieces = reading(streams=2, hidden=10, lengths=(1,) * 8, units=10, columns=12)
-    seen = run_network(dut, [], beats=feed(dut, pieces), outputs=16, packets=16)
+    network, dut, pieces = reading(streams=2, lengths=(1,) * 5, units=6)
+    assert dut.engines[0].cycles.work == 4
+    seen = run_network(dut, [], beats=feed(dut, pieces), outputs=10, packets=10)
     check(network, pieces, seen)
     firsts = [first for first, _ in seen.sent]
-    assert set(np.diff(firsts)) == {20}
-    assert [whose for whose, _ in seen.packets] == [0, 1] * 8
+    assert set(np.diff(firsts)) == {12}
+    assert [whose for whose, _ in seen.packets] == [0, 1] * 5
 
 
-@pytest.mark.parametrize("streams", [1, 2])
+@pytest.mark.parametrize("streams", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_nobody_takes_packets(streams: int) -> None:
     """The network waits in the last step of a sequence, and loses nothing."""
     network, dut, pieces = reading(streams, lengths=(1, 2, 1, 1, 3, 1, 1))
@@ -339,16 +367,18 @@ def test_nobody_takes_packets(streams: int) -> None:
         assert 1 <= before <= 2
 
 
-def test_reset_forgets_packets() -> None:
-    network, dut, pieces = reading(2, lengths=(1, 2, 1))
+@pytest.mark.parametrize("pause", [24, *(pytest.param(pause, marks=pytest.mark.slow)
+                                         for pause in (5, 40, 45))])
+def test_reset_forgets_packets(pause: int) -> None:
+    """One that is on its way, and one that waits."""
+    network, dut, pieces = reading(2, lengths=(1, 2, 1), hidden=3)
     beats = feed(dut, pieces)
-    for after in (1, 3, 5):
-        seen = run_network(dut, [], beats=beats, outputs=8, packets=6, reset_after=after, stall=0.3)
-        assert len(seen.packets) == 6
-        check(network, pieces, seen)
+    seen = run_network(dut, [], beats=beats, outputs=8, packets=6, before=[*beats, pause])
+    assert len(seen.packets) == 6
+    check(network, pieces, seen)
 
 
-@pytest.mark.parametrize("streams", [1, 2])
+@pytest.mark.parametrize("streams", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_memories_of_states(streams: int) -> None:
     """What the Verilog declares more than without, to the bit."""
     network, dut, _ = reading(streams, units=3, hidden=7)
@@ -368,9 +398,8 @@ def test_states_in_block_ram() -> None:
     assert np.diff(taken).tolist() == [2, 2]
 
 
-@pytest.mark.parametrize(("every_step", "stall"), [(True, 0), (False, 0.4)])
-@pytest.mark.parametrize("streams", [1, 3])
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(("name", "streams", "every_step", "stall"), cases(
+    ("one by one", 3, True), ("all at once", 1, False), ("fast stack", 1, False)))
 def test_set(name: str, streams: int, every_step: bool, stall: float) -> None:
     """Sequences that begin with given states, with kept ones, and anew."""
     inputs, hidden, units, columns, pipeline = SHAPES[name]
@@ -405,7 +434,8 @@ def test_set_over_initial_and_kept_states(streams: int) -> None:
     check(network, pieces, seen)
 
 
-@pytest.mark.parametrize("wrong", ["short", "one element", "long", "tid", "stranger"])
+@pytest.mark.parametrize("wrong", ["short", "long", *(
+    pytest.param(wrong, marks=pytest.mark.slow) for wrong in ("one element", "tid", "stranger"))])
 def test_wrong_packets(wrong: str) -> None:
     """Nothing is set by halves: the stream begins anew, and the flag is set."""
     rng, network, dut = made(12, 1, (4, 3), streams=3, units=3, stateful=True)
@@ -431,7 +461,8 @@ def test_wrong_packets(wrong: str) -> None:
     assert seen.malformed == 1
 
 
-@pytest.mark.parametrize("upto", [1, 3, 7])
+@pytest.mark.parametrize("upto", [3, *(pytest.param(upto, marks=pytest.mark.slow)
+                                       for upto in (1, 7))])
 def test_reset_within_a_packet(upto: int) -> None:
     rng, network, dut = made(13, 1, (4,), units=3, stateful=True)
     pieces = [[Piece(x, True, random_state(rng, network) if n else None)
@@ -512,7 +543,7 @@ def test_a_packet_waits_for_the_end_of_a_sequence(streams: int) -> None:
 
 def test_self_test() -> None:
     """A core with states in the self-test: it takes them, keeps none, and passes."""
-    rng, network, dut = made(15, 2, (6,), units=6, columns=8, every_step=False, stateful=True,
+    rng, network, dut = made(15, 2, (6,), units=6, every_step=False, stateful=True,
                              states=("lstm0.h", "lstm0.c"))
     pieces = [[Piece(x) for x in random_sequences(rng, network, 1, 1, 1, 2, 1)]]
     size, lanes = 8 * dut.out_bytes, dut.out_lanes
