@@ -160,12 +160,13 @@ class StateReader(wiring.Component):
             ready = ready & page.ready if n else page.ready
             first += each.elements
         element = Signal(signed(self._width))
+        # In no hurry, on the way to the engines.
+        m.d.sync += self.freed.eq(sequencer.ended)
         given, taken = self.o.payload, Signal(self._width + 1 + len(sequencer.stream))
         m.d.comb += [
             element.eq(found),
             sequencer.ready.eq(ready),
             sequencer.stall.eq(room == 0),
-            self.freed.eq(sequencer.ended),
             queue.w_en.eq(delayed(m, sequencer.issue, self._wait, reset=True)),
             queue.w_data.eq(Cat(element,
                                 delayed(m, Cat(sequencer.end, sequencer.stream), self._wait))),

@@ -13,6 +13,10 @@ from benchmarks.engine import memory_bits
 from fpga.selftest import SelfTest
 from fpga.stored import Beat as Word
 from fpga.stored import Stored
+from golden.calibrate import quantize
+from golden.lstm import LSTM
+from golden.model import Dense
+from golden.model import Network as FloatNetwork
 from golden.quantized_network import QuantizedNetwork
 from golden.simulate import Result, StateCodes
 from hdl.cycles import FAST, SHORT, Pipeline
@@ -126,6 +130,11 @@ def check(network: QuantizedNetwork, pieces: Pieces, seen: Exchange) -> None:
         int(times > 0) for times in over.values()]
 
 
+def run(dut: Network, **settings: Any) -> Exchange:
+    """Beats through a network, and a while longer."""
+    return run_network(dut, [], quiet=60, **settings)
+
+
 def outputs(network: QuantizedNetwork, pieces: Pieces) -> int:
     return sum(len(piece.x) if network.every_step else 1 for some in pieces for piece in some)
 
@@ -157,8 +166,8 @@ def test_kept(name: str, streams: int, every_step: bool, stall: float) -> None:
                              pipeline=pipeline, stateful=True)
     pieces = [random_pieces(rng, network, 5) for _ in range(streams)]
     order = iter(lambda: int(rng.integers(streams)), -1)
-    seen = run_network(dut, [], beats=feed(dut, pieces, order), outputs=outputs(network, pieces),
-                       stall=stall)
+    seen = run(dut, beats=feed(dut, pieces, order), outputs=outputs(network, pieces),
+               stall=stall)
     check(network, pieces, seen)
     assert seen.malformed == 0
 
@@ -204,17 +213,17 @@ def test_a_kept_state_is_waited_for(every_step: bool, pipeline: Pipeline) -> Non
                              stateful=True)
     k = dut.engines[0].cycles
     assert k.bubble > 0
-    keeps = [True, True, False, True, False, False, True, True]
+    keeps = [True, True, False, False, True]
     pieces = [[Piece(random_sequences(rng, network, 3)[0], keep) for keep in keeps]]
-    seen = run_network(dut, [], beats=feed(dut, pieces), outputs=outputs(network, pieces))
+    seen = run(dut, beats=feed(dut, pieces), outputs=outputs(network, pieces))
     check(network, pieces, seen)
     ends = [now for _, now in seen.steps_of("lstm0.h", 0, 6)]
     wanted = [k.step if within < 2 or keep else k.work
               for keep in keeps for within in range(3)][:-1]
     assert np.diff(ends).tolist() == wanted
     # Kept throughout, it is one long sequence.
-    pieces = [[Piece(random_sequences(rng, network, 1)[0], True) for _ in range(8)]]
-    seen = run_network(dut, [], beats=feed(dut, pieces), outputs=8)
+    pieces = [[Piece(random_sequences(rng, network, 1)[0], True) for _ in range(5)]]
+    seen = run(dut, beats=feed(dut, pieces), outputs=5)
     check(network, pieces, seen)
     assert set(np.diff([now for _, now in seen.steps_of("lstm0.h", 0, 6)])) == {k.step}
 
@@ -228,8 +237,8 @@ def test_reset_keeps_nothing(after: int, streams: int) -> None:
     pieces = [[replace(piece, keep=True) for piece in random_pieces(rng, network, 4)]
               for _ in range(streams)]
     beats = feed(dut, pieces)
-    seen = run_network(dut, [], beats=beats, outputs=outputs(network, pieces), reset_after=after,
-                       stall=0.2)
+    seen = run(dut, beats=beats, outputs=outputs(network, pieces), reset_after=after,
+               stall=0.2)
     for stream, some in enumerate(pieces):
         assert [word for word, _ in seen.of(stream)] == [
             step for result in in_pieces(network, some) for step in result.y[0].tolist()]
@@ -246,7 +255,7 @@ def test_tlast_within_a_step_keeps_nothing(cut: int) -> None:
     short = pieces[0][0].x[:2].copy()
     short[1, cut + 1:] = 0
     pieces[0][:1] = [Piece(short, False), Piece(pieces[0][0].x[2:], True)]
-    seen = run_network(dut, [], beats=beats, outputs=outputs(network, pieces))
+    seen = run(dut, beats=beats, outputs=outputs(network, pieces))
     check(network, pieces, seen)
     assert seen.malformed == 1
 
@@ -277,8 +286,8 @@ def test_one_unit(streams: int) -> None:
     rng, network, dut = made(16, 1, (1,), streams=streams, units=1, columns=1, stateful=True,
                              states=("lstm0.c",))
     pieces = [random_pieces(rng, network, 4, given=True) for _ in range(streams)]
-    seen = run_network(dut, [], beats=feed(dut, pieces), outputs=outputs(network, pieces),
-                       packets=4 * streams)
+    seen = run(dut, beats=feed(dut, pieces), outputs=outputs(network, pieces),
+               packets=4 * streams)
     check(network, pieces, seen)
 
 
@@ -312,8 +321,8 @@ def test_read(name: str, streams: int, every_step: bool, stall: float) -> None:
     pieces = [[replace(piece, keep=False) for piece in random_pieces(rng, network, 5)]
               for _ in range(streams)]
     order = iter(lambda: int(rng.integers(streams)), -1)
-    seen = run_network(dut, [], beats=feed(dut, pieces, order), outputs=outputs(network, pieces),
-                       packets=5 * streams, stall=stall)
+    seen = run(dut, beats=feed(dut, pieces, order), outputs=outputs(network, pieces),
+               packets=5 * streams, stall=stall)
     check(network, pieces, seen)
     assert seen.malformed == 0
 
@@ -330,7 +339,7 @@ def reading(streams: int = 1, *, hidden: int = 6, lengths: Sequence[int] = (3,) 
 def test_reading_costs_no_cycle(pipeline: Pipeline) -> None:
     """The steps come as they would without, and a packet at once."""
     network, dut, pieces = reading(pipeline=pipeline)
-    seen = run_network(dut, [], beats=feed(dut, pieces), outputs=18, packets=6)
+    seen = run(dut, beats=feed(dut, pieces), outputs=18, packets=6)
     check(network, pieces, seen)
     k = dut.engines[0].cycles
     ends = [now for _, now in seen.steps_of("lstm0.h", 0, 6)]
@@ -344,7 +353,7 @@ def test_packets_set_the_pace() -> None:
     """Where sequences are shorter than packets: an element goes out in every cycle."""
     network, dut, pieces = reading(streams=2, lengths=(1,) * 5, units=6)
     assert dut.engines[0].cycles.work == 4
-    seen = run_network(dut, [], beats=feed(dut, pieces), outputs=10, packets=10)
+    seen = run(dut, beats=feed(dut, pieces), outputs=10, packets=10)
     check(network, pieces, seen)
     firsts = [first for first, _ in seen.sent]
     assert set(np.diff(firsts)) == {12}
@@ -356,8 +365,8 @@ def test_nobody_takes_packets(streams: int) -> None:
     """The network waits in the last step of a sequence, and loses nothing."""
     network, dut, pieces = reading(streams, lengths=(1, 2, 1, 1, 3, 1, 1))
     beats = feed(dut, pieces)
-    seen = run_network(dut, [], beats=beats, outputs=10 * streams, packets=7 * streams,
-                       hold_states=3000)
+    seen = run(dut, beats=beats, outputs=10 * streams, packets=7 * streams,
+               hold_states=3000)
     check(network, pieces, seen)
     ends = np.cumsum([len(piece.x) for piece in pieces[0]]) - 1
     for stream in range(streams):
@@ -373,7 +382,7 @@ def test_reset_forgets_packets(pause: int) -> None:
     """One that is on its way, and one that waits."""
     network, dut, pieces = reading(2, lengths=(1, 2, 1), hidden=3)
     beats = feed(dut, pieces)
-    seen = run_network(dut, [], beats=beats, outputs=8, packets=6, before=[*beats, pause])
+    seen = run(dut, beats=beats, outputs=8, packets=6, before=[*beats, pause])
     assert len(seen.packets) == 6
     check(network, pieces, seen)
 
@@ -409,8 +418,8 @@ def test_set(name: str, streams: int, every_step: bool, stall: float) -> None:
     pieces = [random_pieces(rng, network, 5, given=True) for _ in range(streams)]
     pieces[0][0] = replace(pieces[0][0], given=random_state(rng, network))
     order = iter(lambda: int(rng.integers(streams)), -1)
-    seen = run_network(dut, [], beats=feed(dut, pieces, order), outputs=outputs(network, pieces),
-                       packets=5 * streams, stall=stall)
+    seen = run(dut, beats=feed(dut, pieces, order), outputs=outputs(network, pieces),
+               packets=5 * streams, stall=stall)
     check(network, pieces, seen)
     assert seen.malformed == 0
 
@@ -430,7 +439,7 @@ def test_set_over_initial_and_kept_states(streams: int) -> None:
     beats = feed(dut, pieces)
     at = next(n for n, beat in enumerate(beats) if isinstance(beat, list))
     beats.insert(at, packet(dut, random_state(rng, network), beats[at][0][2]))
-    seen = run_network(dut, [], beats=beats, outputs=outputs(network, pieces))
+    seen = run(dut, beats=beats, outputs=outputs(network, pieces))
     check(network, pieces, seen)
 
 
@@ -454,7 +463,7 @@ def test_wrong_packets(wrong: str) -> None:
         given = [(word, last, 3) for word, last, _ in given]
     # Between the sequences of all streams.
     beats.insert(6, given)
-    seen = run_network(dut, [], beats=beats, outputs=12)
+    seen = run(dut, beats=beats, outputs=12)
     if wrong != "stranger":
         pieces[1][0] = replace(pieces[1][0], keep=False)
     check(network, pieces, seen)
@@ -468,8 +477,8 @@ def test_reset_within_a_packet(upto: int) -> None:
     pieces = [[Piece(x, True, random_state(rng, network) if n else None)
                for n, x in enumerate(random_sequences(rng, network, 2, 2))]]
     beats = feed(dut, pieces)
-    seen = run_network(dut, [], beats=beats, outputs=4,
-                       before=[packet(dut, random_state(rng, network))[:upto]])
+    seen = run(dut, beats=beats, outputs=4,
+               before=[packet(dut, random_state(rng, network))[:upto]])
     check(network, pieces, seen)
     assert seen.malformed == 0
 
@@ -567,3 +576,33 @@ def test_self_test() -> None:
     simulator.add_testbench(watch)
     simulator.run()
     assert np.count_nonzero(np.diff(seen)) >= 2
+
+
+def test_as_the_float_model() -> None:
+    """What is quantised as stateful goes on from its states as the float model from its own."""
+    rng = np.random.default_rng(17)
+    units = (5, 4)
+    network = FloatNetwork(
+        layers=tuple(LSTM(w_x=rng.normal(0, 0.5, (4 * hidden, inputs)),
+                          w_h=rng.normal(0, 0.5, (4 * hidden, hidden)),
+                          bias=rng.normal(0, 0.5, 4 * hidden))
+                     for inputs, hidden in ((3, units[0]), units)),
+        head=(Dense(w=rng.normal(0, 1, (2, units[1])), bias=rng.normal(0, 1, 2)),))
+    x = rng.uniform(-1, 1, (20, 12, 3))
+    quantized = quantize(network, x, stateful=True, states=("lstm1.c", "lstm0.h"))
+    assert quantized.stateful
+    assert quantized.states == ("lstm1.c", "lstm0.h")
+    assert not quantize(network, x).stateful
+    _, begun = network.run_states(x[:, :5])
+    y, ended = network.run_states(x[:, 5:], state=begun)
+    first = quantized.run_real(x[:, :5])
+    second = quantized.run_real(x[:, 5:], state=first.final)
+    assert np.abs(second.real - y).max() < 2e-3
+    assert np.array_equal(second.y, quantized.run_real(x).y)
+    # From zeros it would be something else.
+    assert np.abs(quantized.run_real(x[:, 5:]).real - y).max() > 1e-2
+    found = quantized.state_vector(second.final, quantized.states)
+    wanted = replace(network, states=quantized.states).state_outputs(ended)
+    for name, real, at in zip(quantized.states, wanted, (slice(4), slice(4, 9)), strict=True):
+        to = quantized.state_format(name)
+        assert np.abs(to.to_real(found[:, at]) - real).max() < 2e-3
