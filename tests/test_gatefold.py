@@ -19,7 +19,7 @@ from fpga.flow import Implementation
 from fpga.report import Figures, FitError, Usage
 from fpga.tools import ToolError
 from hdl.cycles import FAST, SHORT
-from sim.manifest import Manifest
+from sim.manifest import MANIFEST, Manifest
 from sim.vectors import Vectors
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "adding"
@@ -186,6 +186,27 @@ def test_vectors_are_golden(tmp_path: Path, data: Path, flow: Flow) -> None:
     assert all(beat.last for beat in answers)
     cycles = json.loads((tmp_path / "out" / "manifest.json").read_text())["cycles"]
     assert stored.timeout == 2 * (vectors.lengths.max() * cycles["step"] + cycles["latency"])
+
+
+def test_states(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFixture[str]
+                ) -> None:
+    """They are ports of the core, and the vectors have what verifying them takes."""
+    output = tmp_path / "out"
+    assert command("build", MODEL, "--data", data, "-o", output, "--sequences", 2, "--stateful",
+                   "--states", "lstm0.c, lstm0.h", "--portable") == 0
+    manifest = json.loads((output / MANIFEST).read_text())
+    assert manifest["stateful"] is True
+    for name, prefix, tensors in (("state_input", "s_state_axis", ["lstm0.h", "lstm0.c"]),
+                                  ("state_output", "m_state_axis", ["lstm0.c", "lstm0.h"])):
+        port = manifest[name]
+        assert (port["prefix"], port["elements"], port["bytes"]) == (prefix, 40, 2)
+        assert [tensor["name"] for tensor in port["tensors"]] == tensors
+        assert [tensor["elements"] for tensor in port["tensors"]] == [20, 20]
+    assert Vectors.load(output / "vectors.npz", every_step=False).every_y is not None
+    capsys.readouterr()
+    sentence = refused(capsys, tmp_path / "other", "build", MODEL, "--data", data, "-o",
+                       tmp_path / "other", "--states", "lstm1.c")
+    assert sentence == "--states: a final state must be one of lstm0.h, lstm0.c, not lstm1.c"
 
 
 def test_data_without_targets(tmp_path: Path, flow: Flow, capsys: pytest.CaptureFixture[str]
