@@ -25,7 +25,7 @@ from sim.driver import PERIOD, AxiDriver, Driver, PortDriver, Stalls
 from sim.manifest import Manifest
 from sim.model import Course, Expected, Model
 from sim.monitor import Beats, Recording, Values
-from sim.states import StatePorts, cut, in_pieces
+from sim.states import LONGEST, StatePorts, cut, in_pieces
 from sim.timing import Timing, check_alone, check_together, save_timing
 from sim.vectors import VECTORS, Vectors
 
@@ -79,6 +79,8 @@ class _Session:
         self.words = self.states = self.sequences = self.steps = 0
         # Without a beat for so long, nothing will come any more.
         self.patience = 10 * self.manifest.step + 5000 + self.gathering
+        if self.manifest.state_input:
+            self.patience += (1 + LONGEST) * self.manifest.state_input.elements
 
     @property
     def gathering(self) -> int:

@@ -14,7 +14,10 @@ from sim.manifest import Manifest
 from sim.model import Course
 from sim.vectors import Vectors
 
-__all__ = ["StatePorts", "cut", "in_pieces"]
+__all__ = ["LONGEST", "StatePorts", "cut", "in_pieces"]
+
+LONGEST = 8
+"""Cycles of a pause before an element of a state that is set, at most."""
 
 
 class StatePorts:
@@ -63,7 +66,8 @@ class StatePorts:
         if self._ids:
             getattr(self._dut, f"{self._input.prefix}_tid").value = stream
         for n, beat in enumerate(beats):
-            pause = self._stalls.before_beat() if self._stalls else 0
+            # Short ones: a packet has many beats.
+            pause = min(self._stalls.before_beat(), LONGEST) if self._stalls else 0
             if pause:
                 valid.value = 0
                 await Timer(PERIOD * pause - PERIOD // 2, unit="step")

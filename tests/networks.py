@@ -107,7 +107,7 @@ def folded(network: QuantizedNetwork, units: int, columns: int, *, pipeline: Pip
                          pipeline=pipeline, streams=streams * len(layer.directions),
                          peepholes=layer.directions[0].peepholes is not None,
                          projected=layer.directions[0].projected)
-            for layer in network.directions]
+            for layer in network.layers]
 
 
 def expected_words(network: QuantizedNetwork, sequences: Sequence[np.ndarray]
