@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from golden.quantized import QuantizedDense
 from hdl.buffer import Beat, StepBuffer, of_stream, page_of
 from hdl.cycles import SHORT, DenseCycles, DenseFolding, Pipeline
-from hdl.mac import MacArray, Sequencer, bias_memory, pack_weights
+from hdl.mac import MacArray, Sequencer, banks, bias_memory, pack_weights
 from hdl.registers import delayed
 from hdl.rounding import floor_to_even, half, limited
 from hdl.table import TableUnit
@@ -37,6 +37,9 @@ class DenseEngine(wiring.Component):
         Whether a step carries ``keep``, too.
     prompt : bool
         Of the input buffer, as of :class:`hdl.buffer.StepBuffer`.
+    beside : sequence of QuantizedDense
+        Layers of the same shape and formats for the second stream and those behind it, where each
+        has weights of its own; without biases, too.
 
     Attributes
     ----------
@@ -59,10 +62,12 @@ class DenseEngine(wiring.Component):
 
     def __init__(self, layer: QuantizedDense, *, folding: DenseFolding, counts: Sequence[int],
                  pipeline: Pipeline = SHORT, streams: int = 1, direct: bool = False,
-                 keeps: bool = False, prompt: bool = False):
+                 keeps: bool = False, prompt: bool = False,
+                 beside: Sequence[QuantizedDense] = ()):
         if direct and layer.bias.any():
             raise ValueError("a dense layer that hands its outputs out directly must have no bias")
         self._layer = layer
+        self._all = (layer, *beside)
         self._counts = tuple(counts)
         self._keeps = keeps
         self._prompt = prompt
@@ -93,10 +98,11 @@ class DenseEngine(wiring.Component):
             latency=k.memory, prompt=self._prompt, keeps=self._keeps)
         m.submodules.sequencer = sequencer = Sequencer(
             passes=k.passes, words=k.words, streams=streams)
+        total_width = max(each.array.width for each in self._all)
         m.submodules.array = array = MacArray(
-            pack_weights(layer.w, rows=f.rows, columns=f.columns),
+            banks([pack_weights(each.w, rows=f.rows, columns=f.columns) for each in self._all]),
             weight_width=formats.w.width, operand_width=formats.x.width,
-            width=layer.array.width, pipeline=pipeline)
+            width=total_width, pipeline=pipeline)
         wiring.connect(m, wiring.flipped(self.i), x.i)
 
         if not k.direct:
@@ -119,7 +125,10 @@ class DenseEngine(wiring.Component):
         ]
         # The word enters when its inputs have been read but for a cycle.
         wait = k.memory - 1
-        m.d.comb += array.address.eq(delayed(m, sequencer.address, wait))
+        address: Value = sequencer.address
+        if len(self._all) > 1:
+            address = Cat(address, sequencer.stream)
+        m.d.comb += array.address.eq(delayed(m, address, wait))
         m.d.sync += [
             array.issue.eq(delayed(m, sequencer.issue, wait, reset=True)),
             array.last.eq(delayed(m, sequencer.last, wait)),
@@ -163,11 +172,11 @@ class DenseEngine(wiring.Component):
         outputs = Signal(self.o.payload.shape())
         rest = layer.outputs - (k.passes - 1) * f.rows
         for row in range(f.rows):
-            held = Signal(signed(layer.array.width), name=f"held{row}", reset_less=True)
-            before = Signal(signed(layer.array.width), name=f"before{row}")
+            held = Signal(signed(total_width), name=f"held{row}", reset_less=True)
+            before = Signal(signed(total_width), name=f"before{row}")
             with m.If(marks[0]):
                 m.d.sync += before.eq(held)
-            passed = delayed(m, (held - before)[:layer.array.width], pipeline.bias - 1)
+            passed = delayed(m, (held - before)[:total_width], pipeline.bias - 1)
             biased = passed.as_signed() + added[row]
             total = Signal.like(biased, name=f"biased{row}", reset_less=True)
             m.d.sync += [held.eq(array.totals[row]), total.eq(biased)]

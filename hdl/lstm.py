@@ -137,7 +137,9 @@ class LSTMEngine(wiring.Component):
             self._projection = DenseEngine(
                 layer.projector, folding=k.projection.folding, counts=k.drained,
                 pipeline=pipeline, streams=streams, direct=True,
-                keeps=tells, prompt=apart < k.projection.work + 2)
+                keeps=tells,
+                beside=[each.projector for each in self._directions[1:] if each.projector],
+                prompt=apart < k.projection.work + 2)
             shapes |= {"probe_h_valid": unsigned(k.lanes),
                        "probe_h_data": unsigned(k.lanes * formats.h.width),
                        "probe_h_stream": shapes["probe_c_stream"]}

@@ -18,43 +18,65 @@ from hdl.cycles import PIPELINES
 from hdl.network import Network
 from sim.vectors import Vectors
 from sim.verify import verify
-from tests.networks import FORMATS, expected_words, folded, random_codes, random_sequences
+from tests.networks import (
+    FORMATS,
+    expected_words,
+    folded,
+    random_codes,
+    random_projection,
+    random_sequences,
+)
 from tests.streams import run_network
 from tests.test_regression import write_design
 
 
 def random_direction(rng: np.random.Generator, formats: LSTMFormats, inputs: int, hidden: int, *,
-                     reverse: bool, begun: bool = False) -> QuantizedLSTM:
-    limit = 2 << formats.product_fraction
-    states: dict[str, Any] = {
-        "initial_h": random_codes(rng, formats.h, (hidden,)),
-        "initial_c": random_codes(rng, formats.c, (hidden,), 0.3)} if begun else {}
+                     reverse: bool, begun: bool = False, projected: int | None = None
+                     ) -> QuantizedLSTM:
+    limit, outputs = 2 << formats.product_fraction, projected or hidden
+    more: dict[str, Any] = {}
+    if begun:
+        more |= {"initial_h": random_codes(rng, formats.h, (outputs,)),
+                 "initial_c": random_codes(rng, formats.c, (hidden,), 0.3)}
+    if formats.p:
+        more["peepholes"] = random_codes(rng, formats.p, (3 * hidden,))
+    if formats.w_r:
+        more["projection"] = random_codes(rng, formats.w_r, (outputs, hidden))
     return QuantizedLSTM(
         formats=formats, w_x=random_codes(rng, formats.w_x, (4 * hidden, inputs), 0.5),
-        w_h=random_codes(rng, formats.w_h, (4 * hidden, hidden), 0.5),
-        bias=rng.integers(-limit, limit, 4 * hidden), reverse=reverse, **states)
+        w_h=random_codes(rng, formats.w_h, (4 * hidden, outputs), 0.5),
+        bias=rng.integers(-limit, limit, 4 * hidden), reverse=reverse, **more)
 
 
 def turning_network(rng: np.random.Generator, formats: LSTMFormats, inputs: int,
                     layers: tuple[tuple[str, int], ...], outputs: int = 2, *, begun: bool = False,
-                    every_step: bool = True, final: bool = False, backwards: bool = False
-                    ) -> QuantizedNetwork:
+                    every_step: bool = True, final: bool = False, backwards: bool = False,
+                    projected: int | None = None, peepholes: bool = False) -> QuantizedNetwork:
     """A stack of layers, each "forward", "reverse" or bidirectional by the name of its merge."""
     built: list[QuantizedLayer] = []
     y, width = formats.x, inputs
     for way, hidden in layers:
         own = replace(formats, x=y, w_x=SQ(formats.w_h.i, formats.w_h.f + formats.h.f - y.f)
                       if built else formats.w_x)
+        if projected:
+            own = random_projection(own)
+        if peepholes:
+            own = replace(own, p=SQ(8 - own.product_fraction + own.c.f,
+                                    own.product_fraction - own.c.f))
+
+        def direction(*, reverse: bool, own: LSTMFormats = own, width: int = width,
+                      hidden: int = hidden) -> QuantizedLSTM:
+            return random_direction(rng, own, width, hidden, reverse=reverse, begun=begun,
+                                    projected=projected)
+
         layer: QuantizedLayer
         if way in MERGES:
             # A sum may take a bit more than its parts, and gives up the lowest.
             layer = QuantizedBidirectional(
-                forward=random_direction(rng, own, width, hidden, reverse=False, begun=begun),
-                backward=random_direction(rng, own, width, hidden, reverse=True, begun=begun),
+                forward=direction(reverse=False), backward=direction(reverse=True),
                 merge=way, y=own.h if way == "concat" else SQ(own.h.i, own.h.f - 1))
         else:
-            layer = random_direction(rng, own, width, hidden, reverse=way == "reverse",
-                                     begun=begun)
+            layer = direction(reverse=way == "reverse")
         built.append(layer)
         y, width = layer.y, layer.outputs
     dense = DenseFormats(x=y, w=SQ(2, 9), y=SQ(3, 8))
@@ -65,7 +87,7 @@ def turning_network(rng: np.random.Generator, formats: LSTMFormats, inputs: int,
                              bias=rng.integers(-limit, limit, outputs)),))
 
 
-STACKS: dict[str, tuple[int, tuple[tuple[str, int], ...], dict[str, bool]]] = {
+STACKS: dict[str, tuple[int, tuple[tuple[str, int], ...], dict[str, Any]]] = {
     "two directions": (2, (("concat", 3),), {}),
     "at the last step": (2, (("concat", 3),), {"every_step": False}),
     "at the ends": (3, (("concat", 4),), {"every_step": False, "final": True}),
@@ -79,15 +101,17 @@ STACKS: dict[str, tuple[int, tuple[tuple[str, int], ...], dict[str, bool]]] = {
     "outputs from the end": (2, (("forward", 3),), {"backwards": True}),
     "stack of two": (2, (("concat", 3), ("concat", 2)), {}),
     "forward and back": (1, (("forward", 3), ("concat", 2), ("forward", 4)), {}),
+    "projections": (2, (("concat", 4),), {"projected": 3}),
+    "peepholes": (2, (("concat", 3),), {"peepholes": True, "every_step": False}),
     "all ways": (1, (("reverse", 2), ("reverse", 3), ("mul", 2), ("forward", 2)),
                  {"every_step": False}),
 }
 
 
-def stack(name: str, seed: int = 1, **more: Any) -> QuantizedNetwork:
-    inputs, layers, steps = STACKS[name]
+def stack(name: str, seed: int = 1, *, begun: bool = False) -> QuantizedNetwork:
+    inputs, layers, options = STACKS[name]
     return turning_network(np.random.default_rng(seed), FORMATS["8 bits"], inputs, layers,
-                           **steps, **more)
+                           begun=begun, **options)
 
 
 def composed(network: QuantizedNetwork, x: np.ndarray) -> np.ndarray:
