@@ -6,8 +6,8 @@ cycles of a step. A sequence's first step need not wait for the step before, so 
 and after that the other parts catch up. So no step of any part comes later than promised, and there
 is one part none of whose steps comes earlier.
 
-But where states go out as a sequence ends, and that takes longer than a step, short sequences wait
-for it, and nothing is promised.
+But where states go out as a sequence ends, short sequences wait for it; and where that takes longer
+than a step, nothing is promised.
 """
 
 from collections.abc import Sequence
@@ -200,7 +200,7 @@ def check_alone(record: TimingRecord, manifest: Manifest, stream: int = 0,
     if manifest.longest is not None:
         # Whole sequences are waited for, so only what happens within one is of a pace.
         steady &= places > 0
-    elif manifest.every_step and (calm is None or calm.all()):
+    elif manifest.every_step and not manifest.state_output and (calm is None or calm.all()):
         # But where every step goes through every buffer, one long sequence gives all of them the
         # promised pace, and from then on none has to wait for more than a step.
         steady = np.maximum.accumulate(steady)
