@@ -130,28 +130,46 @@ def modelled_memories(core: Network) -> dict[str, int]:
     """
     found: dict[str, int] = {}
     beat = core.in_lanes
+
+    def gathered(n: int, beat: int) -> int:
+        """Count the buffer before a part; gives the columns in a beat that the part takes."""
+        buffer = core.buffers[n]
+        if not buffer:
+            return beat
+        link = buffer.link
+        found.update({f"sequence{n}.{kind}": bits for kind, bits in buffer.cycles.stored(
+            x=link.x.width, y=link.y.width).items()})
+        return buffer.cycles.columns
+
     for n, engine in enumerate(core.engines):
-        layer, k, formats = engine.layer, engine.cycles, engine.layer.formats
+        layer, k, formats, every = (engine.layer, engine.cycles, engine.layer.formats,
+                                    engine.directions)
+        beat = gathered(n, beat)
+        begun = any(each.initial_h.any() for each in every)
+        of_each = [bias_widths(
+            k, each.bias.tolist(), half(formats.product_fraction - formats.z.f),
+            first=each.first_bias.tolist() if begun else None,
+            halved=layer.candidate_reading == TANH, banked=len(every) > 1) for each in every]
         table = layer.table
         widths = Widths(
             weight=max(formats.w_x.width, formats.w_h.width),
-            bias=bias_widths(k, layer.bias.tolist(),
-                             half(formats.product_fraction - formats.z.f),
-                             first=layer.first_bias.tolist() if layer.initial_h.any() else None,
-                             halved=layer.candidate_reading == TANH),
+            bias=tuple(map(max, zip(*of_each, strict=True))),
             x=formats.x.width, h=formats.h.width, c=formats.c.width, segments=table.segments,
             knots=2 * table.knot_bits + table.curvature_bits,
             peephole=formats.p.width if formats.p else 1)
         found |= {f"lstm{n}.{kind}": bits
                   for kind, bits in lstm_memories(
-                      k, widths, beat=beat, initial_h=bool(layer.initial_h.any()),
-                      initial_c=bool(layer.initial_c.any())).items()}
+                      k, widths, beat=beat, initial_h=begun,
+                      initial_c=any(each.initial_c.any() for each in every),
+                      directions=len(every)).items()}
         if k.projection and layer.projector and formats.w_r:
             of_projection = DenseWidths(weight=formats.w_r.width, bias=1, x=formats.m.width,
                                         y=formats.h.width)
             found |= {f"lstm{n}.projection.{kind}": bits for kind, bits in dense_memories(
-                k.projection, of_projection, beat=k.folding.lanes).items() if bits}
+                k.projection, of_projection, beat=k.folding.lanes, banks=len(every)
+                ).items() if bits}
         beat = k.lanes
+    beat = gathered(len(core.engines), beat)
     for n, dense in enumerate(core.head):
         head, of_head = dense.layer, dense.layer.formats
         ulp_half = half(of_head.product_fraction - of_head.z.f)

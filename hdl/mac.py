@@ -13,6 +13,7 @@ from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.fixed import signed_width
 from hdl.cycles import BLOCK_WORDS, Pipeline
 from hdl.multiplier import ACCUMULATOR_BITS, ICE40_BITS, Accumulator, Multiplier
 from hdl.registers import Copy, delayed
@@ -56,7 +57,8 @@ def bias_memory(words: Sequence[Sequence[int]], width: int = 1) -> tuple[ROM, da
 
     It is as narrow as they allow, and has ``width`` bits for each at least.
     """
-    width = max(width, *(bias.bit_length() + 1 for word in words for bias in word))
+    every = [bias for word in words for bias in word]
+    width = max(width, signed_width(min(every), max(every)))
     mask = (1 << width) - 1
     codes = [sum((bias & mask) << width * n for n, bias in enumerate(word)) for word in words]
     layout = data.ArrayLayout(signed(width), len(words[0]))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
+from golden.fixed import signed_width
 from hdl.cycles import CANDIDATE, GATES, ColumnMemories, DenseCycles, LSTMCycles, check_positive
 
 __all__ = ["DenseWidths", "Widths", "bias_widths", "dense_memories", "lstm_memories"]
@@ -85,7 +86,8 @@ class DenseWidths:
 
 
 def bias_widths(k: LSTMCycles, biases: Sequence[int], half: int, *,
-                first: Sequence[int] | None = None, halved: bool = True) -> tuple[int, ...]:
+                first: Sequence[int] | None = None, halved: bool = True,
+                banked: bool = False) -> tuple[int, ...]:
     """Bits of a bias in each bias memory, lane by lane and in each the gates' tables.
 
     Parameters
@@ -99,6 +101,8 @@ def bias_widths(k: LSTMCycles, biases: Sequence[int], half: int, *,
         Half an ulp of the gates' preactivations, stored with each bias.
     halved : bool
         Whether that of the candidate's is half as large: where it is a tanh.
+    banked : bool
+        Whether those of another direction lie behind or before these.
     """
     t, f = k.timing, k.folding
     widths = []
@@ -112,15 +116,16 @@ def bias_widths(k: LSTMCycles, biases: Sequence[int], half: int, *,
                       + (half >> (gate == CANDIDATE and halved and CANDIDATE not in k.lines))
                       for gate in range(table, GATES, t.gate_tables) for unit in units
                       for of in (biases, biases if first is None else first)]
-            # Between the biases of the first step and the others there are zeros.
-            if first is not None and _addressed(len(units)) > len(units):
+            # Between the biases of the first step, of a direction and the others there are zeros.
+            if (first is not None or banked) and _addressed(len(units)) > len(units):
                 stored.append(half)
-            widths.append(max(code.bit_length() for code in stored) + 1)
+            widths.append(signed_width(min(stored), max(stored)))
     return tuple(widths)
 
 
 def lstm_memories(k: LSTMCycles, widths: Widths, *, beat: int | None = None,
-                  initial_h: bool = False, initial_c: bool = False) -> dict[str, int]:
+                  initial_h: bool = False, initial_c: bool = False, directions: int = 1
+                  ) -> dict[str, int]:
     """Bits of the memories of the layer, as declared: depth times width, added up by kind.
 
     Counted is every memory of the portable hardware, and nothing else: no registers, so no
@@ -147,6 +152,8 @@ def lstm_memories(k: LSTMCycles, widths: Widths, *, beat: int | None = None,
         A layer behind another takes as many as that one has lanes.
     initial_h, initial_c : bool
         Whether sequences begin with other hidden, or cell, states than zeros.
+    directions : int
+        Those of the layer: as many of each read-only memory but the tables' lie in one.
 
     Raises
     ------
@@ -164,19 +171,21 @@ def lstm_memories(k: LSTMCycles, widths: Widths, *, beat: int | None = None,
     if beat is None:
         beat = k.x_memories.beat
     check_positive("LSTM", "beat", beat)
-    peepholes = {"peepholes": f.lanes * widths.peephole * sum(
+    peepholes = {"peepholes": directions * f.lanes * widths.peephole * sum(
         _addressed(words) for words in k.peephole_words)} if k.peepholes else {}
     return peepholes | {
-        "weights": _addressed(k.work) * f.multipliers * widths.weight,
-        "biases": (_addressed(of_lane * t.slots) << initial_h) * sum(bias),
+        "weights": directions * _addressed(k.work) * f.multipliers * widths.weight,
+        "biases": directions * (_addressed(of_lane * t.slots) << initial_h) * sum(bias),
         "x": _bits(replace(k.x_memories, beat=beat), widths.x),
         "h": _bits(k.h_memories, widths.h),
-        "c": f.lanes * (k.c_depth + (_addressed(of_lane) if initial_c else 0)) * widths.c,
+        "c": f.lanes * widths.c * (
+            k.c_depth + (directions * _addressed(of_lane) if initial_c else 0)),
         "tables": k.tables * _addressed(widths.segments) * widths.knots,
     }
 
 
-def dense_memories(k: DenseCycles, widths: DenseWidths, *, beat: int) -> dict[str, int]:
+def dense_memories(k: DenseCycles, widths: DenseWidths, *, beat: int, banks: int = 1
+                   ) -> dict[str, int]:
     """Bits of the memories of the layer, counted as by :func:`lstm_memories`.
 
     - ``weights``: one memory, a word for each cycle of the product, rounded up to a power of
@@ -196,6 +205,8 @@ def dense_memories(k: DenseCycles, widths: DenseWidths, *, beat: int) -> dict[st
     widths : DenseWidths
     beat : int
         Columns in a full input beat: the lanes of the layer before.
+    banks : int
+        Streams with weights of their own.
 
     Raises
     ------
@@ -207,7 +218,7 @@ def dense_memories(k: DenseCycles, widths: DenseWidths, *, beat: int) -> dict[st
     # Counts from 0 to all rows; a stream's number takes no bit where there is but one.
     word = f.rows * widths.y + f.rows.bit_length() + 1 + (k.streams - 1).bit_length()
     return {
-        "weights": _addressed(k.work) * f.multipliers * widths.weight,
+        "weights": banks * _addressed(k.work) * f.multipliers * widths.weight,
         "biases": 0 if k.direct else _addressed(k.passes) * f.rows * widths.bias,
         "x": _bits(replace(k.x_memories, beat=beat), widths.x),
         "queue": max(0, k.queue - 1) * word,

@@ -45,6 +45,7 @@ class SequenceBuffer(wiring.Component):
 
     Attributes
     ----------
+    link : Link
     cycles : SequenceCycles
         The cycle model.
 
@@ -71,6 +72,7 @@ class SequenceBuffer(wiring.Component):
                  pipeline: Pipeline):
         self.cycles = cycles = link.cycles(columns=columns, beat=max(counts), longest=longest,
                                            pipeline=pipeline)
+        self.link = link
         self._x, self._y = x, y = link.x, link.y
         self._counts = tuple(counts)
         writers, readers = len(cycles.written), len(cycles.read)

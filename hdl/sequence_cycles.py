@@ -126,6 +126,23 @@ class SequenceCycles:
     def latency(self) -> int:
         return DECISION + self.memory + self.merging + QUEUE
 
+    def stored(self, *, x: int, y: int) -> dict[str, int]:
+        """Bits of its memories, counted as by :func:`hdl.memories.lstm_memories`.
+
+        - ``columns``: :class:`hdl.cycles.ColumnMemories` for each writer, a column wide.
+        - ``queue``: one word less than it holds, since the last is in the register of its output.
+          A word is a beat.
+
+        Parameters
+        ----------
+        x, y : int
+            Bits of a column that is written, and of one that is read.
+        """
+        beat = (self.columns * y + self.columns.bit_length() + 1
+                + (len(self.read) - 1).bit_length())
+        return {"columns": len(self.written) * self.memories.count * self.memories.depth * x,
+                "queue": (self.queue - 1) * beat}
+
     @property
     def multipliers(self) -> int:
         return self.columns if self.merge == "mul" else 0

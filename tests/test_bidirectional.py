@@ -1,11 +1,16 @@
 """Layers that read from the end, alone and beside one that does not: model and hardware."""
 
+import re
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.engine import modelled_memories
+from fpga.boards import BOARDS
+from fpga.choice import limits
 from golden.bidirectional import QuantizedBidirectional, QuantizedLayer
 from golden.calibrate import quantize
 from golden.fixed import SQ
@@ -15,7 +20,10 @@ from golden.model import Network as FloatNetwork
 from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import PIPELINES
+from hdl.foldings import lstm_part
 from hdl.network import Network
+from hdl.search import Stack
+from hdl.verilog import generate
 from sim.vectors import Vectors
 from sim.verify import verify
 from tests.networks import (
@@ -27,6 +35,7 @@ from tests.networks import (
     random_sequences,
 )
 from tests.streams import run_network
+from tests.test_cycles import declared_memories
 from tests.test_regression import write_design
 
 
@@ -108,6 +117,12 @@ STACKS: dict[str, tuple[int, tuple[tuple[str, int], ...], dict[str, Any]]] = {
 }
 
 
+def some(*quick: str) -> list[Any]:
+    """The stacks, all but a few of them slow."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow)
+            for name in STACKS]
+
+
 def stack(name: str, seed: int = 1, *, begun: bool = False) -> QuantizedNetwork:
     inputs, layers, options = STACKS[name]
     return turning_network(np.random.default_rng(seed), FORMATS["8 bits"], inputs, layers,
@@ -162,8 +177,9 @@ def test_golden(name: str) -> None:
 
 
 @pytest.mark.parametrize(("units", "columns", "pipeline", "stall"), [
-    (1, 1, "short", 0.0), (2, 3, "fast", 0.5)])
-@pytest.mark.parametrize("name", STACKS)
+    (1, 1, "short", 0.0), pytest.param(2, 3, "fast", 0.5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", some("two directions", "mean", "reverse, last step",
+                                      "outputs from the end", "projections"))
 def test_every_bit(name: str, units: int, columns: int, pipeline: str, stall: float) -> None:
     """Sequences of all lengths, back to back; the flags tell what golden counted."""
     network = stack(name, begun=stall > 0)
@@ -185,7 +201,7 @@ def test_every_bit(name: str, units: int, columns: int, pipeline: str, stall: fl
 @pytest.mark.parametrize(("units", "columns", "pipeline"), [
     (1, 1, "short"), pytest.param(2, 3, "fast", marks=pytest.mark.slow),
     pytest.param(9, 2, "medium", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", STACKS)
+@pytest.mark.parametrize("name", some("at the ends", "product", "reverse", "projections"))
 def test_cycles(name: str, units: int, columns: int, pipeline: str) -> None:
     """What a sequence of one step takes, and what every further step adds."""
     network = stack(name)
@@ -208,7 +224,9 @@ def test_cycles(name: str, units: int, columns: int, pipeline: str) -> None:
         assert ends[10] - ends[9] == dut.further
 
 
-@pytest.mark.parametrize("name", ["two directions", "reverse, last step", "forward and back"])
+@pytest.mark.parametrize("name", [
+    "reverse, last step", pytest.param("two directions", marks=pytest.mark.slow),
+    pytest.param("forward and back", marks=pytest.mark.slow)])
 def test_too_long(name: str) -> None:
     """A sequence that is longer than the buffer sets the flag, and the next ones are right."""
     network = stack(name)
@@ -275,3 +293,21 @@ def test_calibrated(merge: str, bits: int) -> None:
         quantized = quantize(network, x, lengths, bits=bits)
         error = quantized.run_real(x, lengths).real - network.run(x, lengths)
         assert np.abs(error).max() < 50 * 2.0**-bits
+
+
+@pytest.mark.parametrize(("begun", "units", "columns", "pipeline"), [
+    (False, 1, 1, "short"), pytest.param(True, 2, 3, "fast", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", some("product", "reverse", "peepholes"))
+def test_what_it_takes(name: str, begun: bool, units: int, columns: int, pipeline: str) -> None:
+    """Memories to the bit, multipliers, and what the choice reckons with."""
+    network = stack(name, begun=begun)
+    foldings = folded(network, units, columns, pipeline=PIPELINES[pipeline])
+    dut = Network(network, foldings=foldings, longest=20, pipeline=PIPELINES[pipeline])
+    assert Counter(modelled_memories(dut)) == declared_memories(generate(dut)[0])
+    blocks = re.findall(r"^ *MULT18X18D #", generate(dut, family="ecp5")[0], re.M)
+    parts = [lstm_part(shape, folding, pipeline=PIPELINES[pipeline], streams=1, limits=limits(
+        BOARDS["ulx3s-85f"])) for shape, folding in zip(
+            Stack.of(network, longest=20).layers, foldings, strict=True)]
+    assert len(blocks) == sum(part.multipliers for part in parts) + dut.behind.multipliers
+    assert sum(part.latency for part in parts) + dut.behind.whole_latency == dut.whole_latency
+    assert max(part.round for part in parts) <= dut.step

@@ -615,7 +615,7 @@ KINDS = {r"projection\.array\.weights": "projection.weights",
          r"drain\.lane\d+\.peephole\d": "peepholes",
          r"(drain\.lane\d+\.)?table\d\.knots": "tables", "queue": "queue",
          r"codes\.bank\d+_\d": "codes", "powers": "powers", r"exponential\.knots": "knots",
-         "tops|sums": "queue"}
+         "tops|sums": "queue", r"columns\d\.bank\d+_\d": "columns"}
 """What is kept in the memories that a module declares, by the module's name in its layer."""
 
 

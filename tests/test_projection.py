@@ -210,6 +210,24 @@ def test_what_it_takes(inputs: int, hidden: tuple[int, ...], projected: tuple[in
         assert shown == (["c", "h"] if projected[n] is None else ["c", "m", "h"])
 
 
+@pytest.mark.parametrize(("inputs", "hidden", "projected", "multipliers", "steps", "pipeline"), [
+    (1, 8, 8, 40, 3, "short"), (1, 4, 6, 16, 2, "medium")])
+def test_back_to_back_sequences(inputs: int, hidden: int, projected: int, multipliers: int,
+                                steps: int, pipeline: str) -> None:
+    """Neither the projection nor a head by default makes a sequence wait as it begins."""
+    rng = np.random.default_rng(0)
+    network = random_network(rng, FORMATS["8 bits"], inputs, (hidden,), 2, every_step=True,
+                             projected=(projected,))
+    chosen = choose_folding(inputs, hidden, multipliers=multipliers, projected=projected,
+                            pipeline=PIPELINES[pipeline])
+    dut = Network(network, foldings=[chosen], pipeline=PIPELINES[pipeline])
+    seen = run_network(dut, random_sequences(rng, network, *[steps] * 6), outputs=6 * steps,
+                       quiet=0)
+    ends = [end for _, end in seen.steps_of("lstm0.h", 0, projected)][steps - 1::steps]
+    k = dut.engines[0].cycles
+    assert set(np.diff(ends[2:]).tolist()) == {steps * k.work + (steps - 1) * k.bubble}
+
+
 def test_bubble() -> None:
     """The formula equals a schedule that waits for each operand."""
     tried = set()
