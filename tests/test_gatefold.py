@@ -431,10 +431,10 @@ def with_attribute(path: Path) -> None:
     onnx.save(model, path)
 
 
-def with_function(path: Path) -> None:
+def from_the_end(path: Path) -> None:
     model = onnx.load(MODEL)
     node = next(n for n in model.graph.node if n.op_type == "LSTM")
-    node.attribute.append(onnx.helper.make_attribute("activations", ["Sigmoid", "Sigmoid", "Tanh"]))
+    node.attribute.append(onnx.helper.make_attribute("direction", "reverse"))
     onnx.save(model, path)
 
 
@@ -444,13 +444,14 @@ def with_function(path: Path) -> None:
     (lambda path: path.mkdir(), "Is a directory"),
     (with_nan, "must be finite"),
     (with_attribute, "Elu"),
-    (with_function, "no hardware is built for the function Sigmoid of the candidate of lstm0; "),
-], ids=["missing", "text", "folder", "nan", "attribute", "function"])
+    (from_the_end, "no hardware is built for states that are kept or set where a layer reads from "
+                   "the end; "),
+], ids=["missing", "text", "folder", "nan", "attribute", "from the end"])
 def test_wrong_model(tmp_path: Path, data: Path, flow: Flow, write: Callable[[Path], object],
                      text: str, capsys: pytest.CaptureFixture[str]) -> None:
     model, output = tmp_path / "wrong.onnx", tmp_path / "out"
     write(model)
-    sentence = refused(capsys, output, "build", model, "--data", data, "-o", output)
+    sentence = refused(capsys, output, "build", model, "--data", data, "-o", output, "--stateful")
     assert sentence.startswith(f"{model}: ")
     assert text in sentence
 
