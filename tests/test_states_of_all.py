@@ -68,10 +68,15 @@ def network_of(name: str, **of_network: Any) -> tuple[np.random.Generator, Quant
     return rng, replace(network, **of_network)
 
 
-@pytest.mark.parametrize(("streams", "pipeline", "stall"), [
-    (1, SHORT, 0.0), pytest.param(1, MEDIUM, 0.4, marks=pytest.mark.slow), (3, FAST, 0.3),
-    pytest.param(2, SHORT, 0.0, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", KINDS)
+SETTINGS = {"short": (1, SHORT, 0.0), "medium": (1, MEDIUM, 0.4), "fast": (3, FAST, 0.3),
+            "two": (2, SHORT, 0.0)}
+QUICK = {("projected first", "short"), ("projected", "fast"), ("peepholes", "short"),
+         ("no dense layer", "short"), ("peepholes and a projection", "medium")}
+
+
+@pytest.mark.parametrize(("name", "streams", "pipeline", "stall"), [
+    pytest.param(name, *of, marks=() if (name, key) in QUICK else pytest.mark.slow)
+    for name in KINDS for key, of in SETTINGS.items()])
 def test_kept_set_and_read(name: str, streams: int, pipeline: Pipeline, stall: float) -> None:
     """Sequences that begin with given states, with kept ones, and anew; all states are read."""
     rng, network = network_of(name, stateful=True)
@@ -124,11 +129,13 @@ def test_golden_of_directions(name: str) -> None:
             assert np.array_equal(found, np.concatenate(ended, axis=1))
 
 
-@pytest.mark.parametrize(("units", "columns", "pipeline", "stall"), [
-    (1, 1, "short", 0.0), (2, 3, "fast", 0.5)])
-@pytest.mark.parametrize("name", [
-    pytest.param(name, marks=() if n % 4 == 2 or name == "all ways" else pytest.mark.slow)
-    for n, name in enumerate(STACKS)])
+FOLDED = {"short": (1, 1, "short", 0.0), "fast": (2, 3, "fast", 0.5)}
+READ = {("at the ends", "short"), ("reverse, last step", "fast"), ("two directions", "fast")}
+
+
+@pytest.mark.parametrize(("name", "units", "columns", "pipeline", "stall"), [
+    pytest.param(name, *of, marks=() if (name, key) in READ else pytest.mark.slow)
+    for name in STACKS for key, of in FOLDED.items()])
 def test_read_of_directions(name: str, units: int, columns: int, pipeline: str, stall: float
                             ) -> None:
     """A packet for each sequence, forward and then backward; the outputs are as without."""
@@ -139,7 +146,7 @@ def test_read_of_directions(name: str, units: int, columns: int, pipeline: str, 
         network, units, columns, pipeline=PIPELINES[pipeline]))
     results = [network.run(x[None]) for x in sequences]
     words = sum(len(x) if network.every_step else 1 for x in sequences)
-    for hold in (0, 400):
+    for hold in (0, 400) if stall else (0,):
         seen = run_network(dut, sequences, outputs=words, packets=len(sequences), stall=stall,
                            quiet=60, hold_states=hold)
         assert [vector for vector, _ in seen.words] == [
