@@ -155,7 +155,7 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
           units: int | None = None, columns: int | None = None, rate: float | None = None,
           latency_us: float | None = None, fastest: bool = False, multipliers: int | None = None,
           streams: int | None = 1, pipeline: str | None = None, clock_mhz: float | None = None,
-          portable: bool = False, seed: int = 1, sequences: int = 16,
+          portable: bool = False, longest: int | None = None, seed: int = 1, sequences: int = 16,
           progress: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
     """Write Verilog, vectors, a bitstream and a report.
 
@@ -191,6 +191,9 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
         The clock to choose for; by default what is usual for the board and the pipeline.
     portable : bool
         Verilog without the blocks of the board's device.
+    longest : int, optional
+        Steps of a sequence, at most, where a layer reads from the end, so that whole sequences are
+        buffered; by default the steps of the longest in the data.
     seed : int
         Of the placement; the clock is the median of this seed and the two after it.
     sequences : int
@@ -216,6 +219,12 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
         data = Sequences.of(x, lengths, y)
         data.check(network)
     x, lengths, y = data.x, data.lengths, data.y
+    most = int(lengths.max())
+    if longest is None:
+        longest = most
+    elif longest < most:
+        raise InputError(f"longest must be at least the {most} steps of the longest sequence in "
+                         f"the data, not {longest}")
     if sequences < 1:
         raise InputError(f"sequences must be a positive integer, not {sequences}")
     with new_folder(Path(directory)) as folder:
@@ -225,10 +234,11 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
             choice = choose_for(
                 target, quantized, streams=streams, multipliers=multipliers, units=units,
                 columns=columns, rate=rate, latency_us=latency_us, fastest=fastest,
-                pipeline=pipeline, clock_mhz=clock_mhz)
+                pipeline=pipeline, clock_mhz=clock_mhz, longest=longest)
             check_fit(target, multipliers=choice.multipliers)
             core = Core(quantized, foldings=choice.foldings, head_folding=choice.head,
-                        pipeline=PIPELINES[choice.pipeline], streams=choice.streams)
+                        pipeline=PIPELINES[choice.pipeline], streams=choice.streams,
+                        longest=longest)
         for reason in choice.why:
             progress(reason)
         progress("running the float and the bit-true network on all data")
@@ -244,7 +254,7 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
         manifest, cycles = Manifest.load(folder), description["cycles"]
         with _blaming("self-test"):
             stored = store(vectors.x, vectors.y, vectors.lengths, every_step=vectors.every_step,
-                           source=manifest.input, sink=manifest.output, step=cycles["step"],
+                           source=manifest.input, sink=manifest.output, further=cycles["further"],
                            latency=cycles["latency"], board=target)
         with keeping_logs(folder / "fpga"):
             implementation = implement(
@@ -258,7 +268,8 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
             for suffix in (".json", ".config", ".asc"):
                 (top / f"{top.name}{suffix}").unlink(missing_ok=True)
         mhz = implementation.harness.fmax_mhz
-        speed = performance(step=cycles["step"], latency=cycles["latency"],
+        speed = performance(step=cycles["step"], further=cycles["further"],
+                            latency=cycles["latency"],
                             steps=float(lengths.mean()), mhz=mhz, streams=choice.streams)
         report = {
             "gatefold": version("gatefold"),
@@ -401,6 +412,9 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
                               help="the clock to choose for (what is usual for the board)")
     build_parser.add_argument("--portable", action="store_true",
                               help="Verilog without the blocks of the board's device")
+    build_parser.add_argument("--longest", metavar="STEPS", type=_positive,
+                              help="of a sequence, at most, where a layer reads from the end "
+                                   "(those of the longest in the data)")
     build_parser.add_argument("--metric", metavar="FILE.py:FUNCTION",
                               help="your own measure, called with outputs and targets, each "
                                    "[outputs, O]; gives a number (mean squared error)")
@@ -486,7 +500,8 @@ def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> i
                    metric=metric, board=args.board, units=args.units, columns=args.columns,
                    rate=args.rate, latency_us=args.latency, fastest=args.fastest,
                    multipliers=args.multipliers, streams=args.streams, pipeline=args.pipeline,
-                   clock_mhz=args.clock, portable=args.portable, seed=args.seed,
+                   clock_mhz=args.clock, portable=args.portable, longest=args.longest,
+                   seed=args.seed,
                    sequences=args.sequences, progress=progress)
     console.print(build_table(report))
     choice, mhz = report["choice"], report["implementation"]["harness"]["fmax_mhz"]

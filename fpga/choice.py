@@ -54,7 +54,7 @@ def choose_for(
     board: Board, network: QuantizedNetwork, *, streams: int | None = 1,
     units: int | None = None, columns: int | None = None, rate: float | None = None,
     latency_us: float | None = None, fastest: bool = False, multipliers: int | None = None,
-    pipeline: str | None = None, clock_mhz: float | None = None,
+    pipeline: str | None = None, clock_mhz: float | None = None, longest: int = 1,
 ) -> Choice:
     """Choose foldings and pipeline of a network for a board.
 
@@ -71,6 +71,8 @@ def choose_for(
         By default the one that is best at its clock.
     clock_mhz : float, optional
         By default the board's.
+    longest : int
+        Steps of a sequence, at most, where whole ones are buffered.
 
     Raises
     ------
@@ -83,8 +85,8 @@ def choose_for(
         raise ValueError("multipliers cannot be limited where units or columns are given")
     given = folded or fastest or rate is not None or latency_us is not None
     choice = (fill if streams is None else choose)(
-        Stack.of(network, 1 if streams is None else streams), limits=limits(board, multipliers),
-        rate=rate, latency=latency_us, fastest=fastest,
+        Stack.of(network, 1 if streams is None else streams, longest),
+        limits=limits(board, multipliers), rate=rate, latency=latency_us, fastest=fastest,
         array=None if given or multipliers is not None else MULTIPLIERS,
         units=units, columns=columns, clocks=_clocks(board, pipeline, clock_mhz))
     known = board.core_mhz[choice.pipeline]

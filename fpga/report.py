@@ -194,14 +194,15 @@ def check_fit(board: Board, *, multipliers: int = 0, weight_bits: int = 0,
                   if resource.routed and resource.cell in counts], board)
 
 
-def performance(*, step: int, latency: int, steps: float, mhz: float, streams: int = 1
+def performance(*, step: int, further: int, latency: int, steps: float, mhz: float, streams: int = 1
                 ) -> dict[str, float]:
     """What the cycle model and the clock come to.
 
     Parameters
     ----------
-    step, latency : int
-        Cycles of a step in steady state, and from a step's last input beat to its output.
+    step, further, latency : int
+        Cycles of a step in steady state, those that a further step adds to a sequence alone, and
+        those from a step's last input beat to its output.
     steps : float
         Mean steps of a sequence.
     mhz : float
@@ -211,7 +212,7 @@ def performance(*, step: int, latency: int, steps: float, mhz: float, streams: i
     """
     # In steady state sequences follow each other without a gap.
     sequence = step * steps
-    whole = step * (steps - 1) + latency
+    whole = further * (steps - 1) + latency
     return {
         "cycles_per_step": step,
         "mean_steps": steps,

@@ -74,7 +74,7 @@ def fitting(
     return chosen
 
 
-def silence(lengths: Sequence[int], *, step: int, latency: int) -> int:
+def silence(lengths: Sequence[int], *, further: int, latency: int) -> int:
     """A time for which the core is never silent while it has something to do, in cycles.
 
     Every sequence ends in a word, so no silence is longer than the longest sequence takes from its
@@ -84,10 +84,11 @@ def silence(lengths: Sequence[int], *, step: int, latency: int) -> int:
     ----------
     lengths : sequence of int
         Steps of each sequence.
-    step, latency : int
-        Of the cycle model: cycles of a step, and from the last beat of a step to its output.
+    further, latency : int
+        Of the cycle model: cycles that a further step adds to a sequence, and those from the last
+        beat of a step to its output.
     """
-    return 2 * (max(lengths) * step + latency)
+    return 2 * (max(lengths) * further + latency)
 
 
 def _beats(bus: Bus, codes: np.ndarray, counts: np.ndarray) -> list[Beat]:
@@ -100,7 +101,7 @@ def _beats(bus: Bus, codes: np.ndarray, counts: np.ndarray) -> list[Beat]:
 
 def store(
     x: np.ndarray, y: np.ndarray, lengths: np.ndarray, *, every_step: bool, source: Bus, sink: Bus,
-    step: int, latency: int, board: Board,
+    further: int, latency: int, board: Board,
 ) -> Stored:
     """Choose sequences and lay their words out.
 
@@ -114,7 +115,7 @@ def store(
         Steps of each sequence.
     source, sink : Bus
         The network's streams.
-    step, latency : int
+    further, latency : int
         Of the cycle model, in cycles.
 
     Raises
@@ -129,4 +130,4 @@ def store(
     return Stored(
         stimulus=_beats(source, x[np.repeat(belongs, lengths)], lengths[belongs]),
         expected=_beats(sink, y[np.repeat(belongs, outputs)], outputs[belongs]),
-        timeout=silence(lengths[belongs].tolist(), step=step, latency=latency))
+        timeout=silence(lengths[belongs].tolist(), further=further, latency=latency))

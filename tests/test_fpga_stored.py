@@ -47,7 +47,7 @@ def test_words(every_step: bool) -> None:
     y = np.zeros((60_003 if every_step else 3, 1), dtype=np.int64)
     y[[0, -1]] = [[-2], [9]]
     stored = store(x, y, lengths, every_step=every_step, source=bus,
-                   sink=Bus(elements=1, lanes=1, bytes=2), step=10, latency=3, board=BOARD)
+                   sink=Bus(elements=1, lanes=1, bytes=2), further=10, latency=3, board=BOARD)
     assert stored.stimulus == [
         Beat(0xff01, False), Beat(3, False), Beat(0x0504, False), Beat(6, True),
         Beat(0x0807, False), Beat(0x80, True)]
@@ -76,7 +76,7 @@ def real(drawn: QuantizedNetwork) -> tuple[Network, Stored]:
         x[valid], y[valid] if drawn.every_step else y, LENGTHS, every_step=drawn.every_step,
         source=Bus(elements=drawn.inputs, lanes=core.in_lanes, bytes=core.in_bytes),
         sink=Bus(elements=drawn.outputs, lanes=core.out_lanes, bytes=core.out_bytes),
-        step=core.step, latency=core.latency, board=BOARD)
+        further=core.further, latency=core.latency, board=BOARD)
 
 
 def one_round(core: Network, stored: Stored) -> int:
@@ -98,7 +98,7 @@ def test_is_never_silent_for_half_the_timeout() -> None:
     """The bound itself, without the margin, never ends a round early."""
     core, stored = real(network(False))
     _, seen = lights(core, stored.stimulus, stored.expected, 2 * one_round(core, stored),
-                     silence(LENGTHS.tolist(), step=core.step, latency=core.latency) // 2)
+                     silence(LENGTHS.tolist(), further=core.further, latency=core.latency) // 2)
     assert seen[-1]["passed"]
     assert not any(now["failed"] for now in seen)
 
