@@ -20,8 +20,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -43,7 +43,7 @@ from golden.model import ModelError, Network
 from golden.model_file import STEPS, SUFFIXES, describe
 from golden.model_file import load as load_model
 from golden.quantized_network import QuantizedNetwork
-from golden.simulate import Result
+from golden.simulate import Result, StateCodes
 from hdl.cycles import PIPELINES
 from hdl.foldings import MULTIPLIERS
 from hdl.network import Network as Core
@@ -110,7 +110,8 @@ def inspect(path: str | os.PathLike[str], *, bits: int = 16, **told: Any) -> str
     return describe(load_model(Path(path), **told), bits=bits)
 
 
-def run(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray | None = None) -> Result:
+def run(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray | None = None, *,
+        state: Sequence[StateCodes] | None = None) -> Result:
     """Run the bit-true network on real numbers.
 
     Parameters
@@ -119,12 +120,15 @@ def run(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray | None = N
     x : float array [B, T, N]
         Rounded to the input's format first, as a host program does before it sends them.
     lengths : int array [B], optional
+    state : sequence of StateCodes, optional
+        Where sequences go on from others, the ``final`` of their result.
 
     Returns
     -------
     Result
         ``real``, the outputs as real numbers, [B, O] or [B, T, O]: exactly what the hardware's
-        words stand for; ``y``, those words; ``saturated``, a count for each tensor.
+        words stand for; ``y``, those words; ``saturated``, a count for each tensor; ``final``, the
+        states in which the sequences end.
 
     Raises
     ------
@@ -135,7 +139,7 @@ def run(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray | None = N
     """
     if not isinstance(network, QuantizedNetwork):
         raise TypeError(f"network must be what quantize() gave, not {type(network).__name__}")
-    return network.run_real(x, lengths)
+    return network.run_real(x, lengths, state=state)
 
 
 def _codes(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray
@@ -393,6 +397,12 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
                                    "fast or not")
     build_parser.add_argument("--columns", metavar="V", type=_positive,
                               help="columns of [x, h] in parallel; a layer has 4 U V multipliers")
+    build_parser.add_argument("--stateful", action="store_true",
+                              help="a sequence can go on from the state in which the one before "
+                                   "has ended, or from a given one (what the model says)")
+    build_parser.add_argument("--states", metavar="S,...", type=_list,
+                              help="final states that come out as well: lstm0.h,lstm0.c (those of "
+                                   "the model)")
     build_parser.add_argument("--streams", metavar="S", type=_streams, default=1,
                               help="independent sequences that take turns, or `fill`: as few as "
                                    "keep the array busy (%(default)s)")
@@ -466,6 +476,11 @@ def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> i
     find(args.board)
     check_folder(args.output)
     network = load(args.model, **_told(args))
+    if args.stateful:
+        network = replace(network, stateful=True)
+    if args.states is not None:
+        with _blaming("--states"):
+            network = replace(network, states=tuple(args.states))
     if missing := unsupported(network):
         raise InputError(f"{args.model}: no hardware is built for {' or '.join(missing)}; see "
                          f"gatefold inspect {args.model}")

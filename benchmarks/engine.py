@@ -189,6 +189,8 @@ def modelled_memories(core: Network) -> dict[str, int]:
     if behind.vector:
         found |= {f"{behind.vector_name}.{kind}": bits
                   for kind, bits in behind.vector.cycles.memories().items()}
+    if core.reader:
+        found |= {f"states.{kind}": bits for kind, bits in core.reader.memories.items()}
     return found
 
 

@@ -189,7 +189,8 @@ class Calibration:
                 reading=TANH_READING if of.function == TANH else SIGMOID_READING))
         return QuantizedNetwork(layers=tuple(layers), head=tuple(head),
                                 every_step=network.every_step, final=network.final,
-                                backwards=network.backwards, vector=self._vector(network))
+                                backwards=network.backwards, vector=self._vector(network),
+                                states=network.states, stateful=network.stateful)
 
     def _vector(self, network: Network) -> ArgMax | Softmax | None:
         """What becomes of all outputs of the last dense layer together."""
@@ -240,10 +241,9 @@ def unsupported(network: Network) -> list[str]:
         if other and any(getattr(one, name) != getattr(other[0], name)
                          for name in ("gate", "candidate", "squash", "clip")):
             found.append(f"directions with functions of their own {of}")
-    if network.states:
-        found.append(f"{', '.join(network.states)} as outputs")
-    if network.stateful:
-        found.append("states that are kept from sequence to sequence")
+    if network.stateful and (any(each.reverse for each in network.directions)
+                             or (network.backwards and network.every_step)):
+        found.append("states that are kept or set where a layer reads from the end")
     return found
 
 
@@ -638,6 +638,23 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
 
 
 def quantize(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, *,
-             bits: int = 16, overrides: Mapping[str, SQ] | None = None) -> QuantizedNetwork:
-    """Calibrate a network and round it; parameters and errors as of :func:`calibrate`."""
+             bits: int = 16, overrides: Mapping[str, SQ] | None = None,
+             stateful: bool | None = None, states: Sequence[str] | None = None,
+             ) -> QuantizedNetwork:
+    """Calibrate a network and round it.
+
+    Parameters
+    ----------
+    network, x, lengths, bits, overrides
+        As of :func:`calibrate`, as the errors are. Of a stateful network the sequences should be as
+        long as states are kept, for these may grow.
+    stateful : bool, optional
+        Whether a sequence can go on from a state; by default what the network says.
+    states : sequence of str, optional
+        Final states that are outputs, too; by default those of the network.
+    """
+    if stateful is not None:
+        network = replace(network, stateful=stateful)
+    if states is not None:
+        network = replace(network, states=tuple(states))
     return calibrate(network, x, lengths, bits=bits, overrides=overrides).apply(network)

@@ -14,7 +14,9 @@ With peepholes, p c stands in the parentheses of z_i and z_f, and p c' in those 
 rounded codes c and c' of the cell state before the step and after it.
 
 The binary points of ``w_x x`` and ``w_h h`` are equal by the choice of the weights' formats, so
-products add up without a shift. A sequence starts from a zero state, or from given codes.
+products add up without a shift. A sequence starts from a zero state, or from given codes: those of
+the layer, those in which the sequence before has ended, or any others
+(:meth:`golden.quantized_network.QuantizedNetwork.run`).
 
 A :class:`Curve` may take the place of sigmoid or tanh. Either it limits z or u further, which is a
 clip, or it has no table: then z *is* the gate, between limits. That is the hard sigmoid, whose

@@ -3,6 +3,7 @@
 What every bit is, :mod:`golden.quantized` defines; :mod:`golden.simulate` computes it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from golden.bidirectional import QuantizedLayer
 from golden.checks import sequence_lengths
 from golden.fixed import SQ
 from golden.quantized import QuantizedDense, QuantizedLSTM
-from golden.simulate import Result, simulate
+from golden.simulate import Result, StateCodes, simulate
 from golden.softmax import Softmax
 
 __all__ = ["QuantizedNetwork"]
@@ -36,11 +37,17 @@ class QuantizedNetwork:
         :class:`golden.model.Network`.
     vector : ArgMax, Softmax or None
         What becomes of all outputs of the last dense layer together.
+    states : tuple of str
+        Final states that are outputs too, by layer and tensor: ``"lstm0.h"``, ``"lstm0.c"``.
+    stateful : bool
+        Whether a sequence can go on from the state in which the one before has ended, or from a
+        given one.
 
     Raises
     ------
     ValueError
-        If there is no layer, or one does not take what the one before it gives.
+        If there is no layer, or one does not take what the one before it gives, or there is no
+        such state.
     """
 
     layers: tuple[QuantizedLayer, ...]
@@ -49,6 +56,8 @@ class QuantizedNetwork:
     final: bool = False
     backwards: bool = False
     vector: ArgMax | Softmax | None = None
+    states: tuple[str, ...] = ()
+    stateful: bool = False
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -70,6 +79,14 @@ class QuantizedNetwork:
                 f"{type(self.vector).__name__} must take what the last dense layer gives, "
                 f"{given[-1][0]} outputs in {given[-1][1]}, not {self.vector.inputs} in "
                 f"{self.vector.x}")
+        object.__setattr__(self, "states", tuple(self.states))
+        for name in self.states:
+            if name not in self.known_states:
+                raise ValueError(f"a final state must be one of {', '.join(self.known_states)}, "
+                                 f"not {name}")
+            if self.states.count(name) > 1:
+                raise ValueError(f"a final state must be listed once, not {name} "
+                                 f"{self.states.count(name)} times")
 
     @property
     def inputs(self) -> int:
@@ -116,14 +133,40 @@ class QuantizedNetwork:
         return sum(int(np.count_nonzero(w)) * of.width for w, of in stored)
 
     @property
+    def known_states(self) -> tuple[str, ...]:
+        """Names of all states, in the order in which they are given to a network."""
+        return tuple(f"lstm{number}.{name}" for number in range(len(self.layers)) for name in "hc")
+
+    def state_format(self, name: str) -> SQ:
+        """Format of one of the :attr:`known_states`."""
+        formats = self.layers[int(name[4:-2])].formats
+        return formats.h if name[-1] == "h" else formats.c
+
+    def state_size(self, name: str) -> int:
+        """Elements of one of the :attr:`known_states`."""
+        layer = self.layers[int(name[4:-2])]
+        return sum(each.outputs if name[-1] == "h" else each.hidden for each in layer.directions)
+
+    def state_parts(self, name: str) -> tuple[str, ...]:
+        """What one of the :attr:`known_states` is called in each direction of its layer."""
+        layer, tensor = name.split(".")
+        ways = self.layers[int(layer[4:])].directions
+        return tuple(f"{layer}{way}.{tensor}"
+                     for way, _ in zip(("", ".reverse"), ways, strict=False))
+
+    def state_vector(self, state: Sequence[StateCodes], names: Sequence[str]) -> np.ndarray:
+        """The elements of states one after the other, in the order of ``names``: int64 B x E."""
+        return np.concatenate([getattr(state[int(name[4:-2])], name[-1]) for name in names], axis=1)
+
+    @property
     def saturating(self) -> tuple[str, ...]:
         """Names of the tensors that can saturate, in the order of the data flow."""
         names = [f"lstm{number}.{name}" for number, layer in enumerate(self.layers)
                  for name in layer.saturating]
         return (*names, *(f"dense{number}.y" for number in range(len(self.head))))
 
-    def run(self, x: ArrayLike, lengths: ArrayLike | None = None, *, trace: bool = False
-            ) -> Result:
+    def run(self, x: ArrayLike, lengths: ArrayLike | None = None, *, trace: bool = False,
+            state: Sequence[StateCodes] | None = None) -> Result:
         """Run the network on input codes.
 
         Parameters
@@ -134,6 +177,9 @@ class QuantizedNetwork:
             Steps of each sequence, 1 to T; by default all have T.
         trace : bool
             Whether to return every intermediate too; that takes some 12 H codes a step and layer.
+        state : sequence of StateCodes, optional
+            What each layer begins with, in place of its own: where sequences before have ended,
+            their ``final``.
 
         Returns
         -------
@@ -142,8 +188,8 @@ class QuantizedNetwork:
         Raises
         ------
         ValueError
-            If the shape, a length or a code is not allowed, or a sum may outgrow what float64
-            holds exactly.
+            If the shape, a length, a code or a state is not allowed, or a sum may outgrow what
+            float64 holds exactly.
         """
         codes = np.asarray(x)
         if codes.dtype.kind not in "iu":
@@ -153,18 +199,18 @@ class QuantizedNetwork:
         if codes.min() < self.x.min or codes.max() > self.x.max:
             raise ValueError(f"input codes must lie in {self.x}, {self.x.min} to {self.x.max}, "
                              f"but reach from {codes.min()} to {codes.max()}")
-        return self._simulate(codes.astype(np.int64), steps, trace)
+        return self._simulate(codes.astype(np.int64), steps, trace, state)
 
-    def run_real(self, x: ArrayLike, lengths: ArrayLike | None = None, *, trace: bool = False
-                 ) -> Result:
+    def run_real(self, x: ArrayLike, lengths: ArrayLike | None = None, *, trace: bool = False,
+                 state: Sequence[StateCodes] | None = None) -> Result:
         """Quantise real numbers and run the network on them.
 
         Parameters
         ----------
         x : array_like, B x T x N
             Real numbers; infinity saturates, as any number outside the format :attr:`x` does.
-        lengths, trace
-            As for :meth:`run`.
+        lengths, trace, state
+            As for :meth:`run`; a state is codes here, too.
 
         Returns
         -------
@@ -182,7 +228,7 @@ class QuantizedNetwork:
             raise ValueError(f"input must be real numbers, not {real.dtype}")
         steps, valid = self._steps(real, lengths)
         codes, saturated = self.x.quantize(np.where(valid, real, 0))
-        result = self._simulate(codes, steps, trace)
+        result = self._simulate(codes, steps, trace, state)
         return replace(result, saturated={"x": saturated, **result.saturated})
 
     def _steps(self, x: np.ndarray, lengths: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
@@ -193,9 +239,12 @@ class QuantizedNetwork:
         steps = sequence_lengths(lengths, x.shape[0], x.shape[1])
         return steps, (np.arange(x.shape[1]) < steps[:, None])[:, :, None]
 
-    def _simulate(self, codes: np.ndarray, steps: np.ndarray, trace: bool) -> Result:
+    def _simulate(self, codes: np.ndarray, steps: np.ndarray, trace: bool,
+                  state: Sequence[StateCodes] | None) -> Result:
+        if state is not None:
+            self._check_state(state, len(codes))
         result = simulate(self.layers, self.head, codes, steps, every_step=self.every_step,
-                          final=self.final, backwards=self.backwards, trace=trace)
+                          final=self.final, backwards=self.backwards, trace=trace, state=state)
         if not self.vector:
             return result
         valid = (np.arange(codes.shape[1]) < steps[:, None] if self.every_step
@@ -203,3 +252,22 @@ class QuantizedNetwork:
         y = np.zeros((*valid.shape, self.outputs), dtype=np.int64)
         y[valid] = self.vector.evaluate(result.y[valid].T).T
         return replace(result, y=y, format=self.y)
+
+    def _check_state(self, state: Sequence[StateCodes], count: int) -> None:
+        if len(state) != len(self.layers):
+            raise ValueError(f"state must be of each of the {len(self.layers)} LSTM layers, not "
+                             f"of {len(state)}")
+        for number, (layer, part) in enumerate(zip(self.layers, state, strict=True)):
+            for name, to in (("h", layer.formats.h), ("c", layer.formats.c)):
+                size = self.state_size(f"lstm{number}.{name}")
+                codes = np.asarray(getattr(part, name))
+                if codes.dtype.kind not in "iu":
+                    raise ValueError(f"state lstm{number}.{name} must be integers, not "
+                                     f"{codes.dtype}")
+                if codes.shape != (count, size):
+                    raise ValueError(f"state lstm{number}.{name} must have the shape {count} x "
+                                     f"{size}, not {' x '.join(map(str, codes.shape))}")
+                if codes.min() < to.min or codes.max() > to.max:
+                    raise ValueError(
+                        f"state lstm{number}.{name} must lie in {to}, {to.min} to {to.max}, but "
+                        f"reaches from {codes.min()} to {codes.max()}")

@@ -29,7 +29,7 @@ from golden.fixed import SQ, UQ, Format
 from golden.quantized import Curve, QuantizedDense, QuantizedLSTM
 from golden.table import Table
 
-__all__ = ["LSTMCodes", "Result", "simulate"]
+__all__ = ["LSTMCodes", "Result", "StateCodes", "simulate"]
 
 # Sequences computed together. The buffers of 128 units then just fit a core's caches; more only
 # takes memory, fewer leave the calls' overhead uncovered.
@@ -78,6 +78,20 @@ class LSTMCodes:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class StateCodes:
+    """What an LSTM layer carries from step to step, for B sequences: int64 codes.
+
+    Parameters
+    ----------
+    h : int64 array, B x H, in ``h``
+    c : int64 array, B x H, in ``c``
+    """
+
+    h: np.ndarray
+    c: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
     """What a run of the bit-true network gave.
 
@@ -93,12 +107,15 @@ class Result:
         quantised its input.
     layers : tuple of LSTMCodes or None
         The intermediates, where they were asked for.
+    final : tuple of StateCodes
+        The state of each layer after each sequence's last step.
     """
 
     y: np.ndarray
     format: Format
     saturated: dict[str, int]
     layers: tuple[LSTMCodes, ...] | None
+    final: tuple[StateCodes, ...]
 
     @property
     def real(self) -> np.ndarray:
@@ -213,12 +230,21 @@ class _LSTM:
         self._indices = np.empty(4 * hidden * batch, dtype=np.int64)
         self.saturated = dict.fromkeys(layer.saturating, 0)
 
-    def start(self) -> None:
-        """Set the state of all sequences to what they begin with."""
+    def start(self, state: StateCodes | None, rows: np.ndarray) -> None:
+        """Set the states to what sequences begin with, or to those given for ``rows``."""
         self._operand[:self._inputs] = 0
         self._operand[self._inputs:-1] = self._layer.initial_h[:, None]
         self._operand[-1] = 1
         self._cell[:] = self._layer.initial_c[:, None]
+        if state is not None:
+            self._operand[self._inputs:-1, :len(rows)] = state.h[rows].T
+            self._cell[:, :len(rows)] = state.c[rows].T
+
+    def finish(self, final: StateCodes, rows: np.ndarray) -> None:
+        """Write the states of ``rows``, where each of them ended, into those of all."""
+        self.keep(len(rows))
+        final.h[rows] = self.h.T
+        final.c[rows] = self._c.T
 
     def keep(self, count: int) -> None:
         """From now on step the first ``count`` sequences only; the others stay as they are."""
@@ -364,7 +390,8 @@ def _blas() -> ThreadpoolController:
 
 def simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], x: np.ndarray,
              lengths: np.ndarray, *, every_step: bool, final: bool = False,
-             backwards: bool = False, trace: bool) -> Result:
+             backwards: bool = False, trace: bool, state: Sequence[StateCodes] | None = None
+             ) -> Result:
     """Run a stack of layers on input that is known to be good.
 
     Parameters
@@ -380,6 +407,8 @@ def simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], x
         At which steps there are outputs, and in which order, as of the network.
     trace : bool
         Whether to return every intermediate.
+    state : sequence of StateCodes, optional
+        What each layer begins with, in place of its own.
 
     Returns
     -------
@@ -391,7 +420,7 @@ def simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], x
         If a sum may outgrow what float64 holds exactly.
     """
     with _blas().limit(limits=1):
-        return _simulate(layers, head, x, lengths, every_step, final, backwards, trace)
+        return _simulate(layers, head, x, lengths, every_step, final, backwards, trace, state)
 
 
 @dataclass(frozen=True, eq=False)
@@ -405,11 +434,17 @@ class _Block:
     lengths : int array, B
     traces : sequence of dict
         Where the intermediates of each direction of the network go; empty where nobody wants them.
+    states : sequence of StateCodes or None
+        What each direction begins with, in place of its own.
+    ended : sequence of StateCodes
+        Where the states go in which each direction ends.
     """
 
     rows: np.ndarray
     lengths: np.ndarray
     traces: Sequence[dict[str, np.ndarray]]
+    states: Sequence[StateCodes] | None
+    ended: Sequence[StateCodes]
 
     @cached_property
     def running(self) -> list[int]:
@@ -450,8 +485,8 @@ class _Block:
         h : array
             The last layer's hidden states.
         """
-        for each in stack:
-            each.start()
+        for number, each in enumerate(stack, first):
+            each.start(self.states[number] if self.states else None, self.rows)
         active = -1
         for t, now in enumerate(self.running):
             if now != active:
@@ -465,6 +500,8 @@ class _Block:
                                     self.places(t, active, reverse)) if self.traces else None)
                 h = each.h
             yield t, active, h
+        for number, each in enumerate(stack, first):
+            each.finish(self.ended[number], self.rows)
 
     def all_of(self, stack: Sequence[_LSTM], columns: np.ndarray, first: int, *,
                reverse: bool = False) -> np.ndarray:
@@ -477,8 +514,8 @@ class _Block:
 
 
 def _simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], x: np.ndarray,
-              lengths: np.ndarray, every_step: bool, final: bool, backwards: bool, trace: bool
-              ) -> Result:
+              lengths: np.ndarray, every_step: bool, final: bool, backwards: bool, trace: bool,
+              state: Sequence[StateCodes] | None) -> Result:
     count, steps, _ = x.shape
     block = min(count, BLOCK)
     directions = [(number, each) for number, layer in enumerate(layers)
@@ -494,6 +531,13 @@ def _simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], 
          for width in [{"x": each.inputs, "z": 4 * each.hidden, "h": each.outputs}.get(
              field.name, each.hidden)]}
         for _, each in directions if trace]
+    begun = None if state is None else [
+        StateCodes(h=h, c=c) for layer, given in zip(layers, state, strict=True)
+        for h, c in zip(*(np.split(np.asarray(codes), len(layer.directions), axis=1)
+                          for codes in (given.h, given.c)), strict=True)]
+    ended = [StateCodes(h=np.zeros((count, each.outputs), dtype=np.int64),
+                        c=np.zeros((count, each.hidden), dtype=np.int64))
+             for _, each in directions]
     saturated = {f"lstm{number}.{tensor}": 0 for number, layer in enumerate(layers)
                  for tensor in layer.saturating}
 
@@ -518,7 +562,7 @@ def _simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], 
     order = np.argsort(-lengths, kind="stable")
     for first in range(0, count, block):
         rows = order[first:first + block]
-        part = _Block(rows, lengths[rows], traces)
+        part = _Block(rows, lengths[rows], traces, begun, ended)
         columns = np.ascontiguousarray(x[rows].transpose(1, 2, 0), dtype=np.float64)
         columns = columns[:part.lengths[0]]
         done, begin = 0, 0
@@ -558,5 +602,11 @@ def _simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], 
         for name, value in each.saturated.items():
             saturated[f"lstm{number}.{name}"] += value
     saturated |= {f"dense{number}.y": dense.saturated for number, dense in enumerate(behind)}
-    return Result(y=y, format=to, saturated=saturated,
+    # Of each layer: what its directions have, one after the other.
+    of = iter(ended)
+    layered = [[next(of) for _ in layer.directions] for layer in layers]
+    return Result(y=y, format=to, saturated=saturated, final=tuple(
+                      StateCodes(h=np.concatenate([each.h for each in of_layer], axis=1),
+                                 c=np.concatenate([each.c for each in of_layer], axis=1))
+                      for of_layer in layered),
                   layers=tuple(LSTMCodes(**codes) for codes in traces) if trace else None)

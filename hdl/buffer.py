@@ -19,7 +19,7 @@ from hdl.cycles import ColumnMemories
 from hdl.ram import RAM
 from hdl.registers import delayed
 
-__all__ = ["Beat", "ColumnBuffer", "StepBuffer", "beat_counts", "of_stream", "page_of"]
+__all__ = ["Beat", "ColumnBuffer", "StepBuffer", "beat_counts", "of_stream", "page_of", "passed"]
 
 
 def beat_counts(columns: int, lanes: int) -> tuple[int, ...]:
@@ -49,6 +49,8 @@ class Beat(data.StructLayout):
         Columns in a full beat.
     streams : int
         Streams that a step may belong to.
+    keeps : bool
+        Whether there is a member ``keep``.
 
     Members
     -------
@@ -59,9 +61,11 @@ class Beat(data.StructLayout):
         Whether the step is the last of its sequence.
     stream : range(streams)
         The stream that the step belongs to.
+    keep : 1
+        Where the step is the last: the next sequence goes on from the state in which it ends.
     """
 
-    def __init__(self, width: int, lanes: int, streams: int):
+    def __init__(self, width: int, lanes: int, streams: int, *, keeps: bool = False):
         self.width = width
         self.lanes = lanes
         self.streams = streams
@@ -70,7 +74,15 @@ class Beat(data.StructLayout):
             "count": range(lanes + 1),
             "last": 1,
             "stream": range(streams),
+            **({"keep": 1} if keeps else {}),
         })
+
+
+def passed(to: Any, beat: Any) -> list[Any]:
+    """The assignments of a beat to one that may lack the member ``keep``."""
+    if to.shape() == beat.shape():
+        return [to.eq(beat)]
+    return [to[name].eq(beat[name]) for name, _ in to.shape()]
 
 
 class ColumnBuffer(wiring.Component):
@@ -260,6 +272,8 @@ class StepBuffer(wiring.Component):
     prompt : bool
         A page is free for the writer in the very cycle after its release, instead of one later.
         It costs clock, and gains something where a step takes as long to be written as to be read.
+    keeps : bool
+        Whether beats say of a sequence whether its state is kept.
 
     Members
     -------
@@ -271,6 +285,8 @@ class StepBuffer(wiring.Component):
         For each stream: a whole step is there to be read.
     last : Out(streams)
         It is the last one of its sequence.
+    keep : Out(streams)
+        And the state in which it ends is kept, where beats say so.
     page : Out(streams)
         In which of the stream's two pages it is.
     release : In(streams)
@@ -278,13 +294,14 @@ class StepBuffer(wiring.Component):
     """
 
     def __init__(self, *, width: int, columns: int, counts: Sequence[int], streams: int,
-                 latency: int = 1, prompt: bool = False):
+                 latency: int = 1, prompt: bool = False, keeps: bool = False):
         self._streams = streams
         self._prompt = prompt
+        self._keeps = keeps
         self._buffer = ColumnBuffer(width=width, columns=columns, offset=0, counts=counts,
                                     streams=streams, latency=latency, collides=prompt)
         super().__init__({
-            "i": In(stream.Signature(Beat(width, max(counts), streams))),
+            "i": In(stream.Signature(Beat(width, max(counts), streams, keeps=keeps))),
             "address": In(range(self._buffer.words)),
             "read_page": In(range(2 * streams)),
             "data": Out(data.ArrayLayout(signed(width), columns)),
@@ -292,6 +309,7 @@ class StepBuffer(wiring.Component):
             "last": Out(streams),
             "page": Out(streams),
             "release": In(streams),
+            **({"keep": Out(streams)} if keeps else {}),
         })
 
     def elaborate(self, platform: Any) -> Module:
@@ -302,7 +320,7 @@ class StepBuffer(wiring.Component):
         m.d.comb += [
             self.i.ready.eq(of_stream(room, beat.stream)),
             columns.valid.eq(self.i.valid & self.i.ready),
-            columns.beat.eq(beat),
+            *passed(columns.beat, beat),
             columns.address.eq(self.address),
             columns.write_page.eq(page_of(beat.stream, of_stream(write_page, beat.stream))),
             columns.read_page.eq(self.read_page),
@@ -323,6 +341,14 @@ class StepBuffer(wiring.Component):
 
             # The flags queue up behind the page being read.
             behind, last_behind = Signal(name=f"behind{n}"), Signal(name=f"last_behind{n}")
+            if self._keeps:
+                keep_behind = Signal(name=f"keep_behind{n}")
+                with m.If(release):
+                    m.d.sync += self.keep[n].eq(keep_behind)
+                with m.If(filled):
+                    m.d.sync += keep_behind.eq(beat.keep)
+                    with m.If(~self.ready[n] | release & ~behind):
+                        m.d.sync += self.keep[n].eq(beat.keep)
             with m.If(release):
                 m.d.sync += [self.page[n].eq(~self.page[n]), self.last[n].eq(last_behind)]
             with m.If(filled & ~release):

@@ -560,6 +560,12 @@ class LSTMCycles:
         units = self.passes * self.groups
         return (2 * units, units) if self.timing.gate_tables == 1 else (units, units, units)
 
+    def final_memories(self, state: str, directions: int = 1) -> ColumnMemories:
+        """Of one direction's ``"h"`` or ``"c"`` in which sequences end, where it is given out."""
+        total, beat = ((self.outputs, self.lanes) if state == "h"
+                       else (self.hidden, self.folding.lanes))
+        return ColumnMemories(total=total, columns=1, beat=beat, streams=self.streams // directions)
+
     @property
     def memory(self) -> int:
         deepest = max(self.x_memories.depth, self.h_memories.depth, self.c_depth)

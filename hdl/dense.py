@@ -33,6 +33,8 @@ class DenseEngine(wiring.Component):
     direct : bool
         Without a queue and without a bias: ``o.ready`` is not looked at, and ``last`` marks every
         beat of a sequence's last step.
+    keeps : bool
+        Whether a step carries ``keep``, too.
     prompt : bool
         Of the input buffer, as of :class:`hdl.buffer.StepBuffer`.
     beside : sequence of QuantizedDense
@@ -60,20 +62,24 @@ class DenseEngine(wiring.Component):
 
     def __init__(self, layer: QuantizedDense, *, folding: DenseFolding, counts: Sequence[int],
                  pipeline: Pipeline = SHORT, streams: int = 1, direct: bool = False,
-                 prompt: bool = False, beside: Sequence[QuantizedDense] = ()):
+                 keeps: bool = False, prompt: bool = False,
+                 beside: Sequence[QuantizedDense] = ()):
         if direct and layer.bias.any():
             raise ValueError("a dense layer that hands its outputs out directly must have no bias")
         self._layer = layer
         self._all = (layer, *beside)
         self._counts = tuple(counts)
+        self._keeps = keeps
         self._prompt = prompt
         self.cycles = DenseCycles(inputs=layer.inputs, outputs=layer.outputs, folding=folding,
                                   pipeline=pipeline, streams=streams, tabled=layer.curve.table,
                                   direct=direct)
         super().__init__({
-            "i": In(stream.Signature(Beat(layer.formats.x.width, max(counts), streams))),
+            "i": In(stream.Signature(Beat(layer.formats.x.width, max(counts), streams,
+                                            keeps=keeps))),
             "freed": Out(streams),
-            "o": Out(stream.Signature(Beat(layer.formats.y.width, folding.rows, streams))),
+            "o": Out(stream.Signature(Beat(layer.formats.y.width, folding.rows, streams,
+                                             keeps=keeps))),
             "saturated": Out(1),
         })
 
@@ -89,7 +95,7 @@ class DenseEngine(wiring.Component):
         rounded = output_latency - (pipeline.table + 1 if layer.curve.table else 0)
         m.submodules.x_buffer = x = StepBuffer(
             width=formats.x.width, columns=f.columns, counts=self._counts, streams=streams,
-            latency=k.memory, prompt=self._prompt)
+            latency=k.memory, prompt=self._prompt, keeps=self._keeps)
         m.submodules.sequencer = sequencer = Sequencer(
             passes=k.passes, words=k.words, streams=streams)
         total_width = max(each.array.width for each in self._all)
@@ -132,8 +138,11 @@ class DenseEngine(wiring.Component):
         ends: Value = of_stream(x.last, sequencer.stream)
         travelling: Value = Cat(sequencer.end, ends if k.direct else ends & sequencer.end,
                                 sequencer.stream)
+        if self._keeps:
+            travelling = Cat(travelling, of_stream(x.keep, sequencer.stream))
         travelling = delayed(m, travelling, k.memory + array.latency + output_latency)
-        end, last, whose = travelling[0], travelling[1], travelling[2:]
+        end, last = travelling[0], travelling[1]
+        whose = travelling[2:2 + len(sequencer.stream)]
 
         # Half a unit in the last place comes with the bias, as in the drain.
         drop = formats.product_fraction - formats.z.f
@@ -186,6 +195,8 @@ class DenseEngine(wiring.Component):
             outputs.last.eq(last),
             outputs.stream.eq(whose),
         ]
+        if self._keeps:
+            m.d.comb += outputs.keep.eq(travelling[-1])
         if k.direct:
             m.d.comb += [self.o.valid.eq(marks[-1]), self.o.payload.eq(outputs)]
         else:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.activation import SIGMOID, TANH
@@ -55,10 +55,13 @@ class Step(data.StructLayout):
     page : 1
         The half of its stream's pages that its h goes to.
     stream : range(streams)
+    keep : 1
+        Where it is the last: its state is kept. Only where the machine can keep one.
     """
 
-    def __init__(self, streams: int):
-        super().__init__({"fresh": 1, "emit": 1, "last": 1, "page": 1, "stream": range(streams)})
+    def __init__(self, streams: int, *, keeps: bool = False):
+        super().__init__({"fresh": 1, "emit": 1, "last": 1, "page": 1, "stream": range(streams),
+                          **({"keep": 1} if keeps else {})})
 
 
 class _Token:
@@ -126,14 +129,18 @@ class _Lane(wiring.Component):
         The new states; h is what the output gate lets out, where a projection follows.
     overflow : Out(4)
         A preactivation, tanh argument, cell state or hidden state saturated in the last cycle.
+    set_en, set_index, set_stream, set_c : In
+        Where states can be set: the cell state of the lane's unit of that number, in order.
     """
 
-    def __init__(self, directions: Sequence[QuantizedLSTM], cycles: LSTMCycles, lane: int):
+    def __init__(self, directions: Sequence[QuantizedLSTM], cycles: LSTMCycles, lane: int, *,
+                 sets: bool = False):
         layer = directions[0]
         self._directions = directions
         self._layer = layer
         self._cycles = cycles
         self._lane = lane
+        self._sets = sets
         self._width = _total_width(directions)
         formats = layer.formats
         heads = data.ArrayLayout(signed(self._width), cycles.timing.gate_tables)
@@ -146,6 +153,9 @@ class _Lane(wiring.Component):
             "c": Out(signed(formats.c.width)),
             "h": Out(signed(formats.m.width)),
             "overflow": Out(4),
+            **({"set_en": In(1), "set_index": In(range(cycles.passes * cycles.groups)),
+                "set_stream": In(range(cycles.streams)), "set_c": In(signed(formats.c.width))}
+               if sets else {}),
         })
 
     def _biases(self, biases: np.ndarray) -> list[list[int]]:
@@ -419,6 +429,13 @@ class _Lane(wiring.Component):
             store.write_data.eq(self.c),
             store.write_en.eq(token.at(t.state)),
         ]
+        if self._sets:
+            with m.If(self.set_en):
+                m.d.comb += [
+                    store.write_addr.eq(Cat(self.set_index, self.set_stream)),
+                    store.write_data.eq(self.set_c),
+                    store.write_en.eq(1),
+                ]
 
         z_saturates = Cat(z_overflow).any() & z_active
         if formats.p:
@@ -471,6 +488,10 @@ class Drain(wiring.Component):
     directions : sequence of QuantizedLSTM
         Those of the layer.
     cycles : LSTMCycles
+    keeps : bool
+        Whether steps and hidden states carry ``keep``, and cell states can be set.
+    reads_c : bool
+        Whether there is a member ``c``.
 
     Members
     -------
@@ -489,6 +510,11 @@ class Drain(wiring.Component):
         The half of the stream's pages in which they belong.
     h : Out(Beat)
         The hidden states of the next units, in order.
+    c : Out(Beat)
+        Likewise the cell states of the next units, as they come; without any, ``count`` is 0.
+    set_c : In(stream.Signature(Beat))
+        Cell states to set, in the same beats as they come out, while no step is on its way. Always
+        taken.
     saturated : Out(4)
         Sticky: a preactivation, tanh argument, cell state or hidden state has saturated.
     probe_c_valid, probe_h_valid : Out(lanes)
@@ -500,21 +526,24 @@ class Drain(wiring.Component):
         an h of its own, and a name that both had would not be unique in the Verilog.
     """
 
-    def __init__(self, directions: Sequence[QuantizedLSTM], cycles: LSTMCycles):
+    def __init__(self, directions: Sequence[QuantizedLSTM], cycles: LSTMCycles, *,
+                 keeps: bool = False, reads_c: bool = False):
         layer = directions[0]
         self._directions = directions
         self._width = _total_width(directions)
         self._cycles = cycles
+        self._keeps = keeps
+        self._reads_c = reads_c
         formats, lanes, streams = layer.formats, cycles.folding.lanes, cycles.streams
         self._out = "probe_h" if layer.projection is None else "probe_m"
         super().__init__({
             "coming": In(1),
             "totals": In(data.ArrayLayout(signed(self._width), GATES * cycles.folding.units)),
-            "step": In(Step(streams)),
+            "step": In(Step(streams, keeps=keeps)),
             "valid": Out(1),
             "emitted": Out(1),
             "page": Out(1),
-            "h": Out(Beat(formats.m.width, lanes, streams)),
+            "h": Out(Beat(formats.m.width, lanes, streams, keeps=keeps)),
             "saturated": Out(4),
             "probe_c_valid": Out(lanes),
             "probe_c_data": Out(unsigned(lanes * formats.c.width)),
@@ -522,6 +551,9 @@ class Drain(wiring.Component):
             f"{self._out}_valid": Out(lanes),
             f"{self._out}_data": Out(unsigned(lanes * formats.m.width)),
             f"{self._out}_stream": Out(range(streams)),
+            **({"c": Out(Beat(formats.c.width, lanes, streams))} if reads_c else {}),
+            **({"set_c": In(stream.Signature(Beat(formats.c.width, lanes, streams)))}
+               if keeps else {}),
         })
 
     def elaborate(self, platform: Any) -> Module:
@@ -553,7 +585,7 @@ class Drain(wiring.Component):
 
         parts = []
         for lane in range(lanes):
-            part = _Lane(self._directions, k, lane)
+            part = _Lane(self._directions, k, lane, sets=self._keeps)
             m.submodules[f"lane{lane}"] = part
             parts.append(part)
             shape = signed(self._width)
@@ -608,6 +640,28 @@ class Drain(wiring.Component):
             getattr(self, f"{self._out}_data").eq(Cat(part.h for part in parts)),
             getattr(self, f"{self._out}_stream").eq(self.h.stream),
         ]
+        if self._keeps:
+            m.d.comb += self.h.keep.eq(token.carry(step.keep, -LEAD, t.hidden))
+        if self._keeps:
+            # Empty beats are the last of a step, and do not come.
+            index = Signal(range(sum(count > 0 for count in k.drained)))
+            given = self.set_c.payload
+            m.d.comb += self.set_c.ready.eq(1)
+            with m.If(self.set_c.valid):
+                m.d.sync += index.eq(Mux(index == sum(count > 0 for count in k.drained) - 1, 0,
+                                         index + 1))
+            for lane, part in enumerate(parts):
+                m.d.comb += [
+                    part.set_en.eq(self.set_c.valid), part.set_index.eq(index),
+                    part.set_stream.eq(given.stream), part.set_c.eq(given.data[lane]),
+                ]
+        if self._reads_c:
+            m.d.comb += [
+                *(self.c.data[lane].eq(part.c) for lane, part in enumerate(parts)),
+                self.c.count.eq(c_count),
+                self.c.last.eq(token.carry(step.last, -LEAD, t.state)),
+                self.c.stream.eq(self.probe_c_stream),
+            ]
         for lane, part in enumerate(parts):
             m.d.comb += [
                 self.h.data[lane].eq(part.h),

@@ -225,6 +225,8 @@ class Shape:
         R, hidden states that a projection makes of the H units' outputs.
     projection_bits : int
         Width of a weight of the projection.
+    finals : str
+        States of the layer that are given out where a sequence has ended: some of ``"hc"``.
     """
 
     inputs: int
@@ -245,6 +247,7 @@ class Shape:
     longest: int = 1
     projected: int | None = None
     projection_bits: int = 16
+    finals: str = ""
 
     def __post_init__(self) -> None:
         for name in ("inputs", "outputs", "weight_bits", "bias_bits", "column_bits", "state_bits",
@@ -364,6 +367,11 @@ def lstm_part(shape: Shape, folding: Folding, *, pipeline: Pipeline, streams: in
         memories += folding.lanes * stored(units, shape.state_bits)
     memories += folding.lanes * sum(stored(words, shape.weight_bits) for words in k.peephole_words
                                     if words * shape.directions >= BLOCK_WORDS)
+    for state in shape.finals:
+        ended = k.final_memories(state, shape.directions)
+        memories += shape.directions * _written(
+            limits, count=ended.count, depth=ended.depth,
+            bits=shape.state_bits if state == "c" else shape.column_bits)
     if projection := k.projection:
         memories += stored(projection.work, projection.multipliers * shape.projection_bits)
         banks = replace(projection.x_memories, beat=folding.lanes)

@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.bidirectional import QuantizedLayer
 from golden.quantized import QuantizedLSTM
-from hdl.buffer import Beat, ColumnBuffer, StepBuffer, of_stream, page_of
+from hdl.buffer import Beat, ColumnBuffer, StepBuffer, of_stream, page_of, passed
 from hdl.cycles import SHORT, Folding, LSTMCycles, Pipeline
 from hdl.dense import DenseEngine
 from hdl.drain import Drain, Step
@@ -54,6 +54,13 @@ class LSTMEngine(wiring.Component):
     pipeline : Pipeline
     streams : int
         S, independent sequences that take turns; 1 where there are two directions.
+    stateful : bool
+        Whether its input says of a sequence whether the next one goes on from its state, and
+        states can be set. Not where there are two directions.
+    tells : bool
+        Whether its output says so, too, to a layer behind.
+    reads : str
+        Which states it gives out where a sequence has ended: some of ``"hc"``.
 
     Attributes
     ----------
@@ -71,6 +78,20 @@ class LSTMEngine(wiring.Component):
         A page of a stream in the input buffer is free again.
     freed_behind : In(streams)
         The same, of the buffer behind.
+    final_h, final_c : Out(stream.Signature(Beat))
+        The states after the last steps of sequences, in order, where these are given out. They
+        never wait for ``ready`` either: a last step takes a page for them, too.
+    freed_final : In(streams)
+        The same, of these.
+    set_h, set_c : In(stream.Signature(Beat))
+        States to set, in the same beats as they come out, while no step is on its way. Always
+        taken.
+    set_end : In(streams)
+        With the last of them or later: a stream's next step goes on from them.
+    set_fresh : In(1)
+        With it: but not so, it begins anew.
+    done : Out(1)
+        The last h of a step has been written.
     saturated : Out(4)
         Sticky, of z, u, c and h (see :mod:`golden.quantized`); with a projection Out(5), of z, u,
         c, m and h.
@@ -85,23 +106,30 @@ class LSTMEngine(wiring.Component):
 
     def __init__(self, layer: QuantizedLayer, *, folding: Folding, counts: Sequence[int],
                  every_step: bool, first: bool = False, gathered: bool = False,
-                 pipeline: Pipeline = SHORT, streams: int = 1):
+                 pipeline: Pipeline = SHORT, streams: int = 1, stateful: bool = False,
+                 tells: bool = False, reads: str = ""):
         self._directions = layer.directions
         self._layer = layer.directions[0]
         self._every_step = every_step
-        self._first = first
+        # The one step that the reverse direction emits is then the first that it reads.
+        self._first = first and any(each.reverse for each in layer.directions)
         self._gathered = gathered
+        self._stateful = stateful
+        self._reads = reads
         self._counts = tuple(counts)
         layer, streams = self._layer, streams * len(self._directions)
         self.cycles = LSTMCycles(inputs=layer.inputs, hidden=layer.hidden, folding=folding,
                                  pipeline=pipeline, streams=streams, lines=layer.lines,
                                  peepholes=layer.peepholes is not None, projected=layer.projected)
-        self._drain = Drain(self._directions, self.cycles)
+        self._drain = Drain(self._directions, self.cycles, keeps=stateful,
+                            reads_c="c" in reads)
         k, formats = self.cycles, layer.formats
         self._projection: DenseEngine | None = None
         self._probes = [name if layer.projection is None else name.replace("_h_", "_m_")
                         for name in PROBES]
         shapes = {name: getattr(self._drain, name).shape() for name in self._probes}
+        states = {"h": Beat(formats.h.width, k.lanes, streams),
+                  "c": Beat(formats.c.width, folding.lanes, streams)}
         if layer.projector and k.projection:
             # From the last unit of a step to the first of the one after the next, which goes to
             # the same page, at least.
@@ -109,18 +137,25 @@ class LSTMEngine(wiring.Component):
             self._projection = DenseEngine(
                 layer.projector, folding=k.projection.folding, counts=k.drained,
                 pipeline=pipeline, streams=streams, direct=True,
+                keeps=tells,
                 beside=[each.projector for each in self._directions[1:] if each.projector],
                 prompt=apart < k.projection.work + 2)
             shapes |= {"probe_h_valid": unsigned(k.lanes),
                        "probe_h_data": unsigned(k.lanes * formats.h.width),
                        "probe_h_stream": shapes["probe_c_stream"]}
         super().__init__({
-            "i": In(stream.Signature(Beat(formats.x.width, max(counts), streams))),
-            "o": Out(stream.Signature(Beat(formats.h.width, k.lanes, streams))),
+            "i": In(stream.Signature(Beat(formats.x.width, max(counts), streams, keeps=stateful))),
+            "o": Out(stream.Signature(Beat(formats.h.width, k.lanes, streams, keeps=tells))),
             "freed": Out(streams),
             "freed_behind": In(streams),
             "saturated": Out(len(layer.saturating)),
             **{name: Out(shape) for name, shape in shapes.items()},
+            **{f"final_{name}": Out(stream.Signature(beat))
+               for name, beat in states.items() if name in reads},
+            **({"freed_final": In(streams)} if reads else {}),
+            **({f"set_{name}": In(stream.Signature(beat)) for name, beat in states.items()}
+               if stateful else {}),
+            **({"set_end": In(streams), "set_fresh": In(1), "done": Out(1)} if stateful else {}),
         })
 
     @property
@@ -158,7 +193,7 @@ class LSTMEngine(wiring.Component):
 
         m.submodules.x_buffer = x = StepBuffer(
             width=formats.x.width, columns=columns, counts=self._counts, streams=streams,
-            latency=k.memory, prompt=len(self._counts) + 1 > k.work)
+            latency=k.memory, prompt=len(self._counts) + 1 > k.work, keeps=self._stateful)
         m.submodules.h_buffer = h = ColumnBuffer(
             width=formats.h.width, columns=columns, offset=h_place, counts=k.counts,
             streams=streams, latency=k.memory, forward=1 + k.memory - k.pipeline.feedback)
@@ -168,23 +203,25 @@ class LSTMEngine(wiring.Component):
         m.submodules.drain = drain = self._drain
         wiring.connect(m, wiring.flipped(self.i), x.i)
 
-        # The decision on a word. A sequence begins after reset and after the last step of another;
-        # a stream's steps write to its two pages of h in turn.
+        # The decision on a word. A sequence begins after reset and after the last step of another
+        # whose state is not kept; a stream's steps write to its two pages of h in turn.
         fresh, half = Signal(streams, init=-1), Signal(streams)
         last = of_stream(x.last, sequencer.stream)
         begins: Value = of_stream(fresh, sequencer.stream)
+        over, forgets = x.last, last
+        if self._stateful:
+            over, forgets = x.last & ~x.keep, last & ~of_stream(x.keep, sequencer.stream)
         emit: Value = Const(1) if self._every_step else last
-        ends = last
-        if self._first and any(layer.reverse for layer in self._directions):
-            # The one step that the reverse direction emits is an only one.
+        if self._first:
             emit = Cat(begins if layer.reverse else last for layer in self._directions
                        ).bit_select(sequencer.stream, 1)
-            ends = emit
-        step = Signal(Step(streams))
+        step = Signal(Step(streams, keeps=self._stateful))
+        if self._stateful:
+            m.d.comb += step.keep.eq(of_stream(x.keep, sequencer.stream))
         m.d.comb += [
             step.fresh.eq(begins),
             step.emit.eq(emit),
-            step.last.eq(ends),
+            step.last.eq(last),
             step.page.eq(~of_stream(half, sequencer.stream)),
             step.stream.eq(sequencer.stream),
         ]
@@ -203,11 +240,14 @@ class LSTMEngine(wiring.Component):
             ]
             m.d.sync += room.eq(room + self.freed_behind[n] - taken)
             with m.If(ended):
-                m.d.sync += [fresh[n].eq(x.last[n]), half[n].eq(~half[n])]
+                m.d.sync += [fresh[n].eq(over[n]), half[n].eq(~half[n])]
+        stall = takes & of_stream(no_room, sequencer.stream)
+        if self._reads:
+            stall = stall | self._final(m, sequencer, last)
         m.d.comb += [
             sequencer.ready.eq(x.ready),
-            sequencer.stall.eq(takes & of_stream(no_room, sequencer.stream)),
-            sequencer.free.eq(last),
+            sequencer.stall.eq(stall),
+            sequencer.free.eq(forgets),
             x.release.eq(sequencer.ended),
             self.freed.eq(sequencer.ended),
         ]
@@ -247,30 +287,61 @@ class LSTMEngine(wiring.Component):
         ]
         if self._projection:
             self._connect_projection(m, self._projection, h)
-            return m
-        m.d.comb += [
-            h.valid.eq(drain.valid),
-            h.beat.eq(drain.h),
-            h.write_page.eq(page_of(drain.h.stream, drain.page)),
-            self.saturated.eq(drain.saturated),
-            *(getattr(self, name).eq(getattr(drain, name)) for name in PROBES),
-        ]
-        m.d.sync += [self.o.valid.eq(drain.valid & drain.emitted), self.o.payload.eq(drain.h)]
+        else:
+            m.d.comb += [
+                h.valid.eq(drain.valid),
+                *passed(h.beat, drain.h),
+                h.write_page.eq(page_of(drain.h.stream, drain.page)),
+                self.saturated.eq(drain.saturated),
+                *(getattr(self, name).eq(getattr(drain, name)) for name in PROBES),
+            ]
+            m.d.sync += [self.o.valid.eq(drain.valid & drain.emitted),
+                         *passed(self.o.payload, drain.h)]
+        if self._first:
+            # What is emitted is an only one.
+            m.d.sync += self.o.payload.last.eq(1)
+        if self._stateful:
+            setting = self.set_h.payload
+            wiring.connect(m, wiring.flipped(self.set_c), drain.set_c)
+            m.d.comb += [self.set_h.ready.eq(1), self.done.eq(h.filled & ~self.set_h.valid)]
+            with m.If(self.set_h.valid):
+                m.d.comb += [
+                    h.valid.eq(1),
+                    h.beat.eq(setting),
+                    h.write_page.eq(page_of(setting.stream, of_stream(half, setting.stream))),
+                ]
+            for n in range(streams):
+                with m.If(self.set_end[n]):
+                    m.d.sync += fresh[n].eq(self.set_fresh)
+        if "h" in self._reads:
+            m.d.sync += [self.final_h.valid.eq(h.valid & h.beat.last),
+                         self.final_h.payload.eq(h.beat)]
+        if "c" in self._reads:
+            m.d.sync += [self.final_c.valid.eq((drain.c.count != 0) & drain.c.last),
+                         self.final_c.payload.eq(drain.c)]
         return m
 
     def _connect_projection(self, m: Module, projection: DenseEngine, h: ColumnBuffer) -> None:
         """From the drain through the projection to the buffer of h and to the output."""
         drain, streams, beat = self._drain, self.cycles.streams, projection.o.payload
         m.submodules.projection = projection
-        # A step's page and whether it is emitted follow from its stream and from its being the
-        # last, so that they need not be carried along.
+        # A step's page and whether it is emitted follow from its stream and from where the sequence
+        # ends, so that they need not be carried along.
         page = Signal(streams, init=-1)
-        emitted = Const(1) if self._every_step else beat.last
+        written = self.done if self._stateful else h.filled
+        emitted: Value = Const(1) if self._every_step else beat.last
+        if self._first:
+            begins = Signal(streams, init=-1)
+            for n in range(streams):
+                with m.If(written & (beat.stream == n)):
+                    m.d.sync += begins[n].eq(beat.last)
+            emitted = Cat(begins[n] if layer.reverse else beat.last
+                          for n, layer in enumerate(self._directions)).bit_select(beat.stream, 1)
         m.d.comb += [
             projection.i.valid.eq(drain.valid),
-            projection.i.payload.eq(drain.h),
+            *passed(projection.i.payload, drain.h),
             h.valid.eq(projection.o.valid),
-            h.beat.eq(beat),
+            *passed(h.beat, beat),
             h.write_page.eq(page_of(beat.stream, of_stream(page, beat.stream))),
             self.saturated.eq(Cat(drain.saturated, projection.saturated)),
             *(getattr(self, name).eq(getattr(drain, name)) for name in self._probes),
@@ -279,6 +350,20 @@ class LSTMEngine(wiring.Component):
             self.probe_h_stream.eq(beat.stream),
         ]
         for n in range(streams):
-            with m.If(h.filled & (beat.stream == n)):
+            with m.If(written & (beat.stream == n)):
                 m.d.sync += page[n].eq(~page[n])
         m.d.sync += [self.o.valid.eq(projection.o.valid & emitted), self.o.payload.eq(beat)]
+
+    def _final(self, m: Module, sequencer: Sequencer, last: Value) -> Value:
+        """Whether a sequence's last step has to wait for a page for its states."""
+        takes, no_room = Signal(), Signal(self.cycles.streams)
+        m.d.comb += takes.eq(sequencer.first_pass & sequencer.last & last)
+        for n in range(self.cycles.streams):
+            taken = Signal(name=f"taken_final{n}")
+            room = Signal(range(PAGES + 1), init=PAGES, name=f"room_final{n}")
+            m.d.comb += [
+                taken.eq(sequencer.issue & takes & (sequencer.stream == n)),
+                no_room[n].eq(room == 0),
+            ]
+            m.d.sync += room.eq(room + self.freed_final[n] - taken)
+        return takes & of_stream(no_room, sequencer.stream)

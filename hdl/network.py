@@ -11,11 +11,20 @@ from amaranth.lib.wiring import In, Out
 
 from golden.quantized_network import QuantizedNetwork
 from hdl.buffer import Beat, beat_counts
-from hdl.cycles import SHORT, DenseFolding, Folding, Pipeline, check_positive, head_budget
+from hdl.cycles import (
+    SHALLOW,
+    SHORT,
+    DenseFolding,
+    Folding,
+    Pipeline,
+    check_positive,
+    head_budget,
+)
 from hdl.head import Head
 from hdl.lstm import LSTMEngine
 from hdl.sequence import SequenceBuffer
 from hdl.sequence_cycles import links
+from hdl.states import StateLoader, StateReader, Tensor
 
 __all__ = ["LONGEST", "Network"]
 
@@ -36,12 +45,17 @@ class _Entrance(wiring.Component):
     set: the next sequence starts clean. The first beat of a step tells its stream. Where a later
     one tells another, ``malformed`` is set and the first holds; a step for a stream that there
     is not is taken, dropped, and sets ``malformed`` too.
+
+    In a stateful network TUSER says with TLAST whether the state is kept. It is not where TLAST
+    came too early. With ``hold`` no step begins. ``open`` tells which streams are amid a sequence,
+    ``between`` that no step is being taken, and ``entered`` that one is complete.
     """
 
-    def __init__(self, *, width: int, counts: Sequence[int], streams: int):
+    def __init__(self, *, width: int, counts: Sequence[int], streams: int, stateful: bool = False):
         self._width = width
         self._counts = tuple(counts)
         self._streams = streams
+        self._stateful = stateful
         lanes = max(counts)
         super().__init__({
             "tdata": In(8 * _bus_bytes(width) * lanes),
@@ -49,8 +63,10 @@ class _Entrance(wiring.Component):
             "tready": Out(1),
             "tlast": In(1),
             "tid": In(range(streams)),
-            "o": Out(stream.Signature(Beat(width, lanes, streams))),
+            "o": Out(stream.Signature(Beat(width, lanes, streams, keeps=stateful))),
             "malformed": Out(1),
+            **({"tuser": In(1), "hold": In(1), "open": Out(streams), "between": Out(1),
+                "entered": Out(1)} if stateful else {}),
         })
 
     def elaborate(self, platform: Any) -> Module:
@@ -63,12 +79,17 @@ class _Entrance(wiring.Component):
         final = Signal(init=beats == 1)
         whose, stranger, wrong = Signal.like(self.tid), Signal(), Signal()
         first_whose = Signal.like(self.tid, reset_less=True)
+        offered, ready = self.tvalid | filling, self.o.ready | stranger
+        if self._stateful:
+            held = Signal()
+            m.d.comb += held.eq(self.hold & self.between)
+            offered, ready = offered & ~held, ready & ~held
         m.d.comb += [
             whose.eq(Mux(beat == 0, self.tid, first_whose)),
             stranger.eq(whose >= self._streams),
             wrong.eq(stranger | (whose != self.tid)),
-            self.o.valid.eq((self.tvalid | filling) & ~stranger),
-            self.tready.eq((self.o.ready | stranger) & ~filling),
+            self.o.valid.eq(offered & ~stranger),
+            self.tready.eq(ready & ~filling),
             self.o.payload.count.eq(Mux(final, self._counts[-1], lanes)),
             self.o.payload.last.eq(self.tlast | filling),
             self.o.payload.stream.eq(whose),
@@ -76,7 +97,16 @@ class _Entrance(wiring.Component):
         m.d.comb += [self.o.payload.data[n].eq(Mux(
             filling, 0, self.tdata[n * size:n * size + self._width].as_signed()))
             for n in range(lanes)]
-        with m.If((self.tvalid | filling) & (self.o.ready | stranger)):
+        if self._stateful:
+            m.d.comb += [
+                self.o.payload.keep.eq(self.tlast & self.tuser & ~filling),
+                self.between.eq((beat == 0) & ~filling),
+                self.entered.eq(offered & ready & ~stranger & final),
+            ]
+            for n in range(self._streams):
+                with m.If(offered & ready & (whose == n)):
+                    m.d.sync += self.open[n].eq(~(final & (self.tlast | filling)))
+        with m.If(offered & ready):
             m.d.sync += [beat.eq(Mux(final, 0, beat + 1)), first_whose.eq(whose)]
             if beats > 1:
                 m.d.sync += final.eq(beat == beats - 2)
@@ -119,6 +149,10 @@ class Network(wiring.Component):
         What is behind the last LSTM layer.
     head : tuple of DenseEngine
         The dense layers of it.
+    reader : StateReader or None
+        What gives out final states, where there are any.
+    loader : StateLoader or None
+        What sets states, in a stateful network.
     in_lanes, out_lanes : int
         Elements in a bus beat.
     in_bytes, out_bytes : int
@@ -153,6 +187,16 @@ class Network(wiring.Component):
     s_axis_tid, m_axis_tid
         The stream of a beat, where there are several. The beats of a step come together. A beat
         whose stream has no room holds up those behind it.
+    s_axis_tuser : In(1)
+        In a stateful network, looked at with TLAST: the next sequence of the stream goes on from
+        the state in which this one ends.
+    m_state_axis_tdata, m_state_axis_tvalid, m_state_axis_tready, m_state_axis_tlast
+        Where final states are outputs: a packet for each sequence, an element a beat, with TID
+        ``m_state_axis_tid`` where there are several streams.
+    s_state_axis_tdata, s_state_axis_tvalid, s_state_axis_tready, s_state_axis_tlast
+        In a stateful network, a packet of the states of all layers with which the next sequence of
+        a stream begins; with ``s_state_axis_tid``. It is taken between two sequences of its stream,
+        as soon as no step is on its way. Until then, and to its end, none can begin.
     saturated : Out
         Sticky flags, one for each tensor that is rounded.
     malformed : Out(1)
@@ -179,6 +223,8 @@ class Network(wiring.Component):
         self._longest, between = longest, links(network)
         if streams > 1 and any(link.gathered for link in between):
             raise ValueError(f"streams must be 1 where a layer reads from the end, not {streams}")
+        if network.stateful and any(link.gathered for link in between):
+            raise ValueError("states must not be kept or set where a layer reads from the end")
         check_positive("network", "longest", longest)
 
         def gathered(n: int, folding: Folding) -> SequenceBuffer | None:
@@ -193,7 +239,9 @@ class Network(wiring.Component):
             engine = LSTMEngine(
                 layer, folding=folding, counts=buffer.cycles.counts if buffer else counts,
                 every_step=not behind.single, first=behind.single and not network.final,
-                gathered=behind.gathered, pipeline=pipeline, streams=streams)
+                gathered=behind.gathered, pipeline=pipeline, streams=streams,
+                stateful=network.stateful, tells=network.stateful and n < len(foldings) - 1,
+                reads="".join(name[-1] for name in network.states if name[:-2] == f"lstm{n}"))
             self.buffers.append(buffer)
             self.engines.append(engine)
             counts = engine.cycles.counts
@@ -213,20 +261,55 @@ class Network(wiring.Component):
         self.out_bytes = _bus_bytes(network.y.width)
         self.saturation = list(network.saturating)
         several = streams > 1
+        self.reader = self._reader(pipeline) if network.states else None
+        self.loader = StateLoader([tensor for name in network.known_states
+                                   for tensor in self._tensors(name)],
+                                  streams=streams) if network.stateful else None
         super().__init__({
             "s_axis_tdata": In(8 * self.in_bytes * self.in_lanes),
             "s_axis_tvalid": In(1),
             "s_axis_tready": Out(1),
             "s_axis_tlast": In(1),
             **({"s_axis_tid": In(range(streams))} if several else {}),
+            **({"s_axis_tuser": In(1)} if network.stateful else {}),
             "m_axis_tdata": Out(8 * self.out_bytes * self.out_lanes),
             "m_axis_tvalid": Out(1),
             "m_axis_tready": In(1),
             "m_axis_tlast": Out(1),
             **({"m_axis_tid": Out(range(streams))} if several else {}),
+            **({
+                "m_state_axis_tdata": Out(self.reader.bus.width),
+                "m_state_axis_tvalid": Out(1),
+                "m_state_axis_tready": In(1),
+                "m_state_axis_tlast": Out(1),
+                **({"m_state_axis_tid": Out(range(streams))} if several else {}),
+            } if self.reader else {}),
+            **({
+                "s_state_axis_tdata": In(self.loader.bus.width),
+                "s_state_axis_tvalid": In(1),
+                "s_state_axis_tready": Out(1),
+                "s_state_axis_tlast": In(1),
+                **({"s_state_axis_tid": In(range(streams))} if several else {}),
+            } if self.loader else {}),
             "saturated": Out(len(self.saturation)),
             "malformed": Out(1),
         })
+
+    def _tensors(self, name: str) -> list[Tensor]:
+        """One of the network's states, of each direction."""
+        k = self.engines[int(name[4:-2])].cycles
+        return [Tensor(name=part, width=self._network.state_format(name).width,
+                       counts=k.counts if name[-1] == "h" else k.drained)
+                for part in self._network.state_parts(name)]
+
+    def _reader(self, pipeline: Pipeline) -> StateReader:
+        deepest = max(engine.cycles.final_memories(name[-1], len(engine.directions)).depth
+                      for name in self._network.states
+                      for engine in [self.engines[int(name[4:-2])]])
+        return StateReader([tensor for name in self._network.states
+                            for tensor in self._tensors(name)],
+                           streams=self._streams,
+                           latency=pipeline.memory if deepest > SHALLOW else 1)
 
     @property
     def network(self) -> QuantizedNetwork:
@@ -312,14 +395,19 @@ class Network(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.entrance = entrance = _Entrance(
-            width=self._network.x.width, counts=self._counts, streams=self._streams)
+            width=self._network.x.width, counts=self._counts, streams=self._streams,
+            stateful=self._network.stateful)
+        if self.loader:
+            m.d.comb += entrance.tuser.eq(self.s_axis_tuser)
+            self._load(m, entrance, self.loader)
         m.d.comb += [
             entrance.tdata.eq(self.s_axis_tdata),
             entrance.tvalid.eq(self.s_axis_tvalid),
             self.s_axis_tready.eq(entrance.tready),
             entrance.tlast.eq(self.s_axis_tlast),
-            self.malformed.eq(reduce(or_, (buffer.overlong for buffer in self.buffers if buffer),
-                                     entrance.malformed)),
+            self.malformed.eq(reduce(or_, (buffer.overlong for buffer in self._gathered),
+                                     entrance.malformed if self.loader is None else
+                                     entrance.malformed | self.loader.malformed)),
         ]
         source: Any = entrance.o
         flags: list[Value] = []
@@ -334,6 +422,9 @@ class Network(wiring.Component):
         source = self._gather(m, len(self.engines), source, flags)
         output = self.behind.place(m, source)
         m.d.comb += self.saturated.eq(Cat(*flags, *self.behind.saturated))
+
+        if self.reader:
+            self._read(m, self.reader)
 
         size = 8 * self.out_bytes
         beat = output.payload
@@ -351,3 +442,63 @@ class Network(wiring.Component):
                 self.m_axis_tdata[n * size:(n + 1) * size].eq(element),
             ]
         return m
+
+    def _read(self, m: Module, reader: StateReader) -> None:
+        """Final states to their port."""
+        m.submodules.states = reader
+        n = 0
+        for name in self._network.states:
+            engine = self.engines[int(name[4:-2])]
+            ended, ways = getattr(engine, f"final_{name[-1]}"), len(engine.directions)
+            if ways == 1:
+                wiring.connect(m, ended, getattr(reader, f"i{n}"))
+                m.d.comb += engine.freed_final.eq(reader.freed)
+            else:
+                # The directions are the engine's streams, and there are no others. A packet takes
+                # a page of each.
+                m.d.comb += engine.freed_final.eq(reader.freed.replicate(ways))
+                for way in range(ways):
+                    part = getattr(reader, f"i{n + way}")
+                    m.d.comb += [
+                        part.valid.eq(ended.valid & (ended.payload.stream == way)),
+                        part.payload.data.eq(ended.payload.data),
+                        part.payload.count.eq(ended.payload.count),
+                        part.payload.last.eq(ended.payload.last),
+                    ]
+            n += ways
+        beat, element = reader.o.payload, Signal(signed(reader.bus.width), name="state_element")
+        m.d.comb += [
+            element.eq(beat.data[0]),
+            self.m_state_axis_tdata.eq(element),
+            self.m_state_axis_tvalid.eq(reader.o.valid),
+            reader.o.ready.eq(self.m_state_axis_tready),
+            self.m_state_axis_tlast.eq(beat.last),
+        ]
+        if self._streams > 1:
+            m.d.comb += self.m_state_axis_tid.eq(beat.stream)
+
+    def _load(self, m: Module, entrance: _Entrance, loader: StateLoader) -> None:
+        """States from their port to the engines."""
+        m.submodules.loader = loader
+        for n, name in enumerate(self._network.known_states):
+            engine = self.engines[int(name[4:-2])]
+            wiring.connect(m, getattr(loader, f"o{n}"), getattr(engine, f"set_{name[-1]}"))
+        # Every step goes through all layers, and is over with the last h of the last one. Engines
+        # hold two of each stream, and those that have left the array.
+        most = sum(2 * self._streams + 2 + (k.emitted + k.memory) // k.work
+                   for k in (engine.cycles for engine in self.engines))
+        on_the_way = Signal(range(most + 1))
+        m.d.sync += on_the_way.eq(on_the_way + entrance.entered - self.engines[-1].done)
+        m.d.comb += [
+            *(part.eq(value) for engine in self.engines
+              for part, value in ((engine.set_end, loader.end), (engine.set_fresh, loader.fresh))),
+            entrance.hold.eq(loader.hold),
+            loader.open.eq(entrance.open),
+            loader.idle.eq((on_the_way == 0) & entrance.between),
+            loader.tdata.eq(self.s_state_axis_tdata),
+            loader.tvalid.eq(self.s_state_axis_tvalid),
+            self.s_state_axis_tready.eq(loader.tready),
+            loader.tlast.eq(self.s_state_axis_tlast),
+        ]
+        if self._streams > 1:
+            m.d.comb += loader.tid.eq(self.s_state_axis_tid)

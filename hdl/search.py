@@ -92,7 +92,8 @@ class Stack:
                 directions=len(directions), before=between[n],
                 behind=between[-1] if n == len(network.layers) - 1 else None, longest=longest,
                 projected=directions[0].projected,
-                projection_bits=formats.w_r.width if formats.w_r else 16))
+                projection_bits=formats.w_r.width if formats.w_r else 16,
+                finals="".join(name[-1] for name in network.states if name[:-2] == f"lstm{n}")))
         head = tuple(Shape(
             inputs=dense.inputs, outputs=dense.outputs, weight_bits=dense.formats.w.width,
             bias_bits=bits(dense.bias), column_bits=dense.formats.x.width,

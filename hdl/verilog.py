@@ -1,6 +1,7 @@
 """Verilog of a network, and the manifest that says all a bench or a host program must know."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from types import SimpleNamespace
@@ -9,6 +10,8 @@ from typing import Any
 from amaranth.back import verilog
 
 from golden.fixed import Format
+from golden.quantized_network import QuantizedNetwork
+from hdl.bus import Bus
 from hdl.network import Network
 from hdl.registers import COPY_MODULE, COPY_VERILOG
 
@@ -35,6 +38,16 @@ def _formats(formats: Any) -> dict[str, Any]:
 
 def _folding(folding: Any) -> dict[str, Any]:
     return {name: value for name, value in asdict(folding).items() if value is not None}
+
+
+def _states(network: QuantizedNetwork, prefix: str, bus: Bus, names: Sequence[str]
+            ) -> dict[str, Any]:
+    """A stream of states: what it holds, in order."""
+    return {"prefix": prefix, "elements": bus.elements, "lanes": bus.lanes, "bytes": bus.bytes,
+            "tensors": [{"name": part, "elements": network.state_size(name) // len(parts),
+                         "format": _format(network.state_format(name))}
+                        for name in names for parts in [network.state_parts(name)]
+                        for part in parts]}
 
 
 def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
@@ -88,6 +101,12 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
             "folding": None, "multipliers": {"array": 0, "softmax": vector.cycles.multipliers},
             "cycles": {"step": vector.cycles.work},
         })
+    states: dict[str, Any] = {}
+    if network.states and dut.reader:
+        states["state_output"] = _states(network, "m_state_axis", dut.reader.bus, network.states)
+    if dut.loader:
+        states["state_input"] = _states(network, "s_state_axis", dut.loader.bus,
+                                        network.known_states)
     return {
         "name": name,
         "verilog": f"{name}.v",
@@ -100,6 +119,8 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
         "output": {"prefix": "m_axis", "elements": network.outputs, "lanes": dut.out_lanes,
                    "bytes": dut.out_bytes, "format": _format(network.y),
                    "every_step": network.every_step},
+        "stateful": network.stateful,
+        **states,
         "layers": layers,
         "saturation": dut.saturation,
         "probes": probes,

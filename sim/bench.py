@@ -25,6 +25,7 @@ from sim.driver import PERIOD, AxiDriver, Driver, PortDriver, Stalls
 from sim.manifest import Manifest
 from sim.model import Course, Expected, Model
 from sim.monitor import Beats, Recording, Values
+from sim.states import LONGEST, StatePorts, cut, in_pieces
 from sim.timing import Timing, check_alone, check_together, save_timing
 from sim.vectors import VECTORS, Vectors
 
@@ -78,6 +79,8 @@ class _Session:
         self.words = self.states = self.sequences = self.steps = 0
         # Without a beat for so long, nothing will come any more.
         self.patience = 10 * self.manifest.step + 5000 + self.gathering
+        if self.manifest.state_input:
+            self.patience += (1 + LONGEST) * self.manifest.state_input.elements
 
     @property
     def gathering(self) -> int:
@@ -97,14 +100,14 @@ class _Session:
             await Timer(PERIOD * (count - 1) - PERIOD // 2, unit="step")
             await self.clock
 
-    async def recorded(self) -> tuple[Beats, list[Values]]:
+    async def recorded(self) -> tuple[Beats, list[Values], Beats | None]:
         """What the monitor has written since the last time."""
         self.dut.flush.value = 1
         # Whenever this is called: written after the first edge at the latest, seen by the second,
         # done when the third is about to come.
         await self.cycles(3)
         self.dut.flush.value = 0
-        return self.recording.outputs(), self.recording.probes()
+        return self.recording.outputs(), self.recording.probes(), self.recording.packets()
 
     async def reset(self) -> None:
         """Reset for a few cycles, and forget what was recorded before."""
@@ -114,6 +117,11 @@ class _Session:
         names = [f"{source}_tdata", f"{source}_tvalid", f"{source}_tlast", f"{sink}_tready"]
         if self.manifest.id_bits:
             names.append(f"{source}_tid")
+        if self.manifest.stateful:
+            names.append(f"{source}_tuser")
+        for part, signals in ((self.manifest.state_input, ("tdata", "tvalid", "tlast")),
+                              (self.manifest.state_output, ("tready",))):
+            names += [f"{part.prefix}_{signal}" for signal in signals] if part else []
         for name in names:
             getattr(dut, name).value = 0
         await self.cycles(int(self.rng.integers(2, 5, endpoint=True)))
@@ -173,12 +181,22 @@ class _Session:
                 steps += length
         return order
 
-    async def _send(self, driver: Driver, course: Course) -> None:
-        for part in self.model.beats(course, self.rng):
-            await driver.send(*part)
+    async def _send(self, driver: Driver, course: Course, model: Model,
+                    states: StatePorts) -> None:
+        for part in model.beats(course, self.rng):
+            if part.given is not None:
+                await states.send(*part.given)
+            await driver.send(part)
 
-    async def play(self, driver: Driver, course: Course, *,
-                   timing: Timing | None = None,
+    def pieces(self, budget: int, *, sets: bool, least: int = 1) -> tuple[Model, Course]:
+        """Sequences in pieces that take about so many cycles, and the model for them."""
+        pieces, of = cut(self.vectors, self.rng)
+        course = in_pieces(pieces, of, self.choose(budget, least=least), self.manifest.streams,
+                           sets=sets, rng=self.rng)
+        return Model(self.manifest, pieces), course
+
+    async def play(self, driver: Driver, course: Course, *, model: Model | None = None,
+                   states: StatePorts | None = None, timing: Timing | None = None,
                    held: Callable[[], Any] | None = None) -> None:
         """Put in sequences and compare all that comes out, until some time after the last word.
 
@@ -186,6 +204,10 @@ class _Session:
         ----------
         driver : Driver
         course : Course
+        model : Model or None
+            For other sequences than those of the vectors.
+        states : StatePorts or None
+            By default at full speed.
         timing : Timing or None
             Is given the cycles of everything that happened.
         held : function or None
@@ -196,32 +218,36 @@ class _Session:
         Difference
             If anything differs, is missing, or came without being asked for.
         """
-        expected = [self.model.expected(queue) for queue in course.queues]
+        model, states = model or self.model, states or StatePorts(self.dut, self.manifest)
+        expected = [model.expected(queue) for queue in course.queues]
         checker = Checker(self.manifest, expected)
         order = course.order
         collected: list[tuple[Beats, list[Values]]] = []
 
         async def compare() -> None:
-            outputs, probes = await self.recorded()
+            outputs, probes, packets = await self.recorded()
             if timing is not None:
                 collected.append((outputs, probes))
             before = checker.words, checker.states
             try:
-                checker.feed(outputs, probes)
+                checker.feed(outputs, probes, packets)
             finally:
                 self.words += checker.words - before[0]
                 self.states += checker.states - before[1]
 
         dut = self.dut
-        goal = int(dut.frames_out.value) + len(order)
-        source = cocotb.start_soon(self._send(driver, course))
+        # What ends sequences: their last outputs, and their states.
+        ends = [dut.frames_out, *([dut.packets_out] if self.manifest.state_output else [])]
+        goals = [int(end.value) + len(order) for end in ends]
+        source = cocotb.start_soon(self._send(driver, course, model, states))
         if held is not None:
             await held()
         checked = time.monotonic()
-        while int(dut.frames_out.value) < goal:
-            beats = int(dut.beats_in.value), int(dut.beats_out.value)
-            await First(ValueChange(dut.frames_out), Timer(PERIOD * self.patience, unit="step"))
-            if (int(dut.beats_in.value), int(dut.beats_out.value)) == beats:
+        moving = [dut.beats_in, dut.beats_out, *ends[1:]]
+        while any(int(end.value) < goal for end, goal in zip(ends, goals, strict=True)):
+            beats = [int(count.value) for count in moving]
+            await First(*map(ValueChange, ends), Timer(PERIOD * self.patience, unit="step"))
+            if [int(count.value) for count in moving] == beats:
                 await compare()
                 checker.finish()
                 raise Difference(f"after everything expected came out, the design went on without "
@@ -238,6 +264,7 @@ class _Session:
         self._check_rules()
         self.sequences += len(order)
         self.steps += len(course.turns)
+        self._check_flags(model)
         if timing is not None:
             timing.keep(course, self.vectors.lengths, self.recording.inputs(), collected)
 
@@ -267,9 +294,11 @@ class _Session:
         if int(self.dut.malformed.value):
             raise Difference("the design reports a malformed input (TLAST amid a step), but there "
                              "was none")
+
+    def _check_flags(self, model: Model) -> None:
         flags = int(self.dut.saturated.value)
         for bit, name in enumerate(self.manifest.saturation):
-            if flags >> bit & 1 and self.vectors.saturated.get(name, 1) == 0:
+            if flags >> bit & 1 and model.vectors.saturated.get(name, 1) == 0:
                 raise Difference(f"the design reports that {name} saturated, but golden says that "
                                  f"it never did")
 
@@ -282,25 +311,29 @@ class _Session:
                 raise Difference(f"{name} saturated {count} times in golden, but the design does "
                                  f"not report it")
 
-    async def interrupt(self, course: Course, after: int) -> None:
+    async def interrupt(self, course: Course, after: int, model: Model | None = None) -> None:
         """Reset after so many cycles; what came out until then must have been right."""
-        checker = Checker(self.manifest, [self.model.expected(queue) for queue in course.queues])
+        model = model or self.model
+        checker = Checker(self.manifest, [model.expected(queue) for queue in course.queues])
         driver = PortDriver(self.dut, self.manifest)
-        source = cocotb.start_soon(self._send(driver, course))
+        states = StatePorts(self.dut, self.manifest)
+        source = cocotb.start_soon(self._send(driver, course, model, states))
         await self.cycles(after)
         last = int(self.dut.cycle.value)
         source.cancel()
         driver.stop()
+        states.stop()
         self.dut.rst.value = 1
         await self.cycles(int(self.rng.integers(1, 4, endpoint=True)))
         self.dut.rst.value = 0
-        outputs, probes = await self.recorded()
-        seen = [outputs.cycles, *(values.cycles for values in probes)]
+        outputs, probes, packets = await self.recorded()
+        seen = [outputs.cycles, *(values.cycles for values in probes),
+                *([packets.cycles] if packets is not None else [])]
         late = [int(cycles[-1]) for cycles in seen if len(cycles) and cycles[-1] > last]
         if late:
             raise Difference(f"a word or a state came out in cycle {max(late)}, although the "
                              f"design was reset after cycle {last} and had no input since")
-        checker.feed(outputs, probes)
+        checker.feed(outputs, probes, packets)
         self.words += checker.words
         self.states += checker.states
 
@@ -439,3 +472,46 @@ async def idle_streams(dut: Any) -> None:
             await session.play(driver, course, timing=timing)
             check_alone(timing.record(manifest), manifest, busy,
                         calm=course.undisturbed(busy, manifest.settling))
+
+
+@cocotb.test()
+async def kept_states(dut: Any) -> None:
+    """Sequences in pieces, each going on where the one before ended: the same as in one."""
+    async with _session(dut, "kept_states") as session:
+        manifest, stalls = session.manifest, session.stalls()
+        for budget, pauses in ((session.effort // 2, None), (session.effort // 4, stalls)):
+            model, course = session.pieces(budget, sets=False, least=manifest.streams)
+            await session.play(PortDriver(dut, manifest, stalls=pauses), course, model=model,
+                               states=StatePorts(dut, manifest, stalls=pauses))
+
+
+@cocotb.test()
+async def set_states(dut: Any) -> None:
+    """Pieces of sequences from states that are set, and resets in between, also while they are."""
+    async with _session(dut, "set_states") as session:
+        manifest, stalls = session.manifest, session.stalls()
+        for pauses in (None, stalls):
+            for _ in range(4):
+                model, course = session.pieces(session.effort // 8, sets=True)
+                after = int(session.rng.integers(1, 3 * manifest.step + 100, endpoint=True))
+                await session.interrupt(course, after, model)
+            model, course = session.pieces(session.effort // 4, sets=True, least=manifest.streams)
+            await session.play(PortDriver(dut, manifest, stalls=pauses), course, model=model,
+                               states=StatePorts(dut, manifest, stalls=pauses))
+
+
+@cocotb.test()
+async def packets_held(dut: Any) -> None:
+    """Nobody takes final states, until the input stands still; then all must come out."""
+    async with _session(dut, "packets_held") as session:
+        states = StatePorts(dut, session.manifest, ready=False)
+
+        async def hold() -> None:
+            before = -1
+            while before != (before := int(dut.beats_in.value)):
+                await session.cycles(4 * session.manifest.step + 1000)
+            states.take()
+
+        await session.play(PortDriver(dut, session.manifest),
+                           session.deal(session.shortest(16 * session.manifest.streams)),
+                           states=states, held=hold)

@@ -6,7 +6,7 @@ from itertools import chain
 
 import numpy as np
 
-from sim.manifest import Manifest
+from sim.manifest import Manifest, Stream
 from sim.model import Expected, Rows
 from sim.monitor import Beats, Values
 
@@ -35,6 +35,14 @@ class Difference(AssertionError):
 def _of(streams: np.ndarray, stream: int) -> np.ndarray | slice:
     """Which items belong to a stream."""
     return np.flatnonzero(streams == stream) if streams.any() or stream else slice(None)
+
+
+def _check_streams(what: str, stream: np.ndarray, cycles: np.ndarray, count: int) -> None:
+    """Only streams that exist."""
+    wrong = np.flatnonzero(stream >= count)
+    if len(wrong):
+        raise Difference(f"{what} belongs to stream {stream[wrong[0]]} of {count}, in cycle "
+                         f"{cycles[wrong[0]]}")
 
 
 class _Track:
@@ -93,38 +101,38 @@ class Checker:
     Attributes
     ----------
     words : int
-        Beats of the output compared so far.
+        Beats of the output, and of final states, compared so far.
     states : int
         Values of c and h compared so far.
     """
 
     def __init__(self, manifest: Manifest, expected: Sequence[Expected]) -> None:
-        self._bus = manifest.output
-        # For each stream a track of each probe, and one of the output.
+        # For each stream a track of each probe, and one of the output, and of final states.
         self._probes: list[list[_Track]] = []
-        self._outputs: list[_Track] = []
+        self._outputs = _Port("the output", manifest.output)
+        self._final = _Port("the final states", manifest.state_output or manifest.output)
         for stream, part in enumerate(expected):
             prefix = f"stream {stream}, " if len(expected) > 1 else ""
             tracks = [_Track(number, rows, units, stream, prefix) for number, (rows, units)
                       in enumerate(zip((*part.probes, part.output),
                                        (*(probe.units for probe in manifest.probes),
-                                        self._bus.beats), strict=True))]
+                                        manifest.output.beats), strict=True))]
             self._probes.append(tracks[:-1])
-            self._outputs.append(tracks[-1])
-        # Of the output as a whole: beats so far, the stream of the last, and the first wrong one.
-        self._beats, self._owner = 0, 0
-        self._mixed: str | None = None
+            self._outputs.tracks.append(tracks[-1])
+            if part.final:
+                self._final.tracks.append(_Track(len(tracks), part.final, self._final.bus.beats,
+                                                 stream, prefix))
 
     @property
     def words(self) -> int:
-        return sum(track.seen for track in self._outputs)
+        return sum(track.seen for port in (self._outputs, self._final) for track in port.tracks)
 
     @property
     def states(self) -> int:
         return sum(track.seen for track in chain(*self._probes))
 
-    def feed(self, outputs: Beats, probes: Sequence[Values]) -> None:
-        """Compare what is new.
+    def feed(self, outputs: Beats, probes: Sequence[Values], packets: Beats | None = None) -> None:
+        """Compare what is new; ``packets`` are the final states.
 
         Raises
         ------
@@ -132,17 +140,14 @@ class Checker:
             Naming the first sequence, step, tensor and unit, what was expected and what came.
         """
         for number, values in enumerate(probes):
-            self._check_streams(f"tensor {self._probes[0][number].rows.name}", values.stream,
-                                values.cycles)
+            _check_streams(f"tensor {self._probes[0][number].rows.name}", values.stream,
+                           values.cycles, len(self._probes))
             for stream, tracks in enumerate(self._probes):
                 own = _of(values.stream, stream)
                 self._feed_probe(tracks[number], values.values[own], values.cycles[own])
-        self._check_streams("the output", outputs.stream, outputs.cycles)
-        for stream, track in enumerate(self._outputs):
-            own = _of(outputs.stream, stream)
-            self._feed_output(track, Beats(cycles=outputs.cycles[own], last=outputs.last[own],
-                                           stream=outputs.stream[own], data=outputs.data[own]))
-        self._feed_owners(outputs)
+        self._outputs.feed(outputs)
+        if packets is not None:
+            self._final.feed(packets)
         self._raise_first()
 
     def finish(self) -> None:
@@ -153,41 +158,24 @@ class Checker:
         Difference
             If something is missing.
         """
-        for track in (*chain(*self._probes), *self._outputs):
+        words = [*self._outputs.tracks, *self._final.tracks]
+        for track in (*chain(*self._probes), *words):
             if track.seen < track.total:
                 row, item = divmod(track.seen, track.row_units)
-                what = "word" if track in self._outputs else "unit"
+                what = "word" if track in words else "unit"
                 track.report(row, item, f"{what} {item}: missing ({track.total - track.seen} of "
                                         f"{track.total} did not come)")
         self._raise_first()
 
     def _raise_first(self) -> None:
-        found = [track.found for track in (*chain(*self._probes), *self._outputs) if track.found]
+        found = [track.found for track in (*chain(*self._probes), *self._outputs.tracks,
+                                           *self._final.tracks) if track.found]
         if found:
             raise Difference(min(found)[1])
         # A word that went to the wrong stream is better named by what is wrong with it there.
-        if self._mixed:
-            raise Difference(self._mixed)
-
-    def _check_streams(self, what: str, stream: np.ndarray, cycles: np.ndarray) -> None:
-        """Only streams that exist."""
-        wrong = np.flatnonzero(stream >= len(self._outputs))
-        if len(wrong):
-            raise Difference(f"{what} belongs to stream {stream[wrong[0]]} of "
-                             f"{len(self._outputs)}, in cycle {cycles[wrong[0]]}")
-
-    def _feed_owners(self, beats: Beats) -> None:
-        """The beats of a vector come together."""
-        if len(self._outputs) == 1 or not len(beats.stream):
-            return
-        inside = (self._beats + np.arange(len(beats.stream))) % self._bus.beats > 0
-        changed = beats.stream != np.r_[self._owner, beats.stream[:-1]]
-        wrong = np.flatnonzero(inside & changed)
-        if len(wrong) and self._mixed is None:
-            self._mixed = (f"the output goes over to stream {beats.stream[wrong[0]]} amid a "
-                           f"vector, in cycle {beats.cycles[wrong[0]]}")
-        self._beats += len(beats.stream)
-        self._owner = int(beats.stream[-1])
+        for port in (self._outputs, self._final):
+            if port.mixed:
+                raise Difference(port.mixed)
 
     @staticmethod
     def _feed_probe(track: _Track, values: np.ndarray, cycles: np.ndarray) -> None:
@@ -202,8 +190,41 @@ class Checker:
                          f"in cycle {cycles[n]}")
         track.extra(len(values) - fit, "values")
 
-    def _feed_output(self, track: _Track, beats: Beats) -> None:
-        stream = self._bus
+
+class _Port:
+    """What comes out of a port of the design: vectors of all streams, a track for each."""
+
+    def __init__(self, name: str, bus: Stream) -> None:
+        self.name = name
+        self.bus = bus
+        self.tracks: list[_Track] = []
+        # Of all streams together: beats so far, the stream of the last, and the first wrong one.
+        self._beats, self._owner = 0, 0
+        self.mixed: str | None = None
+
+    def feed(self, beats: Beats) -> None:
+        _check_streams(self.name, beats.stream, beats.cycles, len(self.tracks))
+        for stream, track in enumerate(self.tracks):
+            own = _of(beats.stream, stream)
+            self._feed_track(track, Beats(cycles=beats.cycles[own], last=beats.last[own],
+                                          stream=beats.stream[own], data=beats.data[own]))
+        self._feed_owners(beats)
+
+    def _feed_owners(self, beats: Beats) -> None:
+        """The beats of a vector come together."""
+        if len(self.tracks) == 1 or not len(beats.stream):
+            return
+        inside = (self._beats + np.arange(len(beats.stream))) % self.bus.beats > 0
+        changed = beats.stream != np.r_[self._owner, beats.stream[:-1]]
+        wrong = np.flatnonzero(inside & changed)
+        if len(wrong) and self.mixed is None:
+            self.mixed = (f"{self.name} goes over to stream {beats.stream[wrong[0]]} amid a "
+                          f"vector, in cycle {beats.cycles[wrong[0]]}")
+        self._beats += len(beats.stream)
+        self._owner = int(beats.stream[-1])
+
+    def _feed_track(self, track: _Track, beats: Beats) -> None:
+        stream = self.bus
         fit, items = track.take(len(beats.cycles))
         rows, words = np.divmod(items, track.row_units)
         # Lanes beyond the vector's end hold anything, so they are given what came.

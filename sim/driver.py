@@ -19,6 +19,7 @@ from cocotb.triggers import RisingEdge, Timer
 from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
 
 from sim.manifest import Manifest
+from sim.model import Part
 
 __all__ = ["PERIOD", "AxiDriver", "Driver", "PortDriver", "Received", "Stalls"]
 
@@ -79,8 +80,8 @@ class Received:
 class Driver(Protocol):
     """Both ends of a design."""
 
-    async def send(self, data: np.ndarray, last: np.ndarray, stream: np.ndarray) -> None:
-        """Put in beats: uint8 [B, lanes * bytes], TLAST, bool [B], and TID, int64 [B]."""
+    async def send(self, part: Part) -> None:
+        """Put in beats; whose states are set before is for others."""
 
     def received(self) -> Received | None:
         """The output beats seen by the driver itself, where it looks at them."""
@@ -110,6 +111,7 @@ class PortDriver:
         self._valid = getattr(dut, f"{source}_tvalid")
         self._last = getattr(dut, f"{source}_tlast")
         self._id = getattr(dut, f"{source}_tid") if manifest.id_bits else None
+        self._user = getattr(dut, f"{source}_tuser") if manifest.stateful else None
         self._ready = getattr(dut, f"{source}_tready")
         self._take = getattr(dut, f"{sink}_tready")
         self._clock = RisingEdge(dut.clk)
@@ -129,10 +131,11 @@ class PortDriver:
                 self._take.value = level
                 await Timer(PERIOD * stalls.length(), unit="step")
 
-    async def send(self, data: np.ndarray, last: np.ndarray, stream: np.ndarray) -> None:
+    async def send(self, part: Part) -> None:
         # A write costs as much as a wake-up, so nothing is written twice.
-        offering, shown, named = False, None, None
-        for beat, final, owner in zip(data, last.tolist(), stream.tolist(), strict=True):
+        offering, shown, named, kept = False, None, None, None
+        for beat, final, owner, keep in zip(part.data, part.last.tolist(), part.stream.tolist(),
+                                            part.keep.tolist(), strict=True):
             pause = self._stalls.before_beat() if self._stalls else 0
             if pause:
                 self._valid.value = 0
@@ -145,6 +148,9 @@ class PortDriver:
             if owner != named and self._id is not None:
                 self._id.value = owner
                 named = owner
+            if keep != kept and self._user is not None:
+                self._user.value = int(keep)
+                kept = keep
             if not offering:
                 self._valid.value = 1
                 offering = True
@@ -193,10 +199,10 @@ class AxiDriver:
             self._source.set_pause_generator(stalls.levels())
             self._sink.set_pause_generator(stalls.levels())
 
-    async def send(self, data: np.ndarray, last: np.ndarray, stream: np.ndarray) -> None:
-        # A frame ends with TLAST and has one TID, so a sequence is one.
-        await self._source.send(AxiStreamFrame(data.tobytes(),
-                                               tid=int(stream[0]) if self._ids else None))
+    async def send(self, part: Part) -> None:
+        # A frame ends with TLAST and has one TID, so a sequence is one. TUSER is 0.
+        await self._source.send(AxiStreamFrame(part.data.tobytes(),
+                                               tid=int(part.stream[0]) if self._ids else None))
 
     def received(self) -> Received:
         # What it takes for a frame, up to the next TLAST, may be beats of several streams.

@@ -7,7 +7,7 @@ from typing import Any
 
 from hdl.bus import Bus
 
-__all__ = ["FAMILIES", "MANIFEST", "Manifest", "ManifestError", "Probe", "Stream"]
+__all__ = ["FAMILIES", "MANIFEST", "Manifest", "ManifestError", "Probe", "StateStream", "Stream"]
 
 MANIFEST = "manifest.json"
 """The manifest's name in the folder of a design."""
@@ -34,6 +34,19 @@ class Stream(Bus):
     """
 
     prefix: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateStream(Stream):
+    """A stream of states: each packet is one vector of all their elements.
+
+    Parameters
+    ----------
+    names : tuple of str
+        The states, in the order in which they travel; as in the vectors, ``lstm0.h`` for one.
+    """
+
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +121,8 @@ class Manifest:
         Cycles that each further step of a sequence adds to the time until its last output.
     longest : int or None
         Steps of a sequence, at most, where the design buffers whole sequences.
+    state_input, state_output : StateStream or None
+        States that can be set, in a stateful design, and those that come out as a sequence ends.
 
     Attributes
     ----------
@@ -115,6 +130,10 @@ class Manifest:
         The behavioural models of the family's blocks.
     id_bits : int
         Width of TID; 0 where there is one stream only, and no such port.
+    stateful : bool
+        Whether TUSER says that a state is kept.
+    crowded : bool
+        Whether a packet of states may take longer than a step, and set a pace of its own.
     settling : int
         Steps after which the layers have filled up: the buffers between them hold two each.
     """
@@ -135,6 +154,17 @@ class Manifest:
     work: int
     further: int
     longest: int | None
+    state_input: StateStream | None = None
+    state_output: StateStream | None = None
+
+    @property
+    def stateful(self) -> bool:
+        return self.state_input is not None
+
+    @property
+    def crowded(self) -> bool:
+        return (self.state_output is not None
+                and self.streams * self.state_output.elements > self.work)
 
     @property
     def model(self) -> Path | None:
@@ -196,6 +226,21 @@ class Manifest:
             return Stream(prefix=text(part, "prefix"), elements=count(part, "elements"),
                           lanes=count(part, "lanes"), bytes=count(part, "bytes"))
 
+        def states(name: str) -> StateStream | None:
+            # Designs without states say nothing of them.
+            part = data.get(name)
+            if part is None:
+                return None
+            tensors = [(text(tensor, "name"), count(tensor, "elements"))
+                       for tensor in part["tensors"]]
+            found = StateStream(prefix=text(part, "prefix"), elements=count(part, "elements"),
+                                lanes=count(part, "lanes"), bytes=count(part, "bytes"),
+                                names=tuple(tensor for tensor, _ in tensors))
+            if found.elements != sum(elements for _, elements in tensors):
+                raise ManifestError(f"{directory / MANIFEST}: elements of {name} must be those of "
+                                    f"its tensors together, not {found.elements}")
+            return found
+
         def follows(probe: dict[str, Any]) -> str | None:
             if streams > 1 or probe["direction"] is not None:
                 return text(probe, "stream")
@@ -243,4 +288,6 @@ class Manifest:
             work=work,
             further=further,
             longest=None if data["longest"] is None else count(data, "longest"),
+            state_input=states("state_input"),
+            state_output=states("state_output"),
         )

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from sim.manifest import Manifest
+from sim.manifest import Manifest, StateStream
 from sim.vectors import Vectors, VectorsError
 
-__all__ = ["Course", "Expected", "Model", "Rows"]
+__all__ = ["Course", "Expected", "Model", "Part", "Rows"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,10 +22,16 @@ class Course:
         For each stream, its sequences one after the other. A stream may have none.
     turns : int64 array [L]
         The stream whose next step goes in.
+    keeps : tuple of sequence of bool, optional
+        Whether the state of each sequence is kept, in a stateful design; by default none.
+    given : tuple of sequence of bool, optional
+        Whether the state after the row before is set before each sequence; by default before none.
     """
 
     queues: tuple[Sequence[int], ...]
     turns: np.ndarray
+    keeps: tuple[Sequence[bool], ...] = ()
+    given: tuple[Sequence[bool], ...] = ()
 
     @property
     def order(self) -> list[int]:
@@ -46,12 +53,19 @@ class Course:
             Mixes the streams at random, so that some are idle for long.
         """
         queues = tuple(list(order[stream::streams]) for stream in range(streams))
-        steps = [int(lengths[queue].sum()) for queue in queues]
+        return cls(queues=queues, turns=cls.turned(queues, lengths, rng=rng))
+
+    @staticmethod
+    def turned(queues: Sequence[Sequence[int]], lengths: np.ndarray, *,
+               rng: np.random.Generator | None = None) -> np.ndarray:
+        """The turns of streams in parallel, as of :meth:`deal`."""
+        streams = len(queues)
+        steps = [int(lengths[list(queue)].sum()) for queue in queues]
         if rng is None:
             # Streams that run dry drop out of the rounds.
             rounds = np.concatenate([np.arange(count) for count in steps])
             owners = np.repeat(np.arange(streams), steps)
-            return cls(queues=queues, turns=owners[np.argsort(rounds, kind="stable")])
+            return owners[np.argsort(rounds, kind="stable")]
         turns: list[int] = []
         while busy := [stream for stream in range(streams) if steps[stream]]:
             stream = int(rng.choice(busy))
@@ -60,7 +74,7 @@ class Course:
             count = min(int(rng.integers(1, most, endpoint=True)), steps[stream])
             turns += [stream] * count
             steps[stream] -= count
-        return cls(queues=queues, turns=np.array(turns, dtype=np.int64))
+        return np.array(turns, dtype=np.int64)
 
     @classmethod
     def whole(cls, order: Sequence[int], lengths: np.ndarray, streams: int) -> "Course":
@@ -127,12 +141,34 @@ class Rows:
     last: np.ndarray
 
 
+class Part(NamedTuple):
+    """Beats that go in together.
+
+    Parameters
+    ----------
+    data : uint8 array [B, lanes * bytes]
+    last : bool array [B]
+    stream : int64 array [B]
+    keep : bool array [B]
+        TUSER, in a stateful design.
+    given : (int, uint8 array [E, bytes]) or None
+        A stream, and the packet that sets its state before them.
+    """
+
+    data: np.ndarray
+    last: np.ndarray
+    stream: np.ndarray
+    keep: np.ndarray
+    given: tuple[int, np.ndarray] | None
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Expected:
-    """What must come out: the probes' tensors in the manifest's order, and the output."""
+    """What must come out: the probes' tensors in the manifest's order, output, and final states."""
 
     probes: tuple[Rows, ...]
     output: Rows
+    final: Rows | None = None
 
 
 class Model:
@@ -158,34 +194,55 @@ class Model:
             if probe.name not in vectors.states:
                 raise VectorsError(f"the vectors have no {probe.name}, which the design shows")
             shapes[probe.name] = vectors.states[probe.name], probe.units
+        for part in (manifest.state_input, manifest.state_output):
+            for name in part.names if part else ():
+                if name not in vectors.states:
+                    raise VectorsError(f"the vectors have no {name}, a state of the design")
         for name, (array, units) in shapes.items():
             if array.shape[1] != units:
                 raise VectorsError(f"{name} must have {units} columns, as the manifest says, "
                                    f"not {array.shape[1]}")
 
-    def beats(self, course: Course, rng: np.random.Generator
-              ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """What goes in, in parts that end with a sequence.
-
-        Yields
-        ------
-        data : uint8 array [B, lanes * bytes]
-        last : bool array [B]
-        stream : int64 array [B]
-        """
+    def beats(self, course: Course, rng: np.random.Generator) -> Iterator[Part]:
+        """What goes in, in parts that end with a sequence, or before one whose state is set."""
         # Sorted by stream and back again.
         turns = np.empty_like(course.turns)
         turns[np.argsort(course.turns, kind="stable")] = np.arange(len(turns))
         queued = [self._rows(queue) for queue in course.queues]
         rows = np.concatenate([rows for rows, _, _ in queued])[turns]
         last = np.concatenate([last for _, _, last in queued])[turns]
+        keeps, given = (np.concatenate([np.repeat(
+            np.array(flags[n] if flags else [False] * len(queue), dtype=bool),
+            self.vectors.lengths[list(queue)]) for n, queue in enumerate(course.queues)])[turns]
+            for flags in (course.keeps, course.given))
+        given &= np.concatenate([step == 0 for _, step, _ in queued])[turns]
         beats, start = self.manifest.input.beats, 0
-        for end in (np.flatnonzero(last) + 1).tolist():
+        for end in np.union1d(np.flatnonzero(last) + 1, np.flatnonzero(given)).tolist():
+            if end == start:
+                continue
             final = np.zeros(((end - start), beats), dtype=bool)
-            final[-1, -1] = True
-            yield (self.manifest.input.pack(self.vectors.x[rows[start:end]], rng), final.ravel(),
-                   np.repeat(course.turns[start:end], beats))
+            final[:, -1] = last[start:end]
+            # Without TLAST it says nothing.
+            keep = np.zeros_like(final)
+            if course.keeps:
+                keep |= rng.random(final.shape) < 0.5
+            keep[final] = keeps[start:end][last[start:end]]
+            yield Part(self.manifest.input.pack(self.vectors.x[rows[start:end]], rng),
+                       final.ravel(), np.repeat(course.turns[start:end], beats), keep.ravel(),
+                       (int(course.turns[start]), self._packet(int(rows[start]) - 1))
+                       if given[start] else None)
             start = end
+
+    def _packet(self, row: int) -> np.ndarray:
+        """The beats that set the state after a row."""
+        port = self.manifest.state_input
+        if port is None:
+            raise ValueError("the states of this design cannot be set")
+        return port.pack(self._final(port, np.array([row])))
+
+    def _final(self, port: StateStream, rows: np.ndarray) -> np.ndarray:
+        """The states after some rows, as one vector each."""
+        return np.concatenate([self.vectors.states[name][rows] for name in port.names], axis=1)
 
     def _rows(self, order: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The rows, the steps' numbers, and which is the last, of sequences one after the other."""
@@ -207,4 +264,8 @@ class Model:
         outputs = rows if self.vectors.every_step else np.array(order, dtype=np.int64)
         output = Rows(name="y", values=self.vectors.y[outputs], sequence=sequence[given],
                       step=step[given], last=last[given])
-        return Expected(probes=probes, output=output)
+        port, final = self.manifest.state_output, None
+        if port:
+            final = Rows(name="final states", values=self._final(port, rows[last]),
+                         sequence=sequence[last], step=step[last], last=last[last])
+        return Expected(probes=probes, output=output, final=final)

@@ -55,6 +55,7 @@ def bench_verilog(manifest: Manifest) -> str:
     ``beats_in, frames_in``   out   Beats, and beats with TLAST, taken at the input since the
                                     start.
     ``beats_out, frames_out`` out   The same at the output.
+    ``packets_out``           out   Packets of states taken, where the design gives any.
     ``unstable``              out   An offered output was changed or withdrawn; sticky.
     ``cycle``                 out   Clock edges since the start.
     ========================  ====  ============================================================
@@ -80,13 +81,18 @@ def bench_verilog(manifest: Manifest) -> str:
         ports[11:11] = [("input", ids, f"{s.prefix}_tid"), ("output", ids, f"{m.prefix}_tid")]
         s_tags, m_tags = f"{s.prefix}_tid, {s_tags}", f"{m.prefix}_tid, {m_tags}"
     s_word, m_word = (f"{31 - ids}'d0, {tags}" for tags in (s_tags, m_tags))
+    states = _state_ports(manifest)
+    out = manifest.state_output
+    ports[3:3] = states
+    if out:
+        ports.insert(-2, ("output reg", 32, "packets_out"))
     lines = [f"module {BENCH} ("]
     lines += [f"  {direction} [{width - 1}:0] {name} {_PUBLIC}{',' if n < len(ports) else ''}"
               for n, (direction, width, name) in enumerate(ports, start=1)]
     lines += [");", f"  {_escaped(manifest.name)} dut ("]
     # The design keeps its own names for clock and reset; the bench's main program knows `clk`.
     pins = [(manifest.clock, "clk"), (manifest.reset, "rst"),
-            *((name, name) for _, _, name in ports[3:13 if ids else 11]),
+            *((name, name) for _, _, name in ports[3:len(states) + (13 if ids else 11)]),
             ("malformed", "malformed")]
     if manifest.saturation:
         pins.append(("saturated", "saturated"))
@@ -97,13 +103,19 @@ def bench_verilog(manifest: Manifest) -> str:
         lines += ["  assign saturated = 1'b0;"]
 
     files = ["input", "output", *(f"probe{n}" for n in range(len(manifest.probes)))]
+    if out:
+        files.append("states")
     lines += ["  string folder;"]
     lines += [f"  integer {name}_file;" for name in files]
     lines += ["  initial begin",
               "    if (!$value$plusargs(\"record=%s\", folder)) $fatal(1, \"no +record=FOLDER\");"]
     lines += [f"    {name}_file = $fopen({{folder, \"/{name}.bin\"}}, \"wb\");" for name in files]
     lines += [f"    {name} = 0;" for direction, _, name in ports if direction == "output reg"]
+    if out:
+        lines += ["    packet_held = 0;"]
     lines += ["    held = 0;", "  end",
+              *(["  reg packet_held;", f"  reg [{out.width + ids}:0] packet_offered;"] if out
+                else []),
               "  reg held;",
               f"  reg [{m.width + ids}:0] offered;",
               f"  wire [{m.width + ids}:0] offer = {{{m_tags}, {m.prefix}_tdata}};",
@@ -123,6 +135,18 @@ def bench_verilog(manifest: Manifest) -> str:
               f"      $fwrite(output_file, \"%u\", {{{_slices(f'{m.prefix}_tdata', m.width)}, "
               f"{m_word}, cycle}});",
               "    end"]
+    if out:
+        tags = f"{out.prefix}_tid, {out.prefix}_tlast" if ids else f"{out.prefix}_tlast"
+        lines += [f"    packet_held <= !rst && {out.prefix}_tvalid && !{out.prefix}_tready;",
+                  f"    packet_offered <= {{{tags}, {out.prefix}_tdata}};",
+                  f"    if (!rst && packet_held && (!{out.prefix}_tvalid ||",
+                  f"        {{{tags}, {out.prefix}_tdata}} != packet_offered)) unstable <= 1;",
+                  f"    if (!rst && {out.prefix}_tvalid && {out.prefix}_tready) begin",
+                  f"      packets_out <= packets_out + {{31'd0, {out.prefix}_tlast}};",
+                  f"      $fwrite(states_file, \"%u\", "
+                  f"{{{_slices(f'{out.prefix}_tdata', out.width)}, {31 - ids}'d0, {tags}, "
+                  f"cycle}});",
+                  "    end"]
     for n, probe in enumerate(manifest.probes):
         valid, data = _below_top(probe.valid), _below_top(probe.data)
         stream, shown = "", f"|{valid}"
@@ -137,6 +161,21 @@ def bench_verilog(manifest: Manifest) -> str:
               *(f"      $fflush({name}_file);" for name in files),
               "    end", "  end", "endmodule"]
     return "\n".join(lines) + "\n"
+
+
+def _state_ports(manifest: Manifest) -> list[tuple[str, int, str]]:
+    """The ports of a design that has to do with states: direction, width, name."""
+    ports, ids = [], manifest.id_bits
+    if manifest.stateful:
+        ports.append(("input", 1, f"{manifest.input.prefix}_tuser"))
+    for part, ours, theirs in ((manifest.state_input, "input", "output"),
+                               (manifest.state_output, "output", "input")):
+        if part:
+            ports += [(ours, part.width, f"{part.prefix}_tdata"),
+                      (ours, 1, f"{part.prefix}_tvalid"), (ours, 1, f"{part.prefix}_tlast"),
+                      (theirs, 1, f"{part.prefix}_tready"),
+                      *([(ours, ids, f"{part.prefix}_tid")] if ids else [])]
+    return ports
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -202,6 +241,7 @@ class Recording:
 
     def __init__(self, manifest: Manifest, folder: Path) -> None:
         self._output = manifest.output
+        self._states = manifest.state_output
         self._probes = manifest.probes
         self._input_file = _RecordFile(folder / "input.bin", 1)
         self._output_file = _RecordFile(folder / "output.bin",
@@ -211,6 +251,9 @@ class Recording:
                         + recorded_words(probe.lanes * probe.width))
             for n, probe in enumerate(manifest.probes)]
 
+        self._states_file = _RecordFile(
+            folder / "states.bin", 1 + recorded_words(self._states.width) if self._states else 0)
+
     def inputs(self) -> Beats:
         """New beats taken at the input."""
         return _beats(self._input_file.read(), None)
@@ -218,6 +261,10 @@ class Recording:
     def outputs(self) -> Beats:
         """New beats taken at the output."""
         return _beats(self._output_file.read(), self._output)
+
+    def packets(self) -> Beats | None:
+        """New beats of states taken, where the design gives any."""
+        return _beats(self._states_file.read(), self._states) if self._states else None
 
     def probes(self) -> list[Values]:
         """New values of each probe, in the manifest's order."""

@@ -5,6 +5,9 @@ up. Then the slowest part sets the pace: within a sequence its steps follow each
 cycles of a step. A sequence's first step need not wait for the step before, so it may come earlier,
 and after that the other parts catch up. So no step of any part comes later than promised, and there
 is one part none of whose steps comes earlier.
+
+But where states go out as a sequence ends, short sequences wait for it; and where that takes longer
+than a step, nothing is promised.
 """
 
 from collections.abc import Sequence
@@ -185,6 +188,8 @@ def check_alone(record: TimingRecord, manifest: Manifest, stream: int = 0,
         If one of its steps took longer, if it takes less cycles than promised, or if a sequence's
         first step came too early.
     """
+    if manifest.crowded:
+        return
     paces, places = record.paces(stream), record.places(stream)[1:]
     promised = f"{manifest.alone} by the manifest"
     # Well within a sequence. First steps follow so closely that what comes behind may wait for room
@@ -195,7 +200,7 @@ def check_alone(record: TimingRecord, manifest: Manifest, stream: int = 0,
     if manifest.longest is not None:
         # Whole sequences are waited for, so only what happens within one is of a pace.
         steady &= places > 0
-    elif manifest.every_step and (calm is None or calm.all()):
+    elif manifest.every_step and not manifest.state_output and (calm is None or calm.all()):
         # But where every step goes through every buffer, one long sequence gives all of them the
         # promised pace, and from then on none has to wait for more than a step.
         steady = np.maximum.accumulate(steady)
@@ -228,7 +233,7 @@ def check_together(record: TimingRecord, manifest: Manifest) -> None:
     """
     streams = [record.paces(stream) for stream in range(manifest.streams)]
     # A mean over few steps says nothing.
-    if len(record.places(0)) < manifest.settling + 8:
+    if manifest.crowded or len(record.places(0)) < manifest.settling + 8:
         return
     found: list[str] = []
     for name in streams[0]:

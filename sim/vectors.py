@@ -10,12 +10,14 @@ An NPZ file of int64 arrays, with S sequences of L steps in all, one after the o
                                and ``lstm0.m`` what a projection makes it of, where there is one;
                                ``lstm0.reverse.c`` of the second of two directions. In the order in
                                which the direction reads.
+``every.y``        [L, O]      Outputs at every step, of a stateful network that has one for each
+                               sequence: for sequences that are cut into pieces.
 ``saturated.NAME``  []         How many elements of a tensor golden saturated. May be missing.
 =================  ==========  ================================================================
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ VECTORS = "vectors.npz"
 """The file's name in the folder of a design."""
 
 _SATURATED = "saturated."
+_EVERY = "every.y"
 
 
 class VectorsError(ValueError):
@@ -53,6 +56,8 @@ class Vectors:
         Elements that golden saturated in all sequences together, by tensor; empty if unknown.
     every_step : bool
         Which of its two shapes ``y`` has.
+    every_y : int64 array [L, O] or None
+        Where it has the first, the outputs that every step would have; None where nobody needs it.
 
     Raises
     ------
@@ -66,6 +71,7 @@ class Vectors:
     states: Mapping[str, np.ndarray]
     every_step: bool
     saturated: Mapping[str, int] = field(default_factory=dict)
+    every_y: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.lengths.ndim != 1 or not len(self.lengths) or self.lengths.min() < 1:
@@ -74,6 +80,8 @@ class Vectors:
         rows = {"x": (self.x, steps),
                 "y": (self.y, steps if self.every_step else len(self.lengths)),
                 **{name: (array, steps) for name, array in self.states.items()}}
+        if self.every_y is not None:
+            rows[_EVERY] = self.every_y, steps
         for name, (array, count) in rows.items():
             if array.ndim != 2 or len(array) != count:
                 raise VectorsError(f"{name} must have {count} rows, not the shape "
@@ -125,7 +133,10 @@ class Vectors:
                 if each.reverse:
                     array = np.take_along_axis(array, turned[:, :, np.newaxis], axis=1)
                 states[f"{name}.{tensor}"] = array[valid]
-        return cls(lengths=lengths, x=x[valid],
+        every_y = None
+        if network.stateful and not network.every_step:
+            every_y = replace(network, every_step=True).run(x, lengths).y[valid]
+        return cls(lengths=lengths, x=x[valid], every_y=every_y,
                    y=result.y[valid] if network.every_step else result.y, states=states,
                    saturated=result.saturated, every_step=network.every_step)
 
@@ -133,6 +144,8 @@ class Vectors:
         """Write the file."""
         arrays = {"lengths": self.lengths, "x": self.x, "y": self.y, **self.states,
                   **{_SATURATED + name: np.array(count) for name, count in self.saturated.items()}}
+        if self.every_y is not None:
+            arrays[_EVERY] = self.every_y
         codes: dict[str, Any] = {name: np.asarray(array, dtype=np.int64)
                                  for name, array in arrays.items()}
         np.savez_compressed(path, **codes)
@@ -165,7 +178,7 @@ class Vectors:
                                    f"{list(array.shape)}")
         return cls(
             lengths=arrays.pop("lengths"), x=arrays.pop("x"), y=arrays.pop("y"),
-            every_step=every_step,
+            every_step=every_step, every_y=arrays.pop(_EVERY, None),
             saturated={name.removeprefix(_SATURATED): int(arrays[name])
                        for name in arrays if name.startswith(_SATURATED)},
             states={name: array for name, array in arrays.items()

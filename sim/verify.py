@@ -21,7 +21,8 @@ from sim.simulator import SimulatorError, build_simulator, simulator_environment
 from sim.timing import TimingRecord
 from sim.vectors import VECTORS, Vectors, VectorsError
 
-__all__ = ["STREAM_TESTS", "TESTS", "TestResult", "VerifyResult", "verify"]
+__all__ = ["READ_TESTS", "STATE_TESTS", "STREAM_TESTS", "TESTS", "TestResult", "VerifyResult",
+           "verify"]
 
 TESTS = ("full_speed", "random_stalls", "axi_full_speed", "axi_random_stalls", "single_steps",
          "reset_midway", "ready_held_low")
@@ -29,6 +30,12 @@ TESTS = ("full_speed", "random_stalls", "axi_full_speed", "axi_random_stalls", "
 
 STREAM_TESTS = ("idle_streams",)
 """Further ones, of designs that take several streams in turn."""
+
+STATE_TESTS = ("kept_states", "set_states")
+"""Of stateful designs."""
+
+READ_TESTS = ("packets_held",)
+"""Of designs that give out final states."""
 
 EFFORT = 200_000
 
@@ -161,7 +168,8 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
     directory : str or path
         The design's folder.
     tests : sequence of str or None
-        Which of `TESTS` and `STREAM_TESTS`; all that the design can be given if None.
+        Which of `TESTS`, `STREAM_TESTS`, `STATE_TESTS` and `READ_TESTS`; all that the design can be
+        given if None.
     seed : int or None
         For every random choice; None takes ``GATEFOLD_SEED`` from the environment, or any.
     effort : int
@@ -186,9 +194,9 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
     SimulatorError
         If the simulator cannot be built.
     ValueError
-        If a test is unknown or needs several streams where there is one, or the seed is negative.
+        If a test is unknown or not for such a design, or the seed is negative.
     """
-    known = (*TESTS, *STREAM_TESTS)
+    known = (*TESTS, *STREAM_TESTS, *STATE_TESTS, *READ_TESTS)
     for name in tests or ():
         if name not in known:
             raise ValueError(f"test must be one of {', '.join(known)}, not {name}")
@@ -198,11 +206,16 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
     design = Path(directory).resolve()
     run = Path(folder).resolve() if folder is not None else design / "sim"
     manifest = Manifest.load(design)
+    lacking = [
+        (STREAM_TESTS, manifest.streams == 1, "a design of several streams, not of 1"),
+        (STATE_TESTS, not manifest.stateful, "a stateful design"),
+        (READ_TESTS, manifest.state_output is None, "a design that gives out final states")]
     if tests is None:
-        tests = known if manifest.streams > 1 else TESTS
-    if manifest.streams == 1:
-        for name in set(tests) & set(STREAM_TESTS):
-            raise ValueError(f"the test {name} needs a design of several streams, not of 1")
+        tests = [name for name in known
+                 if not any(name in of and lacks for of, lacks, _ in lacking)]
+    for of, lacks, wanted in lacking:
+        for name in set(tests) & set(of) if lacks else ():
+            raise ValueError(f"the test {name} needs {wanted}")
     vectors = Vectors.load(design / VECTORS, every_step=manifest.every_step)
     Model(manifest, vectors)
     if "single_steps" in tests and vectors.lengths.min() > 1:

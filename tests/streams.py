@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 from amaranth.hdl import Const, ResetInserter, Signal
@@ -30,6 +31,10 @@ class Exchange:
     states : dict of list of (int, int, list of int)
         New states of each layer as the probes show them, keys like ``lstm0.c``: the cycle, the
         stream, and the codes of the units.
+    packets : list of (int, list of int)
+        TID, or 0, and elements of each packet of final states.
+    sent : list of (int, int)
+        Cycles in which the first and the last element of each packet were taken.
     saturated, malformed : int
         The flags at the end.
     """
@@ -40,6 +45,8 @@ class Exchange:
     given: list[int] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
     states: dict[str, list[tuple[int, int, list[int]]]] = field(default_factory=dict)
+    packets: list[tuple[int, list[int]]] = field(default_factory=list)
+    sent: list[tuple[int, int]] = field(default_factory=list)
     saturated: int = 0
     malformed: int = 0
 
@@ -60,7 +67,8 @@ class Exchange:
         return list(zip(cycles[::units], cycles[units - 1::units], strict=True))
 
     def clear(self) -> None:
-        for before in (self.words, self.streams, self.taken, self.given, self.done,
+        for before in (self.words, self.streams, self.taken, self.given, self.done, self.packets,
+                       self.sent,
                        *self.states.values()):
             before.clear()
 
@@ -104,7 +112,8 @@ def _signed(code: int, width: int) -> int:
 def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
                 stall: float = 0.0, seed: int = 0, reset_after: int | None = None,
                 limit: int = 100_000, quiet: int = 300,
-                beats: Sequence[tuple[int, bool, int] | int] | None = None) -> Exchange:
+                beats: Sequence[Any] | None = None, packets: int = 0,
+                hold_states: int = 0, before: Sequence[Any] | None = None) -> Exchange:
     """Feed sequences back to back and collect output vectors.
 
     Parameters
@@ -119,8 +128,15 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
     quiet : int
         Cycles more, which show that no other vector follows.
     beats : sequence of (int, bool, int) or int, optional
-        Bus beats with their TLAST and TID in place of ``sequences``; a number is a pause of so
-        many cycles.
+        Bus beats with their TLAST and TID in place of ``sequences``, and of a stateful network with
+        TUSER; a number is a pause of so many cycles. A list of such ones, the TLAST as ``last``,
+        goes to the port of states, and what follows waits for it.
+    packets : int
+        Packets of final states to wait for.
+    hold_states : int
+        Cycles in which none of them is taken.
+    before : sequence, optional
+        Beats that are fed before a reset, in place of ``reset_after``.
     """
     seen = Exchange()
     rng = np.random.default_rng(seed)
@@ -133,25 +149,43 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
     seen.states = {name: [] for name, _, _ in probes}
     now = 0
     vector: list[int] = []
+    states_sink: list[tuple[int, int, int]] = []
 
     reset = Signal()
     simulator = Simulator(ResetInserter(reset)(dut))
     simulator.add_clock(1e-6)
 
     async def source(ctx):
+        async def give(some):
+            for word, last, tid in some:
+                while stall and rng.random() < stall:
+                    await ctx.tick()
+                ctx.set(dut.s_state_axis_tdata, word)
+                ctx.set(dut.s_state_axis_tlast, last)
+                if dut.streams > 1:
+                    ctx.set(dut.s_state_axis_tid, tid)
+                ctx.set(dut.s_state_axis_tvalid, 1)
+                await ctx.tick().until(dut.s_state_axis_tready)
+                ctx.set(dut.s_state_axis_tvalid, 0)
+
         async def feed(some):
             count = 0
             for beat in some:
                 if isinstance(beat, int):
                     await ctx.tick().repeat(beat)
                     continue
+                if isinstance(beat, list):
+                    await give(beat)
+                    continue
                 while stall and rng.random() < stall:
                     await ctx.tick()
-                word, last, tid = beat
+                word, last, tid, *kept = beat
                 ctx.set(dut.s_axis_tdata, word)
                 ctx.set(dut.s_axis_tlast, last)
                 if dut.streams > 1:
                     ctx.set(dut.s_axis_tid, tid)
+                if kept and dut.network.stateful:
+                    ctx.set(dut.s_axis_tuser, kept[0])
                 ctx.set(dut.s_axis_tvalid, 1)
                 await ctx.tick().until(dut.s_axis_tready)
                 count += 1
@@ -159,13 +193,14 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
                     seen.taken.append(now)
                 ctx.set(dut.s_axis_tvalid, 0)
 
-        if reset_after is not None:
-            await feed(fed[:reset_after])
+        if before is not None or reset_after is not None:
+            await feed(fed[:reset_after] if before is None else before)
             ctx.set(reset, 1)
             await ctx.tick()
             ctx.set(reset, 0)
             seen.clear()
             vector.clear()
+            states_sink.clear()
         await feed(fed)
 
     async def sink(ctx):
@@ -173,12 +208,25 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
         size, idle = 8 * dut.out_bytes, 0
         whose = dut.m_axis_tid if dut.streams > 1 else Const(0)
         shown = [signal for _, _, signals in probes for signal in signals]
+        final = [] if not dut.reader else [
+            dut.m_state_axis_tvalid, dut.m_state_axis_tready, dut.m_state_axis_tdata,
+            dut.m_state_axis_tlast, dut.m_state_axis_tid if dut.streams > 1 else Const(0)]
         while idle <= quiet:
             ctx.set(dut.m_axis_tready, rng.random() >= stall)
+            if final:
+                ctx.set(dut.m_state_axis_tready, now >= hold_states and rng.random() >= stall)
             _, _, valid, ready, word, last, tid, *states = await ctx.tick().sample(
                 dut.m_axis_tvalid, dut.m_axis_tready, dut.m_axis_tdata, dut.m_axis_tlast, whose,
-                *shown)
+                *shown, *final)
             now += 1
+            if final and all(states[len(shown):len(shown) + 2]):
+                code, ended, of_stream = states[len(shown) + 2:]
+                states_sink.append((now, of_stream, _signed(code, len(dut.m_state_axis_tdata))))
+                assert len({whose for _, whose, _ in states_sink}) == 1
+                if ended:
+                    seen.packets.append((of_stream, [code for _, _, code in states_sink]))
+                    seen.sent.append((states_sink[0][0], now))
+                    states_sink.clear()
             for n, (name, width, _) in enumerate(probes):
                 lanes, data, stream = states[3 * n:3 * n + 3]
                 if lanes:
@@ -195,8 +243,10 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
                     seen.streams.append(tid)
                     seen.done.append(now)
                     vector.clear()
-            idle = idle + 1 if len(seen.words) >= outputs else 0
-            assert now < limit, f"only {len(seen.words)} of {outputs} vectors came"
+            enough = len(seen.words) >= outputs and len(seen.packets) >= packets
+            idle = idle + 1 if enough else 0
+            assert now < limit, (f"only {len(seen.words)} of {outputs} vectors and "
+                                 f"{len(seen.packets)} of {packets} packets came")
         seen.saturated = ctx.get(dut.saturated)
         seen.malformed = ctx.get(dut.malformed)
 

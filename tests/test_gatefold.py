@@ -19,7 +19,7 @@ from fpga.flow import Implementation
 from fpga.report import Figures, FitError, Usage
 from fpga.tools import ToolError
 from hdl.cycles import FAST, SHORT
-from sim.manifest import Manifest
+from sim.manifest import MANIFEST, Manifest
 from sim.vectors import Vectors
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "adding"
@@ -186,6 +186,27 @@ def test_vectors_are_golden(tmp_path: Path, data: Path, flow: Flow) -> None:
     assert all(beat.last for beat in answers)
     cycles = json.loads((tmp_path / "out" / "manifest.json").read_text())["cycles"]
     assert stored.timeout == 2 * (vectors.lengths.max() * cycles["step"] + cycles["latency"])
+
+
+def test_states(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFixture[str]
+                ) -> None:
+    """They are ports of the core, and the vectors have what verifying them takes."""
+    output = tmp_path / "out"
+    assert command("build", MODEL, "--data", data, "-o", output, "--sequences", 2, "--stateful",
+                   "--states", "lstm0.c, lstm0.h", "--portable") == 0
+    manifest = json.loads((output / MANIFEST).read_text())
+    assert manifest["stateful"] is True
+    for name, prefix, tensors in (("state_input", "s_state_axis", ["lstm0.h", "lstm0.c"]),
+                                  ("state_output", "m_state_axis", ["lstm0.c", "lstm0.h"])):
+        port = manifest[name]
+        assert (port["prefix"], port["elements"], port["bytes"]) == (prefix, 40, 2)
+        assert [tensor["name"] for tensor in port["tensors"]] == tensors
+        assert [tensor["elements"] for tensor in port["tensors"]] == [20, 20]
+    assert Vectors.load(output / "vectors.npz", every_step=False).every_y is not None
+    capsys.readouterr()
+    sentence = refused(capsys, tmp_path / "other", "build", MODEL, "--data", data, "-o",
+                       tmp_path / "other", "--states", "lstm1.c")
+    assert sentence == "--states: a final state must be one of lstm0.h, lstm0.c, not lstm1.c"
 
 
 def test_data_without_targets(tmp_path: Path, flow: Flow, capsys: pytest.CaptureFixture[str]
@@ -410,10 +431,10 @@ def with_attribute(path: Path) -> None:
     onnx.save(model, path)
 
 
-def with_function(path: Path) -> None:
+def from_the_end(path: Path) -> None:
     model = onnx.load(MODEL)
     node = next(n for n in model.graph.node if n.op_type == "LSTM")
-    node.attribute.append(onnx.helper.make_attribute("activations", ["Sigmoid", "Sigmoid", "Tanh"]))
+    node.attribute.append(onnx.helper.make_attribute("direction", "reverse"))
     onnx.save(model, path)
 
 
@@ -423,13 +444,14 @@ def with_function(path: Path) -> None:
     (lambda path: path.mkdir(), "Is a directory"),
     (with_nan, "must be finite"),
     (with_attribute, "Elu"),
-    (with_function, "no hardware is built for the function Sigmoid of the candidate of lstm0; "),
-], ids=["missing", "text", "folder", "nan", "attribute", "function"])
+    (from_the_end, "no hardware is built for states that are kept or set where a layer reads from "
+                   "the end; "),
+], ids=["missing", "text", "folder", "nan", "attribute", "from the end"])
 def test_wrong_model(tmp_path: Path, data: Path, flow: Flow, write: Callable[[Path], object],
                      text: str, capsys: pytest.CaptureFixture[str]) -> None:
     model, output = tmp_path / "wrong.onnx", tmp_path / "out"
     write(model)
-    sentence = refused(capsys, output, "build", model, "--data", data, "-o", output)
+    sentence = refused(capsys, output, "build", model, "--data", data, "-o", output, "--stateful")
     assert sentence.startswith(f"{model}: ")
     assert text in sentence
 

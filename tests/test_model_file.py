@@ -83,8 +83,7 @@ def test_description() -> None:
         "in all 302 parameters, 248 products where there is an output, 1,984 bits of weights of "
         "8 bits",
         "no hardware is built for:",
-        "- lstm2.c as outputs",
-        "- states that are kept from sequence to sequence",
+        "- states that are kept or set where a layer reads from the end",
         "taken into the weights, or left out:",
         "- a dropout is left out",
     ]

@@ -13,7 +13,7 @@ from sim.monitor import Beats, Recording, Values, bench_verilog
 from sim.simulator import SimulatorError, build_simulator
 from sim.timing import TimingRecord, check_alone, check_together
 from sim.vectors import VECTORS, Vectors, VectorsError
-from sim.verify import STREAM_TESTS, TESTS, VerifyResult, verify
+from sim.verify import READ_TESTS, STATE_TESTS, STREAM_TESTS, TESTS, VerifyResult, verify
 
 # A stand-in for a network, small enough to be right at sight: c sums up x and h = -c = y.
 # An element 0 of MAGIC + n at the input makes it do the n-th thing wrong, so that one simulator
@@ -315,7 +315,7 @@ def planted(folder: Path, simulators: Path, fault: str, tests: tuple[str, ...], 
 def test_names() -> None:
     source = (Path(__file__).parents[1] / "sim/bench.py").read_text()
     assert tuple(re.findall(r"@cocotb\.test\(\)\nasync def (\w+)", source)) == (
-        TESTS + STREAM_TESTS)
+        TESTS + STREAM_TESTS + STATE_TESTS + READ_TESTS)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -690,7 +690,8 @@ def test_course_with_visits() -> None:
 def test_model_sends_steps_in_turn(two: Model) -> None:
     course = Course.deal([0, 1, 4], two.vectors.lengths, 2)
     parts = list(two.beats(course, np.random.default_rng(0)))
-    data, last, stream = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    data, last, stream = (np.concatenate(arrays) for arrays in zip(
+        *(part[:3] for part in parts), strict=True))
     # Stream 0 has the sequences of 5 and of 2 steps, stream 1 that of one; two beats a step.
     assert stream.tolist() == [0, 0, 1, 1] + [0] * 12
     assert np.flatnonzero(last).tolist() == [3, 11, 15]
