@@ -54,6 +54,7 @@ from fpga.report import FlowError
 from fpga.tools import Processes, Progress, warm_up
 from golden.activation import TANH
 from golden.calibrate import quantize
+from golden.fixed import signed_width
 from golden.lstm import LSTM
 from golden.model import Dense
 from golden.model import Network as FloatNetwork
@@ -177,7 +178,8 @@ def modelled_memories(core: Network) -> dict[str, int]:
                     + head.table.curvature_bits} if head.curve.table else {}
         held = DenseWidths(
             weight=of_head.w.width, x=of_head.x.width, y=of_head.y.width,
-            bias=1 + max((bias + ulp_half).bit_length() for bias in head.bias.tolist()),
+            bias=signed_width(min(head.bias.tolist()) + ulp_half,
+                              max(head.bias.tolist()) + ulp_half),
             **of_table)
         found |= {f"{core.behind.name(n)}.{kind}": bits
                   for kind, bits in dense_memories(dense.cycles, held, beat=beat).items()}

@@ -571,7 +571,7 @@ def test_bias_widths() -> None:
         biases = zero.copy()
         biases[gate * 3 + unit] = -8
         memory = unit % 2 * 2 + gate % 2
-        assert bias_widths(k, biases, 0) == tuple(5 if n == memory else 1 for n in range(4))
+        assert bias_widths(k, biases, 0) == tuple(4 if n == memory else 1 for n in range(4))
         biases[gate * 3 + unit] = 1024 - (4 if gate == 2 else 8)
         assert bias_widths(k, biases, 8) == tuple(12 if n == memory else 5 for n in range(4))
 
