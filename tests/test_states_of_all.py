@@ -158,7 +158,7 @@ def test_read_of_directions(name: str, units: int, columns: int, pipeline: str, 
 
 
 @pytest.mark.parametrize("name", ["two directions", *(
-    pytest.param(name, marks=pytest.mark.slow) for name in ("at the ends", "projected"))])
+    pytest.param(name, marks=pytest.mark.slow) for name in ("at the ends", "projections"))])
 def test_memories(name: str) -> None:
     """What the Verilog declares more than without, to the bit."""
     network = read_of(name)
