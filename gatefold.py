@@ -44,9 +44,9 @@ from golden.model_file import STEPS, SUFFIXES, describe
 from golden.model_file import load as load_model
 from golden.quantized_network import QuantizedNetwork
 from golden.simulate import Result, StateCodes
-from hdl.cycles import PIPELINES
 from hdl.foldings import MULTIPLIERS
 from hdl.network import Network as Core
+from hdl.pipeline import PIPELINES
 from hdl.verilog import generate
 from output_folder import REPORT, FolderError, check_folder, new_folder
 from sim.manifest import MANIFEST, Manifest, ManifestError
@@ -186,7 +186,7 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
         Independent sequences that take turns; None for as few as keep the array of the
         slowest layer busy.
     pipeline : str, optional
-        A name in :data:`hdl.cycles.PIPELINES`; by default the best.
+        A name in :data:`hdl.pipeline.PIPELINES`; by default the best.
     clock_mhz : float, optional
         The clock to choose for; by default what is usual for the board and the pipeline.
     portable : bool

@@ -58,9 +58,9 @@ from golden.lstm import LSTM
 from golden.model import Dense
 from golden.model import Network as FloatNetwork
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import PIPELINES
 from hdl.memories import DenseWidths, Widths, bias_widths, dense_memories, lstm_memories
 from hdl.network import Network
+from hdl.pipeline import PIPELINES
 from hdl.rounding import half
 from hdl.verilog import generate
 from sim.manifest import MANIFEST, ManifestError

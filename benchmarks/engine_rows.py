@@ -20,8 +20,9 @@ from benchmarks.synthesis import (
     Family,
 )
 from hdl.choice import fill
-from hdl.cycles import PIPELINES, Folding, LSTMCycles
+from hdl.cycles import Folding, LSTMCycles
 from hdl.foldings import Limits, Shape, choose_drain, choose_folding
+from hdl.pipeline import PIPELINES
 from hdl.search import Stack
 
 __all__ = ["CELLS", "GROUPS", "MISSED", "PACKED", "ROUTED", "SIMULATED",

@@ -17,7 +17,7 @@ from amaranth.build.plat import TemplatedPlatform
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
-from hdl.cycles import SHALLOW
+from hdl.column_cycles import SHALLOW
 
 __all__ = ["BOARDS", "Board", "BoardError", "MemoryShape", "Resource", "find"]
 
@@ -79,7 +79,7 @@ class Board:
         What a core is generated for: ``hdl`` instantiates this family's blocks.
     core_mhz : mapping of str to float
         Clock that a generated core reaches, roughly, in MHz, by the name of its pipeline
-        (:data:`hdl.cycles.PIPELINES`); ``benchmarks/engine.py`` measures it.
+        (:data:`hdl.pipeline.PIPELINES`); ``benchmarks/engine.py`` measures it.
     lut, ff, dsp, bram : Resource
         Lookup tables, flip-flops, multipliers and block RAMs of the device.
     lut_bits : int

@@ -8,8 +8,8 @@ from fpga.boards import Board
 from fpga.stored import SHARE
 from golden.quantized_network import QuantizedNetwork
 from hdl.choice import Choice, choose, fill
-from hdl.cycles import PIPELINES
 from hdl.foldings import MULTIPLIERS, Limits
+from hdl.pipeline import PIPELINES
 from hdl.rom import ecp5_blocks
 from hdl.search import Stack
 

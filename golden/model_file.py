@@ -124,7 +124,10 @@ def describe(model: TrainedModel, *, bits: int = 16) -> str:
         hidden = layer.directions[0].hidden
         rows.append((f"lstm{n}", f"{layer.inputs} -> {hidden}", way,
                      f"{counts[0]:,} parameters, {counts[1]:,} products a step"))
-        rows += [("", "", part, "") for part in _parts(layer.directions[0])]
+        ours, *others = [_parts(each) for each in layer.directions]
+        rows += [("", "", part, "") for part in ours]
+        rows += [("", "", f"reverse: {part}", "") for theirs in others if theirs != ours
+                 for part in theirs or ["none of these"]]
         parameters, products = parameters + counts[0], products + counts[1]
     for n, dense in enumerate(network.head):
         rows.append((f"dense{n}", f"{dense.inputs} -> {len(dense.w)}",

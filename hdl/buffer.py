@@ -15,7 +15,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.cycles import ColumnMemories
+from hdl.column_cycles import ColumnMemories
 from hdl.ram import RAM
 from hdl.registers import delayed
 

@@ -10,15 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from math import ceil, floor
 from typing import Any
 
-from hdl.cycles import (
-    PIPELINES,
-    DenseFolding,
-    Folding,
-    LSTMCycles,
-    choose_dense_folding,
-    head_budget,
-)
+from hdl.cycles import Folding, LSTMCycles, head_budget
+from hdl.dense_cycles import DenseFolding, choose_dense_folding
 from hdl.foldings import Limits, Part, choose_folding, dense_part, lstm_part, outlet_part
+from hdl.pipeline import PIPELINES
 from hdl.search import (
     Row,
     Search,
@@ -47,7 +42,7 @@ class Choice:
     head : tuple of DenseFolding
         One for each dense layer.
     pipeline : str
-        A name in :data:`hdl.cycles.PIPELINES`.
+        A name in :data:`hdl.pipeline.PIPELINES`.
     mhz : float
         The clock that it was chosen for.
     streams : int
@@ -172,7 +167,7 @@ def choose(stack: Stack, *, limits: Limits, clocks: Mapping[str, float], rate: f
     stack : Stack
     limits : Limits
     clocks : mapping of str to float
-        The clock in MHz that each pipeline, by its name in :data:`hdl.cycles.PIPELINES`, is good
+        The clock in MHz that each pipeline, by its name in :data:`hdl.pipeline.PIPELINES`, is good
         for. That pipeline is taken which is the fastest, or with a rate or a latency the smallest.
     rate : float, optional
         The smallest that makes so many steps a second, all streams together.

@@ -9,8 +9,9 @@ from amaranth.lib.wiring import In, Out
 
 from golden.quantized import QuantizedDense
 from hdl.buffer import Beat, StepBuffer, of_stream, page_of
-from hdl.cycles import SHORT, DenseCycles, DenseFolding, Pipeline
+from hdl.dense_cycles import DenseCycles, DenseFolding
 from hdl.mac import MacArray, Sequencer, banks, bias_memory, pack_weights
+from hdl.pipeline import SHORT, Pipeline
 from hdl.registers import delayed
 from hdl.rounding import floor_to_even, half, limited
 from hdl.table import TableUnit

@@ -3,9 +3,9 @@
 Sums are handed over to the *hold chain*, which shifts them out: unit by unit, gate by gate. Each
 lane then adds the bias, rounds to the preactivation, looks up the gates, updates the cell state
 and gives the hidden state. Every operation of a unit happens at a fixed distance from the cycle
-in which its first sums leave the chain; :class:`hdl.cycles.DrainTiming` holds these distances,
-and a *token* that travels along them switches each register and multiplexer. It sets out ``LEAD``
-cycles before the sums leave, so that memories are read ahead of need.
+in which its first sums leave the chain; :class:`hdl.drain_timing.DrainTiming` holds these
+distances, and a *token* that travels along them switches each register and multiplexer. It sets out
+``LEAD`` cycles before the sums leave, so that memories are read ahead of need.
 
 The bias is added here rather than loaded into the accumulators: a lane needs one adder and one
 narrow memory for it, the array would need a word as wide as all its accumulators in every pass.
@@ -26,7 +26,8 @@ from golden.activation import SIGMOID, TANH
 from golden.fixed import Format
 from golden.quantized import QuantizedLSTM
 from hdl.buffer import Beat
-from hdl.cycles import CANDIDATE, GATES, LSTMCycles
+from hdl.cycles import LSTMCycles
+from hdl.drain_timing import CANDIDATE, GATES
 from hdl.mac import banks, bias_memory
 from hdl.multiplier import Multiplier
 from hdl.ram import RAM

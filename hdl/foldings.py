@@ -8,16 +8,10 @@ from typing import Generic, TypeVar
 
 from golden.argmax import ArgMax
 from golden.softmax import Softmax
-from hdl.cycles import (
-    BLOCK_WORDS,
-    SHORT,
-    DenseCycles,
-    DenseFolding,
-    DrainTiming,
-    Folding,
-    LSTMCycles,
-    Pipeline,
-)
+from hdl.cycles import BLOCK_WORDS, Folding, LSTMCycles
+from hdl.dense_cycles import DenseCycles, DenseFolding
+from hdl.drain_timing import DrainTiming
+from hdl.pipeline import SHORT, Pipeline
 from hdl.sequence_cycles import Link
 from hdl.vector_cycles import OutletCycles, choose_lanes, vector_cycles
 

@@ -10,10 +10,11 @@ from amaranth.lib import wiring
 from golden.argmax import ArgMax
 from golden.quantized_network import QuantizedNetwork
 from golden.softmax import Softmax
-from hdl.cycles import DenseFolding, Pipeline, choose_dense_folding
 from hdl.dense import DenseEngine
+from hdl.dense_cycles import DenseFolding, choose_dense_folding
 from hdl.largest import ArgMaxEngine
 from hdl.outlet import Outlet
+from hdl.pipeline import Pipeline
 from hdl.softmax import SoftmaxEngine
 from hdl.vector_cycles import choose_lanes
 

@@ -14,10 +14,11 @@ from amaranth.lib.wiring import In, Out
 from golden.bidirectional import QuantizedLayer
 from golden.quantized import QuantizedLSTM
 from hdl.buffer import Beat, ColumnBuffer, StepBuffer, of_stream, page_of, passed
-from hdl.cycles import SHORT, Folding, LSTMCycles, Pipeline
+from hdl.cycles import Folding, LSTMCycles
 from hdl.dense import DenseEngine
 from hdl.drain import Drain, Step
 from hdl.mac import MacArray, Sequencer, banks, pack_weights
+from hdl.pipeline import SHORT, Pipeline
 from hdl.registers import delayed
 
 __all__ = ["LSTMEngine"]

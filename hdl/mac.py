@@ -14,8 +14,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.fixed import signed_width
-from hdl.cycles import BLOCK_WORDS, Pipeline
+from hdl.cycles import BLOCK_WORDS
 from hdl.multiplier import ACCUMULATOR_BITS, ICE40_BITS, Accumulator, Multiplier
+from hdl.pipeline import Pipeline
 from hdl.registers import Copy, delayed
 from hdl.rom import ROM
 

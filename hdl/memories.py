@@ -4,7 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from golden.fixed import signed_width
-from hdl.cycles import CANDIDATE, GATES, ColumnMemories, DenseCycles, LSTMCycles, check_positive
+from hdl.column_cycles import ColumnMemories
+from hdl.cycles import LSTMCycles
+from hdl.dense_cycles import DenseCycles
+from hdl.drain_timing import CANDIDATE, GATES
+from hdl.pipeline import check_positive
 
 __all__ = ["DenseWidths", "Widths", "bias_widths", "dense_memories", "lstm_memories"]
 
@@ -136,7 +140,7 @@ def lstm_memories(k: LSTMCycles, widths: Widths, *, beat: int | None = None,
     - ``biases``: one for each of a lane's gate tables, for each pass and each unit of the lane
       in it as many words as there are slots, rounded up, each of one bias; as many more for the
       first step of a sequence that begins with hidden states.
-    - ``x``, ``h``: :class:`hdl.cycles.ColumnMemories`, one column wide.
+    - ``x``, ``h``: :class:`hdl.column_cycles.ColumnMemories`, one column wide.
     - ``c``: one for each lane, for each stream the units of the lane, rounded up to a power of
       two, one cell state wide; and one more, as for one stream, of those that sequences begin with.
     - ``tables``: one for each table unit, ``segments`` words rounded up, of ``knots`` bits.

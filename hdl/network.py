@@ -11,17 +11,12 @@ from amaranth.lib.wiring import In, Out
 
 from golden.quantized_network import QuantizedNetwork
 from hdl.buffer import Beat, beat_counts
-from hdl.cycles import (
-    SHALLOW,
-    SHORT,
-    DenseFolding,
-    Folding,
-    Pipeline,
-    check_positive,
-    head_budget,
-)
+from hdl.column_cycles import SHALLOW
+from hdl.cycles import Folding, head_budget
+from hdl.dense_cycles import DenseFolding
 from hdl.head import Head
 from hdl.lstm import LSTMEngine
+from hdl.pipeline import SHORT, Pipeline, check_positive
 from hdl.sequence import SequenceBuffer
 from hdl.sequence_cycles import links
 from hdl.states import StateLoader, StateReader, Tensor

@@ -9,8 +9,8 @@ from amaranth.lib.wiring import In, Out
 
 from golden.fixed import SQ
 from hdl.buffer import Beat, StepBuffer, of_stream, page_of
-from hdl.cycles import SHORT, Pipeline
 from hdl.mac import Sequencer
+from hdl.pipeline import SHORT, Pipeline
 from hdl.registers import delayed
 from hdl.vector_cycles import OutletCycles
 

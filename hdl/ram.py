@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Module, Shape, ShapeLike, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.cycles import SHALLOW
+from hdl.column_cycles import SHALLOW
 from hdl.dp16kd import WRITABLE, Port, block
 from hdl.registers import delayed
 

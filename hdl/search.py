@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import PIPELINES, LSTMCycles, head_budget
+from hdl.cycles import LSTMCycles, head_budget
 from hdl.foldings import (
     Limits,
     Part,
@@ -17,6 +17,7 @@ from hdl.foldings import (
     lstm_parts,
     outlet_part,
 )
+from hdl.pipeline import PIPELINES
 from hdl.sequence_cycles import links
 
 __all__ = ["Row", "Search", "Stack", "cycles_of", "latency_of", "memories_of", "multipliers_of",

@@ -19,8 +19,8 @@ from amaranth.lib.wiring import In, Out
 
 from golden.bidirectional import merge_fraction
 from hdl.buffer import Beat, ColumnBuffer, of_stream, page_of
-from hdl.cycles import Pipeline
 from hdl.multiplier import Multiplier
+from hdl.pipeline import Pipeline
 from hdl.registers import delayed
 from hdl.rounding import rounded, saturated
 from hdl.sequence_cycles import Link

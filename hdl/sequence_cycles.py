@@ -5,7 +5,8 @@ from math import ceil
 
 from golden.fixed import SQ
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import SHALLOW, SHORT, ColumnMemories, Pipeline, check_positive
+from hdl.column_cycles import SHALLOW, ColumnMemories
+from hdl.pipeline import SHORT, Pipeline, check_positive
 
 __all__ = ["Link", "SequenceCycles", "links"]
 
@@ -129,7 +130,7 @@ class SequenceCycles:
     def stored(self, *, x: int, y: int) -> dict[str, int]:
         """Bits of its memories, counted as by :func:`hdl.memories.lstm_memories`.
 
-        - ``columns``: :class:`hdl.cycles.ColumnMemories` for each writer, a column wide.
+        - ``columns``: :class:`hdl.column_cycles.ColumnMemories` for each writer, a column wide.
         - ``queue``: one word less than it holds, since the last is in the register of its output.
           A word is a beat.
 

@@ -10,10 +10,10 @@ from amaranth.lib.wiring import In, Out
 
 from golden.softmax import Softmax
 from hdl.buffer import Beat, ColumnBuffer
-from hdl.cycles import SHORT, Pipeline
 from hdl.largest import Largest
 from hdl.mac import Sequencer
 from hdl.multiplier import Multiplier
+from hdl.pipeline import SHORT, Pipeline
 from hdl.ram import RAM
 from hdl.registers import delayed
 from hdl.rom import ROM

@@ -18,7 +18,8 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.buffer import Beat, StepBuffer, of_stream, page_of
 from hdl.bus import Bus
-from hdl.cycles import QUEUE_LATENCY, ColumnMemories
+from hdl.column_cycles import ColumnMemories
+from hdl.dense_cycles import QUEUE_LATENCY
 from hdl.mac import Sequencer
 from hdl.registers import delayed
 

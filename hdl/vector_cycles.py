@@ -10,7 +10,8 @@ from math import ceil
 
 from golden.argmax import ArgMax
 from golden.softmax import Softmax
-from hdl.cycles import SHALLOW, SHORT, ColumnMemories, Pipeline
+from hdl.column_cycles import SHALLOW, ColumnMemories
+from hdl.pipeline import SHORT, Pipeline
 
 __all__ = ["ArgMaxCycles", "OutletCycles", "SoftmaxCycles", "choose_lanes", "vector_cycles"]
 
@@ -295,7 +296,7 @@ class SoftmaxCycles:
     def memories(self) -> dict[str, int]:
         """Bits of the memories as declared, by kind.
 
-        - ``codes``: :class:`hdl.cycles.ColumnMemories`, one code wide.
+        - ``codes``: :class:`hdl.column_cycles.ColumnMemories`, one code wide.
         - ``powers``: a word of ``scale + 1`` bits for each output of each page.
         - ``knots``: the table of powers.
         - ``queue``: those of the largest code, of the sums and of outputs, each with what travels

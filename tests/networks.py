@@ -9,8 +9,9 @@ import numpy as np
 from golden.fixed import SQ, UQ, Format
 from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import SHORT, Folding, Pipeline
+from hdl.cycles import Folding
 from hdl.foldings import choose_drain
+from hdl.pipeline import SHORT, Pipeline
 
 __all__ = ["FORMATS", "STANDARD", "expected_words", "folded", "peepholed", "random_codes",
            "random_network", "random_projection", "random_sequences"]

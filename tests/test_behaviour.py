@@ -17,7 +17,7 @@ import pytest
 from golden.fixed import SQ, UQ
 from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import DrainTiming
+from hdl.drain_timing import DrainTiming
 from hdl.foldings import choose_drain
 from hdl.network import Network
 from hdl.verilog import generate

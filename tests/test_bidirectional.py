@@ -19,9 +19,9 @@ from golden.model import Dense
 from golden.model import Network as FloatNetwork
 from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import PIPELINES
 from hdl.foldings import lstm_part
 from hdl.network import Network
+from hdl.pipeline import PIPELINES
 from hdl.search import Stack
 from hdl.verilog import generate
 from sim.vectors import Vectors

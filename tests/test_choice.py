@@ -10,9 +10,11 @@ from golden.fixed import SQ
 from golden.quantized import DenseFormats, QuantizedDense
 from golden.softmax import Softmax
 from hdl.choice import Choice, choose, fill
-from hdl.cycles import PIPELINES, DenseFolding, Folding, LSTMCycles
+from hdl.cycles import Folding, LSTMCycles
+from hdl.dense_cycles import DenseFolding
 from hdl.foldings import Limits, Part, Shape, dense_part, lstm_part
 from hdl.network import Network
+from hdl.pipeline import PIPELINES
 from hdl.search import Stack
 from tests.networks import STANDARD, random_codes, random_network
 

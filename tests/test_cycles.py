@@ -17,24 +17,13 @@ from golden.lstm import LSTM
 from golden.model import Dense
 from golden.model import Network as FloatNetwork
 from hdl.choice import choose
-from hdl.cycles import (
-    FAST,
-    MEDIUM,
-    PIPELINE_LIMITS,
-    PIPELINES,
-    SHORT,
-    DenseCycles,
-    DenseFolding,
-    DrainTiming,
-    Folding,
-    LSTMCycles,
-    Pipeline,
-    choose_dense_folding,
-    head_budget,
-)
+from hdl.cycles import Folding, LSTMCycles, head_budget
+from hdl.dense_cycles import DenseCycles, DenseFolding, choose_dense_folding
+from hdl.drain_timing import DrainTiming
 from hdl.foldings import Limits, choose_drain, choose_folding
 from hdl.memories import DenseWidths, Widths, bias_widths, dense_memories, lstm_memories
 from hdl.network import Network
+from hdl.pipeline import FAST, MEDIUM, PIPELINE_LIMITS, PIPELINES, SHORT, Pipeline
 from hdl.search import Stack
 from hdl.verilog import generate
 from tests.networks import FORMATS, folded, peepholed, random_network, random_sequences

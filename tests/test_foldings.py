@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 
 from hdl import foldings, mac
-from hdl.cycles import FAST, SHORT, DenseFolding, Folding, LSTMCycles, Pipeline
+from hdl.cycles import Folding, LSTMCycles
+from hdl.dense_cycles import DenseFolding
 from hdl.foldings import (
     MULTIPLIERS,
     Limits,
@@ -14,6 +15,7 @@ from hdl.foldings import (
     lstm_part,
     lstm_parts,
 )
+from hdl.pipeline import FAST, SHORT, Pipeline
 
 LIMITS = Limits(multipliers=40, memories=100, blocks=lambda depth, width: -(-depth * width // 4096),
                 logic_words=0)

@@ -13,9 +13,9 @@ from fpga.choice import choose_for, limits, wanted
 from golden.argmax import ArgMax
 from golden.fixed import SQ
 from golden.softmax import Softmax
-from hdl.cycles import PIPELINES
 from hdl.foldings import MULTIPLIERS, choose_drain, dense_part, lstm_part, outlet_part
 from hdl.network import Network
+from hdl.pipeline import PIPELINES
 from hdl.search import Stack
 from hdl.verilog import generate
 from tests.networks import STANDARD, random_network

@@ -18,7 +18,7 @@ from fpga.boards import BOARDS, find
 from fpga.flow import Implementation
 from fpga.report import Figures, FitError, Usage
 from fpga.tools import ToolError
-from hdl.cycles import FAST, SHORT
+from hdl.pipeline import FAST, SHORT
 from sim.manifest import MANIFEST, Manifest
 from sim.vectors import Vectors
 

@@ -14,8 +14,9 @@ from golden.fixed import SQ
 from golden.quantized import Curve, DenseFormats, QuantizedDense
 from golden.quantized_network import QuantizedNetwork
 from golden.softmax import Softmax
-from hdl.cycles import FAST, MEDIUM, SHORT, DenseFolding, Pipeline
+from hdl.dense_cycles import DenseFolding
 from hdl.network import Network
+from hdl.pipeline import FAST, MEDIUM, SHORT, Pipeline
 from hdl.verilog import generate
 from tests.networks import (
     FORMATS,

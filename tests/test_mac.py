@@ -6,8 +6,8 @@ import pytest
 from amaranth.sim import Simulator
 
 from benchmarks.synthesis import XC7, area
-from hdl.cycles import FAST, SHORT, Pipeline
 from hdl.mac import MacArray, Sequencer, pack_weights
+from hdl.pipeline import FAST, SHORT, Pipeline
 
 
 def test_pack_weights() -> None:

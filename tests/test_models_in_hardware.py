@@ -11,7 +11,7 @@ from golden.calibrate import quantize
 from golden.lstm import LSTM
 from golden.model import Dense, Network
 from golden.model_file import load
-from hdl.cycles import PIPELINES
+from hdl.pipeline import PIPELINES
 from sim.vectors import Vectors
 from sim.verify import verify
 from tests.test_regression import write_design

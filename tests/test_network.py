@@ -16,16 +16,10 @@ from golden.model import Dense
 from golden.model import Network as FloatNetwork
 from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import (
-    FAST,
-    PIPELINE_LIMITS,
-    PIPELINES,
-    SHORT,
-    DenseFolding,
-    Folding,
-    Pipeline,
-)
+from hdl.cycles import Folding
+from hdl.dense_cycles import DenseFolding
 from hdl.network import Network
+from hdl.pipeline import FAST, PIPELINE_LIMITS, PIPELINES, SHORT, Pipeline
 from hdl.ram import RAM
 from hdl.registers import delayed
 from tests.networks import (
@@ -160,7 +154,7 @@ def test_no_word_is_needed_in_the_cycle_of_its_writing(
         pipeline: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RAM, "elaborate", poisoned)
     # Every memory is a deep one.
-    monkeypatch.setattr("hdl.cycles.SHALLOW", 0)
+    monkeypatch.setattr("hdl.column_cycles.SHALLOW", 0)
     rng = np.random.default_rng(4)
     network = random_network(rng, FORMATS["8 bits"], inputs, hidden, 1, every_step=True, size=0.5)
     dut = Network(network, foldings=folded(network, units, columns), streams=streams,

@@ -23,9 +23,10 @@ from golden.model import Dense
 from golden.model import Network as FloatNetwork
 from golden.quantized import Curve, DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM, Slope
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import PIPELINES, Folding
+from hdl.cycles import Folding
 from hdl.foldings import choose_drain
 from hdl.network import Network
+from hdl.pipeline import PIPELINES
 from hdl.ram import RAM
 from hdl.scaling import line, signed_digits
 from tests.networks import (
@@ -478,7 +479,7 @@ def test_no_state_is_read_in_the_cycle_of_its_writing(
         monkeypatch: pytest.MonkeyPatch) -> None:
     """Peepholes read the cell state early: it has long been written by then."""
     monkeypatch.setattr(RAM, "elaborate", poisoned)
-    monkeypatch.setattr("hdl.cycles.SHALLOW", 0)
+    monkeypatch.setattr("hdl.column_cycles.SHALLOW", 0)
     rng = np.random.default_rng(4)
     network = peepholed(rng, random_network(rng, FORMATS["8 bits"], inputs, (hidden,), 1,
                                             every_step=True, size=0.5))

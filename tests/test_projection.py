@@ -15,10 +15,12 @@ from golden.model import Dense
 from golden.model import Network as FloatNetwork
 from golden.quantized import DenseFormats, QuantizedDense
 from hdl.choice import choose
-from hdl.cycles import FAST, PIPELINES, SHORT, DenseFolding, Folding, LSTMCycles
+from hdl.cycles import Folding, LSTMCycles
 from hdl.dense import DenseEngine
+from hdl.dense_cycles import DenseFolding
 from hdl.foldings import Limits, choose_drain, choose_folding, lstm_parts, projections
 from hdl.network import Network
+from hdl.pipeline import FAST, PIPELINES, SHORT
 from hdl.ram import RAM
 from hdl.search import Stack
 from hdl.verilog import generate
@@ -177,7 +179,7 @@ def test_no_word_is_needed_in_the_cycle_of_its_writing(
     inputs, hidden, projected, foldings, streams, _ = DESIGNS[design]
     monkeypatch.setattr(RAM, "elaborate", poisoned)
     # Every memory is a deep one.
-    monkeypatch.setattr("hdl.cycles.SHALLOW", 0)
+    monkeypatch.setattr("hdl.column_cycles.SHALLOW", 0)
     rng = np.random.default_rng(4)
     network = random_network(rng, FORMATS["8 bits"], inputs, hidden, 1, every_step=True, size=0.5,
                              projected=projected)

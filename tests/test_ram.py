@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
-from hdl.cycles import SHALLOW
+from hdl.column_cycles import SHALLOW
 from hdl.ram import RAM
 from hdl.registers import delayed
 from tests.primitives import ECP5, MODELS, differs, prove, run_verilator, write_verilog

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import FAST, SHORT, Pipeline
 from hdl.network import Network
+from hdl.pipeline import FAST, SHORT, Pipeline
 from hdl.verilog import FAMILIES, generate
 from sim.manifest import FAMILIES as MODELLED
 from sim.manifest import MANIFEST

@@ -19,9 +19,9 @@ from golden.model import Dense
 from golden.model import Network as FloatNetwork
 from golden.quantized_network import QuantizedNetwork
 from golden.simulate import Result, StateCodes
-from hdl.cycles import FAST, SHORT, Pipeline
 from hdl.foldings import Limits, Shape, lstm_part
 from hdl.network import Network
+from hdl.pipeline import FAST, SHORT, Pipeline
 from hdl.verilog import generate
 from tests.networks import FORMATS, folded, random_codes, random_network, random_sequences
 from tests.streams import Exchange, pack, run_network

@@ -11,8 +11,8 @@ import pytest
 
 from golden.quantized_network import QuantizedNetwork
 from golden.simulate import StateCodes
-from hdl.cycles import FAST, SHORT, Pipeline
 from hdl.network import Network
+from hdl.pipeline import FAST, SHORT, Pipeline
 from hdl.verilog import generate
 from sim.manifest import MANIFEST, Manifest, ManifestError
 from sim.model import Model

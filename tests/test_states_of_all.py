@@ -14,8 +14,8 @@ from golden.lstm import LSTM, Bidirectional
 from golden.model import Dense
 from golden.model import Network as FloatNetwork
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import FAST, MEDIUM, PIPELINES, SHORT, Pipeline
 from hdl.network import Network
+from hdl.pipeline import FAST, MEDIUM, PIPELINES, SHORT, Pipeline
 from hdl.verilog import generate
 from sim.vectors import Vectors
 from sim.verify import verify

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from golden.quantized_network import QuantizedNetwork
-from hdl.cycles import FAST, SHORT, DenseFolding, Pipeline
+from hdl.dense_cycles import DenseFolding
 from hdl.network import Network
+from hdl.pipeline import FAST, SHORT, Pipeline
 from tests.networks import FORMATS, expected_words, folded, random_network, random_sequences
 from tests.streams import Exchange, interleaved, pack, run_network
 

@@ -11,8 +11,8 @@ from amaranth.sim import Simulator
 from golden.argmax import ArgMax
 from golden.fixed import SQ
 from golden.softmax import Softmax
-from hdl.cycles import FAST, MEDIUM, SHORT, Pipeline
 from hdl.largest import ArgMaxEngine
+from hdl.pipeline import FAST, MEDIUM, SHORT, Pipeline
 from hdl.softmax import SoftmaxEngine
 from hdl.vector_cycles import SoftmaxCycles
 from tests.test_softmax import logits

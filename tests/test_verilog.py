@@ -5,9 +5,9 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from hdl.cycles import FAST, SHORT, Pipeline
 from hdl.foldings import choose_drain
 from hdl.network import Network
+from hdl.pipeline import FAST, SHORT, Pipeline
 from hdl.verilog import FAMILIES, generate
 from tests.networks import FORMATS, random_network
 
