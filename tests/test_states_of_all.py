@@ -157,7 +157,8 @@ def test_read_of_directions(name: str, units: int, columns: int, pipeline: str, 
         assert seen.malformed == 0
 
 
-@pytest.mark.parametrize("name", ["two directions", "at the last step", "reverse"])
+@pytest.mark.parametrize("name", ["two directions", *(
+    pytest.param(name, marks=pytest.mark.slow) for name in ("at the ends", "projections"))])
 def test_memories(name: str) -> None:
     """What the Verilog declares more than without, to the bit."""
     network = read_of(name)
@@ -180,7 +181,7 @@ def test_as_the_float_model() -> None:
     """Final states of two directions, with a projection and peepholes, and what is refused."""
     rng = np.random.default_rng(18)
     ways = [LSTM(w_x=rng.normal(0, 0.5, (16, 3)), w_h=rng.normal(0, 0.5, (16, 2)),
-                 bias=rng.normal(0, 0.5, 16), peepholes=rng.normal(0, 0.5, (3, 4)),
+                 bias=rng.normal(0, 0.5, 16), peepholes=rng.normal(0, 0.5, 12),
                  projection=rng.normal(0, 0.7, (2, 4)), reverse=reverse)
             for reverse in (False, True)]
     network = FloatNetwork(layers=(Bidirectional(forward=ways[0], backward=ways[1]),),
