@@ -14,6 +14,7 @@ from golden.model_file import load
 from hdl.pipeline import PIPELINES
 from sim.vectors import Vectors
 from sim.verify import verify
+from tests.test_onnx_operator import DIRECTIONS, OPSETS, B, functions, random_arrays, write
 from tests.test_regression import write_design
 
 MODELS = Path(__file__).parent / "models"
@@ -43,6 +44,10 @@ REST: dict[str, tuple[dict[str, Any], int, int, str, str | None]] = {
     "keras/picked.keras": ({}, 2, 2, "short", None),
     "keras/product.keras": ({}, 2, 2, "fast", "ecp5"),
     "keras/sum.keras": ({}, 1, 3, "medium", None),
+    "keras/stateful.keras": ({}, 2, 2, "short", "ecp5"),
+    "keras/states.keras": ({}, 1, 2, "fast", None),
+    "keras/both_states.keras": ({}, 2, 1, "short", "ecp5"),
+    "keras/tf_states.keras": ({}, 2, 2, "medium", None),
     "keras/two_ends.keras": ({}, 2, 2, "short", "ecp5"),
     "keras/cell.keras": ({}, 2, 2, "fast", None),
     "keras/idle.keras": ({}, 1, 1, "short", "ecp5"),
@@ -58,6 +63,9 @@ REST: dict[str, tuple[dict[str, Any], int, int, str, str | None]] = {
     "onnx/keras-norm.onnx": ({}, 3, 2, "short", None),
     "onnx/keras-plain.onnx": ({}, 1, 1, "fast", None),
     "onnx/keras-rescaled.onnx": ({}, 2, 2, "medium", "ecp5"),
+    "onnx/keras-states.onnx": ({}, 2, 2, "fast", "ecp5"),
+    "onnx/torch-both-two-states-dynamo.onnx": ({}, 2, 2, "short", None),
+    "onnx/torch-packed-script.onnx": ({}, 1, 2, "medium", "ecp5"),
     "onnx/torch-both-norm-script.onnx": ({}, 2, 1, "medium", None),
     "onnx/torch-both-two-every-script.onnx": ({}, 1, 2, "short", "ice40"),
     "onnx/torch-both-two-h_n-dynamo.onnx": ({}, 2, 2, "fast", "ecp5"),
@@ -88,7 +96,51 @@ def test_every_bit(name: str, tmp_path: Path) -> None:
     write_design(tmp_path, quantized, units, columns,
                  Vectors.compute(quantized, quantized.x.quantize(x)[0], lengths), family=family,
                  pipeline=PIPELINES[pipeline])
-    result = verify(tmp_path, tests=["full_speed", "random_stalls", "reset_midway"], seed=1,
+    tests = ["full_speed", "random_stalls", "reset_midway"]
+    tests += ["kept_states", "set_states"] if quantized.stateful else []
+    tests += ["packets_held"] if quantized.states else []
+    result = verify(tmp_path, tests=tests, seed=1, effort=10_000)
+    assert result.failure is None
+    assert all(test.words and test.states for test in result.tests)
+
+
+@pytest.mark.parametrize("seed", [5, *(
+    pytest.param(seed, marks=pytest.mark.slow) for seed in range(18) if seed != 5)])
+def test_operator(seed: int, tmp_path: Path) -> None:
+    """ONNX's operator with what no exporter writes: peepholes, clip, coupled gates, functions."""
+    rng = np.random.default_rng(seed)
+    direction = DIRECTIONS[seed % 3]
+    count = 2 if direction == "bidirectional" else 1
+    n, h = (int(number) for number in rng.integers(1, 6, 2))
+    arrays = random_arrays(rng, n, h, count)
+    for name in ("h0", "c0"):
+        arrays[name] = np.repeat(rng.uniform(-1, 1, (count, 1, h)).astype(np.float32), B, axis=1)
+    attributes: dict[str, Any] = {"hidden_size": h, "direction": direction}
+    if seed % 2:
+        one = functions(rng, 1)
+        attributes |= {name: list(values) * count for name, values in one.items()}
+    hard = attributes.get("activations", ["sigmoid"])[0].lower() == "hardsigmoid"
+    if seed // 3 % 2:
+        attributes["clip"] = float(rng.uniform(0.5, 2.0))
+    if seed // 6 % 2 and not hard:
+        attributes["input_forget"] = 1
+    outputs = [["Y", "", ""], ["", "Yh", ""], ["Y", "Yh", "Yc"]][seed % 5 % 3]
+    network = load(write(tmp_path / "m.onnx", arrays, ["x", "w", "r", "b", "", "h0", "c0", "p"],
+                         outputs, n=n, opset=OPSETS[seed % 3], **attributes)).network
+    assert network.directions[0].peepholes is not None
+    x = rng.uniform(-1, 1, (12, 9, network.inputs))
+    lengths = rng.integers(1, 10, len(x))
+    quantized = quantize(network, x, lengths, bits=16)
+    error = quantized.run_real(x, lengths).real - network.run(x, lengths)
+    assert np.abs(error).max() < 1e-2
+    design = tmp_path / "design"
+    design.mkdir()
+    units, columns = (int(number) for number in rng.integers(1, 4, 2))
+    write_design(design, quantized, units, columns,
+                 Vectors.compute(quantized, quantized.x.quantize(x)[0], lengths),
+                 family=(None, "ecp5", "ice40")[seed % 3],
+                 pipeline=list(PIPELINES.values())[seed // 3 % 3])
+    result = verify(design, tests=["full_speed", "random_stalls", "reset_midway"], seed=1,
                     effort=10_000)
     assert result.failure is None
     assert all(test.words and test.states for test in result.tests)
