@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 
 from golden.lstm import Bidirectional, State
-from golden.model import ModelError, TrainedModel
+from golden.model import ModelError, Network, TrainedModel
 from golden.onnx_file import load
 from tests.onnx_builder import node, results
 
@@ -151,9 +151,11 @@ with warnings.catch_warnings():
     CASES = {case.name: case for case in collect_testcases("LSTM")}
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_node_tests_of_the_onnx_package(tmp_path: Path, name: str) -> None:
-    """Weights are inputs there, which become part of the model here."""
+def node_test(name: str, path: Path) -> tuple[Network, np.ndarray, dict[str, np.ndarray]]:
+    """A test of the onnx package: network, input and expected outputs, all of them batch first.
+
+    Weights are inputs there, which become part of the model here, written to ``path``.
+    """
     case = CASES[name]
     assert case.model is not None
     assert case.data_sets is not None
@@ -168,25 +170,28 @@ def test_node_tests_of_the_onnx_package(tmp_path: Path, name: str) -> None:
             model.graph.initializer.append(numpy_helper.from_array(array, value.name))
     del model.graph.input[:]
     model.graph.input.extend(kept)
-    path = tmp_path / "m.onnx"
     path.write_bytes(model.SerializeToString())
     network = load(path).network
     assert expected
     layout = any(a.name == "layout" and a.i for a in model.graph.node[0].attribute)
-    x = given[0] if layout else given[0].swapaxes(0, 1)
+    outputs = {}
+    for value, array in zip(model.graph.output, expected, strict=True):
+        if not layout:
+            array = array.transpose(2, 0, 1, 3) if value.name == "Y" else array.swapaxes(0, 1)
+        outputs[value.name] = array
+    return network, given[0] if layout else given[0].swapaxes(0, 1), outputs
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_node_tests_of_the_onnx_package(tmp_path: Path, name: str) -> None:
+    network, x, expected = node_test(name, tmp_path / "m.onnx")
     y, ended = network.run_states(x)
     states = dict(zip(network.states, network.state_outputs(ended), strict=True))
-    for value, array in zip(model.graph.output, expected, strict=True):
-        if value.name == "Y":
-            if not layout:
-                array = array.transpose(2, 0, 1, 3)
+    for output, array in expected.items():
+        if output == "Y":
             assert network.every_step
-            assert np.abs(y - array.reshape(y.shape)).max() <= 1e-6
-        else:
-            ours = states.get(f"lstm0.{value.name[-1]}", y)
-            if not layout:
-                array = array.swapaxes(0, 1)
-            assert np.abs(ours - array.reshape(ours.shape)).max() <= 1e-6
+        ours = y if output == "Y" else states.get(f"lstm0.{output[-1]}", y)
+        assert np.abs(ours - array.reshape(ours.shape)).max() <= 1e-6
 
 
 def test_there_are_node_tests() -> None:
