@@ -37,7 +37,7 @@ from fpga.stored import store
 from fpga.summary import build_table
 from fpga.tools import keeping_logs, telling_time
 from golden.accuracy import Metric, MetricError, compare, load_metric, mean_squared_error
-from golden.calibrate import quantize, unsupported
+from golden.calibrate import BITS, quantize, unsupported
 from golden.data import DataError, Sequences
 from golden.model import ModelError, Network
 from golden.model_file import STEPS, SUFFIXES, describe
@@ -107,6 +107,8 @@ def inspect(path: str | os.PathLike[str], *, bits: int = 16, **told: Any) -> str
     bits : int
         Width of weights, for the memory that they take.
     """
+    if bits not in BITS:
+        raise InputError(f"bits must be an integer from {BITS[0]} to {BITS[-1]}, not {bits}")
     return describe(load_model(Path(path), **told), bits=bits)
 
 
@@ -475,7 +477,8 @@ def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> i
     metric = load_metric(args.metric) if args.metric else mean_squared_error
     find(args.board)
     check_folder(args.output)
-    network = load(args.model, **_told(args))
+    model = load_model(Path(args.model), **_told(args))
+    network = model.network
     if args.stateful:
         network = replace(network, stateful=True)
     if args.states is not None:
@@ -484,6 +487,8 @@ def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> i
     if missing := unsupported(network):
         raise InputError(f"{args.model}: no hardware is built for {' or '.join(missing)}; see "
                          f"gatefold inspect {args.model}")
+    for note in model.notes:
+        progress(f"{args.model}: {note}")
     data = Sequences.load(args.data)
     with _blaming(args.data):
         data.check(network)

@@ -40,10 +40,11 @@ from golden.quantized import (
 from golden.quantized_network import QuantizedNetwork
 from golden.softmax import Softmax
 
-__all__ = ["Calibration", "DenseCalibration", "LSTMCalibration", "Range", "calibrate", "quantize",
-           "unsupported"]
+__all__ = ["BITS", "Calibration", "DenseCalibration", "LSTMCalibration", "Range", "calibrate",
+           "quantize", "unsupported"]
 
 BITS = range(8, 19)
+"""Widths that there are."""
 
 # Far beyond what a sensor gives, and near enough for powers of two to stay within float64.
 LARGEST = 2.0**40
@@ -240,7 +241,7 @@ def unsupported(network: Network) -> list[str]:
         one, *other = layer.directions
         if other and any(getattr(one, name) != getattr(other[0], name)
                          for name in ("gate", "candidate", "squash", "clip")):
-            found.append(f"directions with functions of their own {of}")
+            found.append(f"two directions whose functions or clips differ, {of}")
     if network.stateful and (any(each.reverse for each in network.directions)
                              or (network.backwards and network.every_step)):
         found.append("states that are kept or set where a layer reads from the end")

@@ -199,7 +199,8 @@ class LSTMEngine(wiring.Component):
             width=formats.h.width, columns=columns, offset=h_place, counts=k.counts,
             streams=streams, latency=k.memory, forward=1 + k.memory - k.pipeline.feedback)
         m.submodules.sequencer = sequencer = Sequencer(
-            passes=k.passes, words=k.words, bubble=k.bubble, streams=streams)
+            passes=k.passes, words=k.words, bubble=k.bubble, streams=streams,
+            alternate=len(self._directions) > 1)
         m.submodules.array = array = self._array()
         m.submodules.drain = drain = self._drain
         wiring.connect(m, wiring.flipped(self.i), x.i)

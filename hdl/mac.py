@@ -78,6 +78,9 @@ class Sequencer(wiring.Component):
     passes, words, bubble : int
         P, C and B.
     streams : int
+    alternate : bool
+        The streams take turns strictly, the first one first: none waits for another that has run
+        ahead of it, into a page that only the one behind can free.
 
     Members
     -------
@@ -101,11 +104,13 @@ class Sequencer(wiring.Component):
         The stream whose step ends with the word issued in this cycle.
     """
 
-    def __init__(self, *, passes: int, words: int, bubble: int = 0, streams: int = 1):
+    def __init__(self, *, passes: int, words: int, bubble: int = 0, streams: int = 1,
+                 alternate: bool = False):
         self._passes = passes
         self._words = words
         self._bubble = bubble
         self._streams = streams
+        self._alternate = alternate
         super().__init__({
             "ready": In(streams),
             "stall": In(1),
@@ -125,12 +130,20 @@ class Sequencer(wiring.Component):
         begin = Signal(init=1)
         rested = Signal(self._streams, init=-1)
         may = self.ready & rested
-        present = Signal(range(self._streams))
+        present = Signal(range(self._streams), init=self._streams - 1 if self._alternate else 0)
+        if self._alternate:
+            following = Mux(present == self._streams - 1, 0, present + 1)
+            may = may.bit_select(following, 1)
         m.d.comb += [
             self.issue.eq((~begin | may.any()) & ~self.stall),
             self.stream.eq(present),
         ]
-        if self._streams > 1:
+        if self._alternate:
+            with m.If(begin):
+                m.d.comb += self.stream.eq(following)
+            with m.If(self.issue):
+                m.d.sync += present.eq(self.stream)
+        elif self._streams > 1:
             # The first after the present one, or else the first of all.
             after = Signal(self._streams)
             behind = may & after

@@ -195,8 +195,9 @@ class Network(wiring.Component):
     saturated : Out
         Sticky flags, one for each tensor that is rounded.
     malformed : Out(1)
-        Sticky: TLAST came within a step, TID changed within one or named no stream, or a sequence
-        had more than ``longest`` steps. Its outputs are of no use then, those of the next are.
+        Sticky: TLAST came within a step, TID changed within one or named no stream, a packet of
+        states was wrong, or a sequence had more than ``longest`` steps. Its outputs are of no use
+        then, those of the next are.
 
     Raises
     ------

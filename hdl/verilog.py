@@ -118,7 +118,7 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
                   "bytes": dut.in_bytes, "format": _format(network.x)},
         "output": {"prefix": "m_axis", "elements": network.outputs, "lanes": dut.out_lanes,
                    "bytes": dut.out_bytes, "format": _format(network.y),
-                   "every_step": network.every_step},
+                   "every_step": network.every_step, "backwards": network.backwards},
         "stateful": network.stateful,
         **states,
         "layers": layers,

@@ -113,7 +113,8 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
                 stall: float = 0.0, seed: int = 0, reset_after: int | None = None,
                 limit: int = 100_000, quiet: int = 300,
                 beats: Sequence[Any] | None = None, packets: int = 0,
-                hold_states: int = 0, before: Sequence[Any] | None = None) -> Exchange:
+                hold: int = 0, hold_states: int = 0, before: Sequence[Any] | None = None
+                ) -> Exchange:
     """Feed sequences back to back and collect output vectors.
 
     Parameters
@@ -133,8 +134,8 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
         goes to the port of states, and what follows waits for it.
     packets : int
         Packets of final states to wait for.
-    hold_states : int
-        Cycles in which none of them is taken.
+    hold, hold_states : int
+        Cycles in which no output, and none of them, is taken.
     before : sequence, optional
         Beats that are fed before a reset, in place of ``reset_after``.
     """
@@ -212,7 +213,7 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
             dut.m_state_axis_tvalid, dut.m_state_axis_tready, dut.m_state_axis_tdata,
             dut.m_state_axis_tlast, dut.m_state_axis_tid if dut.streams > 1 else Const(0)]
         while idle <= quiet:
-            ctx.set(dut.m_axis_tready, rng.random() >= stall)
+            ctx.set(dut.m_axis_tready, now >= hold and rng.random() >= stall)
             if final:
                 ctx.set(dut.m_state_axis_tready, now >= hold_states and rng.random() >= stall)
             _, _, valid, ready, word, last, tid, *states = await ctx.tick().sample(

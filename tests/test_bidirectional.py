@@ -311,3 +311,21 @@ def test_what_it_takes(name: str, begun: bool, units: int, columns: int, pipelin
     assert len(blocks) == sum(part.multipliers for part in parts) + dut.behind.multipliers
     assert sum(part.latency for part in parts) + dut.behind.whole_latency == dut.whole_latency
     assert max(part.round for part in parts) <= dut.step
+
+
+@pytest.mark.parametrize(("states", "final"), [(("lstm0.h",), False), ((), False), ((), True)])
+def test_a_sink_that_holds_up_one_direction(states: tuple[str, ...], final: bool) -> None:
+    """The other direction may not run ahead of it, into a page that only the one behind frees.
+
+    The recurrence of this layer takes ten times as long as its work, so there would be time for it.
+    """
+    rng = np.random.default_rng(1)
+    network = replace(turning_network(rng, FORMATS["8 bits"], 1, (("concat", 4),),
+                                      every_step=False, final=final), states=states)
+    dut = Network(network, foldings=folded(network, 4, 2), longest=6)
+    for lengths in ([1, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1], [2, 1, 1] * 4):
+        sequences = random_sequences(rng, network, *lengths)
+        words = expected_words(network, sequences)
+        seen = run_network(dut, sequences, outputs=len(words), hold=400, limit=4000,
+                           packets=len(words) if states else 0)
+        assert seen.words == words
