@@ -58,8 +58,10 @@ def test_manifest(streams: int, pipeline: Pipeline) -> None:
     assert manifest["input"] == {"prefix": "s_axis", "elements": 3, "lanes": 2, "bytes": 1,
                                  "format": {"kind": "SQ", "i": 2, "f": 6}}
     assert manifest["output"]["every_step"] is True
+    assert manifest["output"]["backwards"] is False
+    assert manifest["longest"] is None
     assert manifest["cycles"] == {"step": dut.step, "alone": dut.alone, "work": dut.work,
-                                  "latency": dut.latency}
+                                  "latency": dut.latency, "further": dut.further}
     assert manifest["streams"] == streams
     assert manifest["family"] is None
     for engine, layer in zip(dut.engines, manifest["layers"], strict=False):
