@@ -60,6 +60,12 @@ TOLERATED = 2
 # A coarser operand serves other readers too; it must not be had for less than this gain in noise.
 WORTH = 1.25
 
+# Fraction bits that a bias has beyond the sum that it is part of, where exact weights need no more.
+OF_BIAS = 6
+
+# Of a float64; far below any binary point that there is.
+EXACT_BITS = 53
+
 # Sequences run at once: the trace of a whole data set might not fit the memory.
 PART = 256
 
@@ -445,6 +451,16 @@ def _finest_products(w: np.ndarray, bias: np.ndarray, operand: Format, bits: int
     return min(Range.of(w).of_width(bits).f + operand.f, most)
 
 
+def _fraction_bits(w: np.ndarray) -> int:
+    """The fewest fraction bits in which all weights are exact; few where they were quantised."""
+    if not w.any():
+        return -EXACT_BITS
+    mantissa, exponent = np.frexp(w[w != 0])
+    whole = (mantissa * 2.0**EXACT_BITS).astype(np.int64)
+    trailing = np.log2((whole & -whole).astype(np.float64)).astype(np.int64)
+    return int((EXACT_BITS - exponent - trailing).max())
+
+
 def _noise(w: np.ndarray, f: int, power: np.ndarray, error: np.ndarray) -> float:
     """Mean square error of a part of z from weights with ``f`` fraction bits.
 
@@ -603,7 +619,10 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
         c = chosen[f"lstm{number}.c"]
         points = [_finest_products(w, rows.bias, operand, bits)
                   for w, operand in ((rows.w_x, own), (rows.w_h, h))]
-        point = min(points)
+        # More fraction bits than the weights have would be zeros: quantised ones keep their format.
+        exact = [_fraction_bits(w) + operand.f for w, operand in ((rows.w_x, own), (rows.w_h, h))]
+        finest = chosen[f"lstm{number}.z"].f + OF_BIAS
+        point = min(*points, max(*exact, finest))
         # Without a projection, what the output gate lets out is the hidden state.
         projection = rows.projection
         m = h if projection is None else chosen[f"lstm{number}.m"]
@@ -620,8 +639,8 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
                 w_x=Range.of(rows.w_x).of_fraction(point - own.f),
                 w_h=Range.of(rows.w_h).of_fraction(point - h.f), gate=gate, tanh=tanh,
                 m=m, w_r=w_r),
-            lost_x=points[0] - point if rows.w_x.any() else 0,
-            lost_h=points[1] - point if rows.w_h.any() else 0,
+            lost_x=max(0, min(points[0], exact[0]) - point) if rows.w_x.any() else 0,
+            lost_h=max(0, min(points[1], exact[1]) - point) if rows.w_h.any() else 0,
             rescaled_x=given[reads[number]], rescaled_h=given[f"lstm{number}.h"],
             y=operands[reads[number + 1]],
             ranges={"x": seen.ranges[reads[number]],
@@ -629,10 +648,12 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
     head, own = [], operands[reads[-1]]
     for number, dense in enumerate(network.head):
         line, y = _dense_line(dense), chosen[f"dense{number}.y"]
-        f = _finest_products(line.w, line.bias, own, bits) - own.f
+        z = _argument(dense.function, y)
+        f = min(_finest_products(line.w, line.bias, own, bits),
+                max(_fraction_bits(line.w) + own.f, z.f + OF_BIAS)) - own.f
         head.append(DenseCalibration(
             formats=DenseFormats(x=own, w=Range.of(line.w).of_fraction(f), y=y,
-                                 z=_argument(dense.function, y)),
+                                 z=z),
             ranges={"y": seen.ranges[f"dense{number}.y"]}))
         own = y
     return Calibration(bits=bits, layers=tuple(chosen_layers), head=tuple(head))

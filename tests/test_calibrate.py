@@ -316,3 +316,25 @@ def test_adding_problem() -> None:
     assert task["correct"](result.real, targets) == 1.0
     assert sum(result.saturated.values()) == 0
     assert np.mean((result.real - model.run(x, lengths)) ** 2) < 1e-6
+
+
+@pytest.mark.parametrize(("k_x", "k_h"), [(6, 6), (4, 7), (7, 5)])
+def test_quantised_weights_keep_their_format(k_x: int, k_h: int) -> None:
+    """Weights of 8 bits are exact, and take no more bits than the equal binary point asks for."""
+    rng = np.random.default_rng(0)
+    w_x, w_h, w = (np.asarray(rng.integers(-128, 128, shape) * 2.0**-k, dtype=np.float64)
+                   for shape, k in (((20, 2), k_x), ((20, 5), k_h), ((3, 5), 6)))
+    w_x[0, 0], w_h[0, 0], w[0, 0] = 2.0**-k_x, 2.0**-k_h, 2.0**-6
+    model = Network(layers=(LSTM(w_x=w_x, w_h=w_h, bias=rng.standard_normal(20)),),
+                    head=(Dense(w=w, bias=rng.standard_normal(3)),), every_step=True)
+    chosen = calibrate(model, data(1, 8, 6, 2), bits=16)
+    fixed, formats = chosen.apply(model), chosen.layers[0].formats
+    for codes, to, real in ((fixed.directions[0].w_x, formats.w_x, w_x),
+                            (fixed.directions[0].w_h, formats.w_h, w_h),
+                            (fixed.head[0].w, fixed.head[0].formats.w, w)):
+        assert np.array_equal(to.to_real(codes), real)
+    assert max(formats.w_x.width, formats.w_h.width) <= 8 + abs(
+        k_x + formats.x.f - k_h - formats.h.f)
+    assert min(formats.w_x.f - k_x, formats.w_h.f - k_h) == 0
+    assert fixed.head[0].formats.w.width == 8
+    assert (chosen.layers[0].lost_x, chosen.layers[0].lost_h) == (0, 0)
