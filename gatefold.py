@@ -54,6 +54,7 @@ from sim.simulator import SimulatorError
 from sim.summary import verify_table
 from sim.vectors import VECTORS, Vectors, VectorsError
 from sim.verify import verify
+from sim.verilog_coverage import CoverageError
 
 __all__ = ["InputError", "build", "inspect", "load", "quantize", "run", "verify"]
 
@@ -65,7 +66,7 @@ class InputError(ValueError):
 
 
 BAD_INPUT = (InputError, ModelError, DataError, MetricError, BoardError, FolderError, FlowError,
-             ManifestError, SimulatorError, VectorsError)
+             ManifestError, SimulatorError, VectorsError, CoverageError)
 
 
 @contextlib.contextmanager
@@ -448,6 +449,9 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
     verify_parser.add_argument("directory", metavar="DIR", type=Path, help="what build wrote")
     verify_parser.add_argument("--seed", type=int, help="repeat a run; each has a new one, and "
                                                         "says which")
+    verify_parser.add_argument("--coverage", action="store_true",
+                               help="count which lines of the Verilog run and which bits change, "
+                                    "which is slow, and list in DIR/sim/coverage.txt what did not")
     return parser
 
 
@@ -524,7 +528,7 @@ def _inspect(args: argparse.Namespace, progress: _Progress, console: Console) ->
 
 def _verify(args: argparse.Namespace, progress: _Progress, console: Console) -> int:
     with _blaming(str(args.directory)):
-        result = verify(args.directory, seed=args.seed, progress=progress)
+        result = verify(args.directory, seed=args.seed, coverage=args.coverage, progress=progress)
     console.print(verify_table(result))
     if result.failure is not None:
         print(f"gatefold: {args.directory} is wrong: {result.failure}", file=sys.stderr)
