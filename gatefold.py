@@ -524,7 +524,8 @@ def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> i
 
 
 def _inspect(args: argparse.Namespace, progress: _Progress, console: Console) -> int:
-    print(f"{args.model}: {inspect(args.model, bits=args.bits, longest=args.longest, **_told(args))}")
+    told = inspect(args.model, bits=args.bits, longest=args.longest, **_told(args))
+    print(f"{args.model}: {told}")
     return 0
 
 
