@@ -45,6 +45,7 @@ from golden.model_file import load as load_model
 from golden.quantized_network import QuantizedNetwork
 from golden.simulate import Result, StateCodes
 from hdl.foldings import MULTIPLIERS
+from hdl.network import LONGEST
 from hdl.network import Network as Core
 from hdl.pipeline import PIPELINES
 from hdl.verilog import generate
@@ -100,17 +101,18 @@ def load(path: str | os.PathLike[str], **told: Any) -> Network:
     return load_model(Path(path), **told).network
 
 
-def inspect(path: str | os.PathLike[str], *, bits: int = 16, **told: Any) -> str:
+def inspect(path: str | os.PathLike[str], *, bits: int = 16, longest: int = LONGEST,
+            **told: Any) -> str:
     """What is understood of a file, in lines of text; parameters and errors as of :func:`load`.
 
     Parameters
     ----------
-    bits : int
-        Width of weights, for the memory that they take.
+    bits, longest : int
+        Width of the numbers, and steps of a sequence, at most, for the memory that they take.
     """
     if bits not in BITS:
         raise InputError(f"bits must be an integer from {BITS[0]} to {BITS[-1]}, not {bits}")
-    return describe(load_model(Path(path), **told), bits=bits)
+    return describe(load_model(Path(path), **told), bits=bits, longest=longest)
 
 
 def run(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray | None = None, *,
@@ -437,7 +439,11 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
                "  gatefold inspect weights.safetensors --steps last")
     _add_model(inspect_parser)
     inspect_parser.add_argument("--bits", type=_positive, default=16,
-                                help="width of weights, for the memory they take (%(default)s)")
+                                help="width of the numbers, for the memory they take "
+                                     "(%(default)s)")
+    inspect_parser.add_argument("--longest", metavar="STEPS", type=_positive, default=LONGEST,
+                                help="of a sequence, at most, for the memory it takes where a "
+                                     "layer reads from the end (%(default)s)")
     verify_parser = commands.add_parser(
         "verify", formatter_class=argparse.RawDescriptionHelpFormatter,
         help="simulate what `build` wrote and compare every bit",
@@ -522,7 +528,8 @@ def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> i
 
 
 def _inspect(args: argparse.Namespace, progress: _Progress, console: Console) -> int:
-    print(f"{args.model}: {inspect(args.model, bits=args.bits, **_told(args))}")
+    told = inspect(args.model, bits=args.bits, longest=args.longest, **_told(args))
+    print(f"{args.model}: {told}")
     return 0
 
 
