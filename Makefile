@@ -25,7 +25,7 @@ BENCHES := benchmarks/golden_speed.py benchmarks/activation_tables.py \
 SOURCES := golden hdl sim fpga proofs tests examples $(wildcard benchmarks) gatefold.py \
            output_folder.py
 
-.PHONY: help setup demo test test-full test-torch prove lint bench clean distclean
+.PHONY: help setup demo test test-full test-torch prove mutate lint bench clean distclean
 
 help:
 	@echo "make demo        build and verify the example: model -> Verilog -> simulation -> bitstream"
@@ -33,6 +33,7 @@ help:
 	@echo "make test-full   the same with the slow tests"
 	@echo "make test-torch  the tests against PyTorch (installs the train extra)"
 	@echo "make prove       all proofs of the hardware, and the faults planted to see them fail"
+	@echo "make mutate      faults that Yosys plants, and which of them the bench finds (half an hour)"
 	@echo "make bench       what benchmarks/ measures: bit-true model, tables, engine (an hour and more)"
 	@echo "make lint        ruff and types only"
 	@echo "make setup       set up .venv and warm the tools up; done by the others where needed"
@@ -78,6 +79,9 @@ test-torch: setup $(VENV)/.torch
 
 prove: setup
 	$(BIN)/python -m proofs --faults --jobs $(JOBS)
+
+mutate: setup
+	@$(BIN)/python benchmarks/mutation.py --jobs $(JOBS)
 
 lint: $(VENV)/.installed
 	$(BIN)/python -m ruff check .
