@@ -5,7 +5,7 @@ key and a value, set apart by control characters, and how often the point was me
 not part of the wheel.
 
 Only the generated Verilog counts, not the bench's module, nor the models of a device's blocks. Left
-out are initial blocks, which run before anything is counted, and the empty branches that Yosys
+out are initial values, given before anything is counted, and the empty branches that Yosys
 writes to make simulators evaluate a block at all.
 
 A bit that never changed may be one that cannot. Yosys says so: what it finds constant when it
@@ -34,7 +34,7 @@ CONSTANT, UNUSED, READ_ONLY = "constant", "without effect", "in a read-only memo
 
 _LINES = ("line", "branch")
 _DIRECTIONS = {"0->1": "rise", "1->0": "fall"}
-_LEFT_OUT = re.compile(r"\s*(if \(\\\$auto\$verilog_backend\S* \) begin end|initial\b)")
+_LEFT_OUT = re.compile(r"\s*(if \(\\\$auto\$verilog_backend\S* \) begin end|initial\b|reg\b)")
 # A separator other than the dot, behind which Yosys takes names that begin with $ for its own.
 _SCRIPT = ("read_verilog -sv design.v; hierarchy -top {top}; proc; flatten -separator /; "
            "opt -full; memory_dff; memory_collect; opt_mem; opt -full; write_json netlist.json")
