@@ -73,8 +73,7 @@ def with_corners(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray, 
     """
     rng = np.random.default_rng(seed)
     longest = min(LONGEST, int(lengths.max()))
-    drawn = np.zeros((DRAWN, x.shape[1], network.inputs), dtype=np.int64)
-    drawn[:, :longest] = [_draw(rng, network, longest) for _ in range(DRAWN)]
+    drawn = np.array([_draw(rng, network, longest) for _ in range(DRAWN)], dtype=np.int64)
     cut = rng.integers(1, longest, DRAWN, endpoint=True)
     able = np.concatenate(list(possible(network).values()))
 
@@ -91,4 +90,6 @@ def with_corners(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray, 
             break
         chosen.append(int(np.argmax(gain / cut)))
         wanted &= ~reach[chosen[-1]]
-    return np.concatenate([x, drawn[chosen]]), np.concatenate([lengths, cut[chosen]])
+    more = np.zeros((len(chosen), *x.shape[1:]), dtype=np.int64)
+    more[:, :longest] = drawn[chosen]
+    return np.concatenate([x, more]), np.concatenate([lengths, cut[chosen]])

@@ -15,7 +15,7 @@ formats of what they are multiplied with says so. It says nothing wrong, but it 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,12 +27,7 @@ from golden.quantized_network import QuantizedNetwork
 from golden.simulate import LSTMCodes, Result
 from golden.table import Table
 
-__all__ = ["GROUPS", "IMPOSSIBLE", "labels", "possible", "reached"]
-
-GROUPS = ("saturation", "ends", "segments")
-
-IMPOSSIBLE = -1
-"""Stands for the count of a point that cannot happen."""
+__all__ = ["labels", "possible", "reached"]
 
 Range = tuple[int, int]
 
@@ -56,11 +51,13 @@ class _Function:
     codes: np.ndarray
 
     def value(self) -> np.ndarray:
+        """What it gives for each."""
         codes = np.clip(self.codes, self.curve.low, self.curve.high)
         return self.table.evaluate(codes, self.reading) if self.curve.table else codes
 
     def over(self, codes: Sequence[int]) -> "_Function":
-        return _Function(self.curve, self.table, self.reading, np.array(codes))
+        """The same function of other arguments."""
+        return replace(self, codes=np.array(codes))
 
     @property
     def ends(self) -> np.ndarray:
@@ -133,13 +130,14 @@ def reached(network: QuantizedNetwork, result: Result, lengths: np.ndarray
     for number, dense in enumerate(network.head):
         z = _rounded(given @ dense.w.T + dense.bias, dense.formats.product_fraction,
                      dense.formats.z.f)
-        function = _Function(dense.curve, dense.table if dense.curve.table else None,  # type: ignore[arg-type]
-                             dense.reading, z)
         found[f"saturation.dense{number}.y"] = _sides(
             z, *dense.curve.flagged(dense.formats.z), where)
+        given = np.clip(z, dense.curve.low, dense.curve.high)
         if dense.curve.table:
-            found |= _of_function(f"dense{number}", function, where)
-        given = function.value()
+            function = _Function(dense.curve, dense.table, dense.reading, z)
+            found |= (_of_ends(f"dense{number}", function, where)
+                      | _of_segments(f"dense{number}", function, where))
+            given = function.value()
     return found
 
 
@@ -153,18 +151,13 @@ def _of_layer(name: str, layer: QuantizedLSTM, codes: LSTMCodes, valid: np.ndarr
     for which, function in functions.items():
         found |= _of_ends(f"{name}.{which}", function, valid)
     if layer.gate.table:
-        gates = functions["i"].over(())
-        found |= _of_segments(f"{name}.gates", _Function(
-            gates.curve, gates.table, gates.reading,
-            np.concatenate([functions[which].codes for which in "ifo"], axis=2)), valid)
+        # All three read it in the same way.
+        together = np.concatenate([functions[which].codes for which in "ifo"], axis=2)
+        found |= _of_segments(f"{name}.gates", replace(functions["i"], codes=together), valid)
     for which in ("g", "cell"):
         if functions[which].curve.table:
             found |= _of_segments(f"{name}.{which}", functions[which], valid)
     return found
-
-
-def _of_function(name: str, function: _Function, valid: np.ndarray) -> dict[str, np.ndarray]:
-    return _of_ends(name, function, valid) | _of_segments(name, function, valid)
 
 
 def _of_ends(name: str, function: _Function, valid: np.ndarray) -> dict[str, np.ndarray]:
@@ -208,8 +201,9 @@ def possible(network: QuantizedNetwork) -> dict[str, np.ndarray]:
         found[f"saturation.dense{number}.y"] = _beyond(
             reach, *dense.curve.flagged(dense.formats.z))
         if dense.curve.table:
-            found |= _possible_of(f"dense{number}", _Function(
-                dense.curve, dense.table, dense.reading, np.array(reach)))
+            function = _Function(dense.curve, dense.table, dense.reading, np.array(reach))
+            found |= {f"ends.dense{number}": _possible_ends(function),
+                      f"segments.dense{number}": _possible_segments(function)}
     return found
 
 
@@ -303,11 +297,6 @@ def _round_range(exact: Sequence[int], f: int, to: int) -> Range:
 
 def _beyond(reach: Range, low: float, high: float) -> np.ndarray:
     return np.array([reach[0] < low, reach[1] > high])
-
-
-def _possible_of(name: str, function: _Function) -> dict[str, np.ndarray]:
-    return {f"ends.{name}": _possible_ends(function),
-            f"segments.{name}": _possible_segments(function)}
 
 
 def _possible_ends(function: _Function) -> np.ndarray:

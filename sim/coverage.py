@@ -104,13 +104,11 @@ class Coverage:
 def of_network(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray) -> Coverage:
     """What sequences of input codes, int64 B x T x N, do inside of a network."""
     made = Coverage()
-    able = possible(network)
     counts = reached(network, network.run(x, lengths, trace=True), lengths)
-    # By group, as they are told.
-    for name in sorted(counts, key=lambda name: list(able).index(name)):
+    for name, able in possible(network).items():
         group, _, tensor = name.partition(".")
         each = counts[name].sum(axis=0).tolist()
-        for label, count, may in zip(labels(name, len(each)), each, able[name], strict=True):
+        for label, count, may in zip(labels(name, len(each)), each, able, strict=True):
             made.add(group, f"{tensor} {label}", count, possible=bool(may))
     return made
 

@@ -104,6 +104,11 @@ def _points(path: Path, verilog: Path) -> Iterator[Point]:
                     instance=_plain(pairs["h"].removeprefix(f"{BENCH}.dut").removeprefix(".")))
 
 
+def _word(name: str, indices: Sequence[int]) -> str:
+    """What a bit belongs to: its signal, or the word of its memory."""
+    return name + "".join(f"[{index}]" for index in indices[:-1])
+
+
 class _Netlist:
     """What Yosys knows of the bits of a design."""
 
@@ -136,9 +141,10 @@ class _Netlist:
     def reason(self, point: Point) -> str | None:
         """Why a bit cannot change; None where it can, for all that is known."""
         name, indices = point.signal
-        net = self._nets.get(name) or self._nets.get(f"{name}{indices[:-1]}")
         if name in self._written:
             return None
+        # A memory may have become registers, a net for each word.
+        net = self._nets.get(_word(name, indices))
         if net is None:
             return READ_ONLY if len(indices) > 1 else UNUSED
         bit = net["bits"][indices[-1] - net.get("offset", 0) if indices else 0]
@@ -218,8 +224,7 @@ def _bits(points: Iterable[Point]) -> list[str]:
         lambda: defaultdict(set))
     for point in points:
         name, indices = point.signal
-        word = f"{name}{''.join(f'[{index}]' for index in indices[:-1])}"
-        words[point.line, word][_DIRECTIONS[point.what.rpartition(":")[2]]].add(
+        words[point.line, _word(name, indices)][_DIRECTIONS[point.what.rpartition(":")[2]]].add(
             indices[-1] if indices else None)
     lines = []
     for (line, word), directions in sorted(words.items()):
