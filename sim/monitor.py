@@ -89,7 +89,9 @@ def bench_verilog(manifest: Manifest) -> str:
     if out:
         ports.insert(-3, ("output reg", 32, "packets_out"))
     lines = [f"module {BENCH} ("]
-    lines += [f"  {direction} [{width - 1}:0] {name} {_PUBLIC}{',' if n < len(ports) else ''}"
+    # Python reads a bit much faster than a vector of one bit.
+    lines += [f"  {direction} {f'[{width - 1}:0] ' if width > 1 else ''}{name} "
+              f"{_PUBLIC}{',' if n < len(ports) else ''}"
               for n, (direction, width, name) in enumerate(ports, start=1)]
     lines += [");", f"  {_escaped(manifest.name)} dut ("]
     # The design keeps its own names for clock and reset; the bench's main program knows `clk`.
