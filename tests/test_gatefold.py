@@ -202,7 +202,7 @@ def test_states(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFi
         assert (port["prefix"], port["elements"], port["bytes"]) == (prefix, 40, 2)
         assert [tensor["name"] for tensor in port["tensors"]] == tensors
         assert [tensor["elements"] for tensor in port["tensors"]] == [20, 20]
-    assert Vectors.load(output / "vectors.npz", every_step=False).every_y is not None
+    assert Vectors.load(output / "vectors.npz", every_step=False).pieces is not None
     capsys.readouterr()
     sentence = refused(capsys, tmp_path / "other", "build", MODEL, "--data", data, "-o",
                        tmp_path / "other", "--states", "lstm1.c")
@@ -444,9 +444,7 @@ def from_the_end(path: Path) -> None:
     (lambda path: path.mkdir(), "Is a directory"),
     (with_nan, "must be finite"),
     (with_attribute, "Elu"),
-    (from_the_end, "no hardware is built for states that are kept or set where a layer reads from "
-                   "the end; "),
-], ids=["missing", "text", "folder", "nan", "attribute", "from the end"])
+], ids=["missing", "text", "folder", "nan", "attribute"])
 def test_wrong_model(tmp_path: Path, data: Path, flow: Flow, write: Callable[[Path], object],
                      text: str, capsys: pytest.CaptureFixture[str]) -> None:
     model, output = tmp_path / "wrong.onnx", tmp_path / "out"

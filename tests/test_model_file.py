@@ -82,8 +82,6 @@ def test_description() -> None:
         "kept from sequence to sequence",
         "in all 302 parameters, 248 products where there is an output, 1,984 bits of weights of "
         "8 bits",
-        "no hardware is built for:",
-        "- states that are kept or set where a layer reads from the end",
         "taken into the weights, or left out:",
         "- a dropout is left out",
     ]
