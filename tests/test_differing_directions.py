@@ -188,7 +188,11 @@ def test_what_it_takes(name: str) -> None:
     network, folding = pair(name)
     dut = device(network, *folding)
     assert Counter(modelled_memories(dut)) == declared_memories(generate(dut)[0])
-    verilog, k = generate(dut, family="ecp5")[0], dut.engines[0].cycles
+    (verilog, manifest), k = generate(dut, family="ecp5"), dut.engines[0].cycles
+    told, (_, theirs) = manifest["layers"][0], network.directions
+    for name, to in (("g", theirs.formats.g), ("s", theirs.formats.s)):
+        assert told.get("reverse_formats", told["formats"])[name] == {
+            "kind": "SQ", "i": to.i, "f": to.f}
     tables = re.findall(r"^module \\gatefold\.lstm0\.drain\.lane\d+\.table\d+ ", verilog, re.M)
     assert len(tables) == k.tables
     shape, = Stack.of(network, longest=8).layers
