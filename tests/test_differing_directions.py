@@ -165,6 +165,37 @@ def test_every_bit_of_formats(name: str, formats: str) -> None:
     check(network, device(network, 1, 1, 2, "short"), seed=6)
 
 
+@pytest.mark.parametrize(("ours", "driven", "flags"), [
+    ("rectified", 0, "c"), ("rectified", 1, "zuc"),
+    pytest.param("line of the cell state", 0, "zuc", marks=pytest.mark.slow),
+    pytest.param("hard gates", 0, "zuc", marks=pytest.mark.slow)])
+def test_flags_of_each(ours: str, driven: int, flags: str) -> None:
+    """What is a limit to one direction saturates in the other, which is at rest."""
+    network = differing(ours, "standard", hidden=2, seed=2)
+    layer, = network.layers
+    assert isinstance(layer, QuantizedBidirectional)
+    directions = []
+    for n, each in enumerate(layer.directions):
+        one = 1 << each.formats.product_fraction
+        # Both units keep their state; far off is the candidate of the first, and the second grows.
+        bias = np.array([-8, 7.9, 7.9, 7.9, -99, 0.375, 0, 0]) * (n == driven)
+        directions.append(replace(
+            each, w_x=0 * each.w_x, w_h=0 * each.w_h, bias=(bias * one).astype(np.int64),
+            initial_c=np.array([0, each.formats.c.max]) * (n == driven)))
+    network = replace(network, layers=(
+        replace(layer, forward=directions[0], backward=directions[1]),))
+    dut = device(network, 1, 1, 2, "short")
+    sequences = random_sequences(np.random.default_rng(0), network, 1, 2)
+    runs = [network.run(x[None]).saturated for x in sequences]
+    assert {name for counts in runs for name, count in counts.items() if count and name[-1] in "zuc"
+            } == {f"lstm0.{name}" for name in flags}
+    words = expected_words(network, sequences)
+    seen = run_network(dut, sequences, outputs=len(words))
+    assert seen.words == words
+    assert [seen.saturated >> bit & 1 for bit in range(len(dut.saturation))] == [
+        int(any(counts[name] for counts in runs)) for name in dut.saturation]
+
+
 @pytest.mark.parametrize("name", some("one candidate"))
 def test_cycles(name: str) -> None:
     """The same as of two directions that are alike: the model knows nothing of functions."""
