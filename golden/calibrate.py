@@ -262,9 +262,6 @@ def unsupported(network: Network) -> list[str]:
     for number, layer in enumerate(network.layers):
         if len({(each.hidden, each.projection is None) for each in layer.directions}) > 1:
             found.append(f"two directions of different sizes, of lstm{number}")
-    if network.stateful and (any(each.reverse for each in network.directions)
-                             or (network.backwards and network.every_step)):
-        found.append("states that are kept or set where a layer reads from the end")
     return found
 
 
