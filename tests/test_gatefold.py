@@ -18,7 +18,9 @@ from fpga.boards import BOARDS, find
 from fpga.flow import Implementation
 from fpga.report import Figures, FitError, Usage
 from fpga.tools import ToolError
+from golden.corners import with_corners
 from hdl.pipeline import FAST, SHORT
+from sim.coverage import Coverage, of_network
 from sim.manifest import MANIFEST, Manifest
 from sim.vectors import Vectors
 
@@ -109,7 +111,8 @@ def test_build(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFix
     captured = capsys.readouterr()
     assert captured.err == ""
     assert sorted(path.name for path in output.iterdir()) == [
-        "fpga", "gatefold.v", "manifest.json", "report.json", "selftest.bit", "vectors.npz"]
+        "fpga", "gatefold.v", "manifest.json", "reached.json", "report.json", "selftest.bit",
+        "vectors.npz"]
     assert [path.name for path in output.parent.iterdir()] == ["out"]
     assert flow.arguments["seeds"] == (5, 6, 7)
     assert flow.arguments["verilog"] == (output / "gatefold.v").read_text()
@@ -152,13 +155,19 @@ def test_vectors_are_golden(tmp_path: Path, data: Path, flow: Flow) -> None:
     vectors = Vectors.load(tmp_path / "out" / "vectors.npz", every_step=False)
     given = sequences()
     quantized = gatefold.quantize(gatefold.load(MODEL), given["x"], given["lengths"])
-    # The first six, and the first steps of four of them as sequences of their own.
-    assert vectors.lengths.tolist() == [*given["lengths"][:6].tolist(), 1, 1, 1, 1]
+    codes, _ = quantized.x.quantize(given["x"])
+    # The first six, those that reach what these do not, and the first steps of four of the first
+    # as sequences of their own.
+    cornered, lengths = with_corners(quantized, codes[:6], given["lengths"][:6])
+    assert len(lengths) > 6
+    assert vectors.lengths.tolist() == [*lengths, 1, 1, 1, 1]
     result = gatefold.run(quantized, given["x"], given["lengths"])
     np.testing.assert_array_equal(vectors.y[:6], result.y[:6])
+    np.testing.assert_array_equal(vectors.y[6:-4], quantized.run(cornered, lengths).y[6:])
     alone = gatefold.run(quantized, given["x"][:4, :1])
-    np.testing.assert_array_equal(vectors.y[6:], alone.y)
-    codes, _ = quantized.x.quantize(given["x"])
+    np.testing.assert_array_equal(vectors.y[-4:], alone.y)
+    reached = Coverage.load(tmp_path / "out" / "reached.json")
+    assert reached.groups == of_network(quantized, cornered, lengths).groups
     trace = quantized.run(codes, given["lengths"], trace=True).layers
     assert trace is not None
     for sequence in range(6):
@@ -169,7 +178,8 @@ def test_vectors_are_golden(tmp_path: Path, data: Path, flow: Flow) -> None:
             np.testing.assert_array_equal(vectors.states[f"lstm0.{name}"][rows],
                                           getattr(trace[0], name)[sequence, :length])
 
-    # What the self-test replays is the same.
+    # What the self-test replays is the same, but for those that are made to saturate.
+    vectors = Vectors.compute(quantized, codes[:6], given["lengths"][:6])
     stored = flow.arguments["stored"]
     words, answers = stored.stimulus, stored.expected
     assert len(words) == len(vectors.x) * manifest.input.beats
@@ -188,11 +198,15 @@ def test_vectors_are_golden(tmp_path: Path, data: Path, flow: Flow) -> None:
     assert stored.timeout == 2 * (vectors.lengths.max() * cycles["step"] + cycles["latency"])
 
 
-def test_states(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFixture[str]
-                ) -> None:
+@pytest.mark.parametrize("forward", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_states(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFixture[str], *,
+                forward: bool) -> None:
     """They are ports of the core, and the vectors have what verifying them takes."""
-    output = tmp_path / "out"
-    assert command("build", MODEL, "--data", data, "-o", output, "--sequences", 2, "--stateful",
+    output, model = tmp_path / "out", MODEL
+    if not forward:
+        model = tmp_path / "reverse.onnx"
+        from_the_end(model)
+    assert command("build", model, "--data", data, "-o", output, "--sequences", 2, "--stateful",
                    "--states", "lstm0.c, lstm0.h", "--portable") == 0
     manifest = json.loads((output / MANIFEST).read_text())
     assert manifest["stateful"] is True
@@ -202,7 +216,7 @@ def test_states(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFi
         assert (port["prefix"], port["elements"], port["bytes"]) == (prefix, 40, 2)
         assert [tensor["name"] for tensor in port["tensors"]] == tensors
         assert [tensor["elements"] for tensor in port["tensors"]] == [20, 20]
-    assert Vectors.load(output / "vectors.npz", every_step=False).every_y is not None
+    assert Vectors.load(output / "vectors.npz", every_step=False).pieces is not None
     capsys.readouterr()
     sentence = refused(capsys, tmp_path / "other", "build", MODEL, "--data", data, "-o",
                        tmp_path / "other", "--states", "lstm1.c")
@@ -444,9 +458,7 @@ def from_the_end(path: Path) -> None:
     (lambda path: path.mkdir(), "Is a directory"),
     (with_nan, "must be finite"),
     (with_attribute, "Elu"),
-    (from_the_end, "no hardware is built for states that are kept or set where a layer reads from "
-                   "the end; "),
-], ids=["missing", "text", "folder", "nan", "attribute", "from the end"])
+], ids=["missing", "text", "folder", "nan", "attribute"])
 def test_wrong_model(tmp_path: Path, data: Path, flow: Flow, write: Callable[[Path], object],
                      text: str, capsys: pytest.CaptureFixture[str]) -> None:
     model, output = tmp_path / "wrong.onnx", tmp_path / "out"
@@ -679,6 +691,9 @@ def test_verify(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFi
     assert captured.err == ""
     assert "random stalls" in captured.out
     assert "bit for bit (seed 7), at " in captured.out
+    assert re.search(r"coverage: saturation \d+ of \d+, ends \d+ of \d+, segments \d+ of \d+, "
+                     r"handshakes \d+ of 12, stalls \d of \d, sequences 4 of 4, resets ",
+                     captured.out)
 
     vectors = Vectors.load(output / "vectors.npz", every_step=False)
     vectors.y[2, 0] ^= 1

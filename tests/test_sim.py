@@ -14,6 +14,7 @@ from sim.simulator import SimulatorError, build_simulator
 from sim.timing import TimingRecord, check_alone, check_together
 from sim.vectors import VECTORS, Vectors, VectorsError
 from sim.verify import READ_TESTS, STATE_TESTS, STREAM_TESTS, TESTS, VerifyResult, verify
+from sim.verilog_coverage import CoverageError, VerilogCoverage
 
 # A stand-in for a network, small enough to be right at sight: c sums up x and h = -c = y.
 # An element 0 of MAGIC + n at the input makes it do the n-th thing wrong, so that one simulator
@@ -370,6 +371,23 @@ def test_planted(tmp_path: Path, simulators: Path, fault: str, message: str) -> 
     assert result.failure is not None
     assert re.match(f"full_speed, seed 1: {message}", result.failure), result.failure
     assert not result.passed
+
+
+def test_hasty(tmp_path: Path, simulators: Path) -> None:
+    """The first test that fails ends the run."""
+    x = random_input(7)
+    x[13, 0] = FAULTS["wrong h"]
+    result = verify(write_design(tmp_path, sum_up(x)), seed=1, simulators=simulators, hasty=True)
+    assert result.failure is not None
+    assert result.failure.startswith(f"full_speed, seed 1: {AT} lstm0.h")
+    assert [test.test for test in result.tests] == ["full_speed"]
+
+
+def test_too_long(tmp_path: Path, simulators: Path) -> None:
+    design = write_design(tmp_path, sum_up(random_input(7)))
+    result = verify(design, seed=1, simulators=simulators, seconds=0)
+    assert result.failure == (f"the simulator took too long and was ended; its output is in "
+                              f"{result.log}")
 
 
 @pytest.mark.parametrize(("fault", "step", "message"), [
@@ -1053,3 +1071,16 @@ def test_coverage_of_the_verilog(counted: VerifyResult) -> None:
         assert f"  line {number}: {what}\n" in text
 
     assert "bench.sv" not in text
+
+
+def test_coverage_that_cannot_be_read(tmp_path: Path) -> None:
+    manifest = Manifest.load(write_design(tmp_path, sum_up(random_input(0))))
+    with pytest.raises(CoverageError, match=r"^the simulator left no coverage\.dat: No such file"):
+        VerilogCoverage.load(tmp_path / "coverage.dat", manifest)
+    (tmp_path / "coverage.dat").write_text("something else\n")
+    with pytest.raises(CoverageError, match=r"coverage\.dat is not a file of coverage by Veri"):
+        VerilogCoverage.load(tmp_path / "coverage.dat", manifest)
+    (tmp_path / "coverage.dat").write_text("# SystemC::Coverage-3\n")
+    manifest.verilog.write_text("module nonsense")
+    with pytest.raises(CoverageError, match=r"^Yosys failed: .*ERROR: syntax error"):
+        VerilogCoverage.load(tmp_path / "coverage.dat", manifest)
