@@ -36,11 +36,16 @@ def write_design(folder: Path, network: QuantizedNetwork, units: int, columns: i
                  pipeline: Pipeline = SHORT) -> Network:
     dut = Network(network, streams=streams, pipeline=pipeline, longest=int(vectors.lengths.max()),
                   foldings=folded(network, units, columns, streams=streams, pipeline=pipeline))
+    save_design(folder, dut, vectors, family=family)
+    return dut
+
+
+def save_design(folder: Path, dut: Network, vectors: Vectors, *, family: str | None = None
+                ) -> None:
     verilog, manifest = generate(dut, family=family)
     (folder / manifest["verilog"]).write_text(verilog)
     (folder / MANIFEST).write_text(json.dumps(manifest))
     vectors.save(folder / VECTORS)
-    return dut
 
 
 @pytest.mark.parametrize("every_step", [True, False])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle
+from itertools import count, cycle
 from typing import Any
 
 import numpy as np
@@ -117,12 +117,18 @@ def check(network: QuantizedNetwork, pieces: Pieces, seen: Exchange) -> None:
             steps = result.y[0].tolist() if network.every_step else [result.y[0].tolist()]
             words += [(step, n == len(steps) - 1) for n, step in enumerate(steps)]
         assert seen.of(stream) == words
-        for n in range(len(network.layers)):
-            for tensor in ("c", "h"):
-                wanted = [step for result in results if result.layers is not None
-                          for step in getattr(result.layers[n], tensor)[0].tolist()]
-                assert seen.states_of(f"lstm{n}.{tensor}", stream,
-                                      len(wanted[0])) == wanted
+        of = count()
+        for n, layer in enumerate(network.layers):
+            for way, each in enumerate(layer.directions):
+                at = next(of)
+                for tensor in ("c", "h") if each.projection is None else ("c", "m", "h"):
+                    # As the direction reads.
+                    wanted = [step for result in results if result.layers is not None
+                              for step in getattr(result.layers[at], tensor)[0][
+                                  ::-1 if each.reverse else 1].tolist()]
+                    assert seen.states_of(
+                        f"lstm{n}.{tensor}", max(stream, way),
+                        each.outputs if tensor == "h" else each.hidden) == wanted
         if network.states:
             assert [packet for whose, packet in seen.packets if whose == stream] == [
                 network.state_vector(result.final, network.states)[0].tolist()
