@@ -343,7 +343,7 @@ async def _session(dut: Any, name: str) -> AsyncIterator[_Session]:
     """Run a test: reset, the test, a line in the report."""
     session = _Session(dut, name)
     setup = _setup()
-    started, message = time.monotonic(), None
+    started, message = time.process_time(), None
     with (setup.folder / "progress").open("a", encoding="utf-8") as file:
         file.write(f"test {name}\n")
     await session.reset()
@@ -357,7 +357,7 @@ async def _session(dut: Any, name: str) -> AsyncIterator[_Session]:
         line = {"test": name, "message": message, "words": session.words,
                 "states": session.states, "sequences": session.sequences,
                 "steps": session.steps, "cycles": int(dut.cycle.value) - first,
-                "seconds": time.monotonic() - started}
+                "seconds": time.process_time() - started}
         with (setup.folder / "report.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
