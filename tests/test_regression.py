@@ -13,7 +13,7 @@ from hdl.verilog import FAMILIES, generate
 from sim.manifest import FAMILIES as MODELLED
 from sim.manifest import MANIFEST
 from sim.vectors import VECTORS, Vectors
-from sim.verify import STREAM_TESTS, TESTS, verify
+from sim.verify import FAULT_TESTS, STREAM_TESTS, TESTS, verify
 from tests.networks import FORMATS, STANDARD, folded, random_codes, random_network
 
 # Formats, inputs, hidden units of each layer, outputs, size of the weights, units, columns.
@@ -61,7 +61,8 @@ def test_bench(tmp_path: Path, name: str, every_step: bool) -> None:
     dut = write_design(tmp_path, network, units, columns, Vectors.compute(network, x, lengths))
     result = verify(tmp_path, seed=1, effort=20_000)
     assert result.failure is None
-    assert [test.test for test in result.tests] == list(TESTS)
+    assert [test.test for test in result.tests] == [
+        *TESTS, *(FAULT_TESTS if dut.in_lanes < inputs else ())]
     assert all(test.words and test.states for test in result.tests)
     if every_step:
         assert result.timing_alone.latency == dut.latency
@@ -81,7 +82,7 @@ def test_streams(tmp_path: Path, name: str, every_step: bool) -> None:
                  streams=streams)
     result = verify(tmp_path, seed=3, effort=20_000)
     assert result.failure is None
-    assert [test.test for test in result.tests] == [*TESTS, *STREAM_TESTS]
+    assert [test.test for test in result.tests] == [*TESTS, *STREAM_TESTS, *FAULT_TESTS]
     assert all(test.words and test.states for test in result.tests)
 
 
