@@ -1,4 +1,4 @@
-"""What can be wrong with the input of a design: steps, sequences and packets that break its rules."""
+"""What can be wrong with the input of a design: steps, sequences, packets that break its rules."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

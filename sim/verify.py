@@ -22,8 +22,8 @@ from sim.timing import TimingRecord
 from sim.vectors import VECTORS, Vectors, VectorsError
 from sim.verilog_coverage import VerilogCoverage
 
-__all__ = ["FAULT_TESTS", "READ_TESTS", "STATE_TESTS", "STREAM_TESTS", "TESTS", "TestResult", "VerifyResult",
-           "verify"]
+__all__ = ["FAULT_TESTS", "READ_TESTS", "STATE_TESTS", "STREAM_TESTS", "TESTS", "TestResult",
+           "VerifyResult", "verify"]
 
 TESTS = ("full_speed", "random_stalls", "axi_full_speed", "axi_random_stalls", "single_steps",
          "reset_midway", "ready_held_low")
@@ -241,6 +241,8 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
             raise ValueError(f"the test {name} needs {wanted}")
     vectors = Vectors.load(design / VECTORS, every_step=manifest.every_step)
     Model(manifest, vectors)
+    if manifest.stateful and vectors.pieces is None:
+        raise VectorsError("the vectors have no pieces of sequences, which a stateful design needs")
     if "single_steps" in tests and vectors.lengths.min() > 1:
         raise VectorsError("the test single_steps needs a sequence of length 1 in the vectors")
 

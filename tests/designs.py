@@ -19,7 +19,7 @@ from golden.function import ARGMAX, IDENTITY, RELU, SIGMOID, SOFTMAX, TANH, Func
 from golden.lstm import LSTM, MERGES, Bidirectional
 from golden.model import Dense
 from golden.model import Network as FloatNetwork
-from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
+from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense
 from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import Folding
 from hdl.dense_cycles import DenseFolding
@@ -382,7 +382,7 @@ def designs(draw: st.DrawFn, *, most: int = 4, cycles: int = 150,
     turns = any(layer.way != "forward" for layer in layers) or (
         turning and more["backwards"] and more["every_step"])
     streams = 1 if turns else draw(st.sampled_from((1, 1, 2, 2, 3, 5)))
-    stateful = not turns and draw(st.booleans())
+    stateful = draw(st.booleans())
     known = [f"lstm{n}.{tensor}" for n in range(len(layers)) for tensor in "hc"]
     states = tuple(draw(st.lists(st.sampled_from(known), unique=True)))
 

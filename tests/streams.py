@@ -127,7 +127,7 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
     ----------
     sequences : sequence of int arrays, T x N
     outputs : int
-        Vectors to wait for.
+        Vectors to wait for; those after the last reset, where there are any among the beats.
     stall : float
         Probability that a side is not ready in a cycle.
     reset_after : int, optional
@@ -136,8 +136,8 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
         Cycles more, which show that no other vector follows.
     beats : sequence of (int, bool, int) or int, optional
         Bus beats with their TLAST and TID in place of ``sequences``, and of a stateful network with
-        TUSER; a number is a pause of so many cycles, and None a reset. A list of such ones, the TLAST as ``last``,
-        goes to the port of states, and what follows waits for it.
+        TUSER; a number is a pause of so many cycles, and None a reset. A list of such ones, the
+        TLAST as ``last``, goes to the port of states, and what follows waits for it.
     packets : int
         Packets of final states to wait for.
     hold, hold_states : int
@@ -154,6 +154,7 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
               for n, engine in enumerate(dut.engines)
               for tensor in (("c", "m", "h") if engine.cycles.projection else ("c", "h"))]
     seen.states = {name: [] for name, _, _ in probes}
+    resets = sum(beat is None for beat in fed)
     now = 0
     vector: list[int] = []
     states_sink: list[tuple[int, int, int]] = []
@@ -259,7 +260,9 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
                     seen.streams.append(tid)
                     seen.done.append(now)
                     vector.clear()
-            enough = len(seen.words) >= outputs and len(seen.packets) >= packets
+            since = seen.resets[-1] if seen.resets else 0
+            enough = (len(seen.resets) == resets and len(seen.words) - since >= outputs
+                      and len(seen.packets) >= packets)
             idle = idle + 1 if enough else 0
             assert now < limit, (f"only {len(seen.words)} of {outputs} vectors and "
                                  f"{len(seen.packets)} of {packets} packets came")

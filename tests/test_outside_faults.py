@@ -1,4 +1,4 @@
-"""What a source, a sink or a reset may do wrong, and what has to come of it: each tried, bit for bit.
+"""What a source, a sink or a reset may do wrong, and what has to come of it: each is tried.
 
 The table in ``docs/verification.md`` is that of `FAULTS`. Whatever happened, the next sequence is
 right, and nothing hangs.
@@ -31,10 +31,10 @@ from tests.test_states import (
     random_state,
 )
 
-LIMIT = 12_000
+LIMIT = 6000
 """Cycles in which all must have come out, whatever stood still for how long."""
 
-LONG = 1500
+LONG = 400
 """Cycles for which something stands still."""
 
 
@@ -67,7 +67,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Fault:
-    """A row of the table: what is wrong, what comes of it, whether it is reported, and its tries."""
+    """A row of the table: what is wrong, what comes of it, whether that is reported, its tries."""
 
     fault: str
     expected: str
@@ -263,7 +263,7 @@ def with_packet(wrong: list[Any], rng: np.random.Generator, network: QuantizedNe
      "its stream begins anew", malformed=True)
 def wrong_packets() -> Iterator[Case]:
     for wrong in ("short", "long", "one element", "tid"):
-        rng, network, dut = made(12, 1, (4, 3), streams=3, units=3, stateful=True)
+        rng, network, dut = made(12, 1, (2, 2), streams=3, stateful=True)
         given = packet(dut, random_state(rng, network), 1)
         yield with_packet({
             "short": [*given[:-4], (*given[-4][:1], True, 1)],
@@ -274,7 +274,7 @@ def wrong_packets() -> Iterator[Case]:
 
 @row("a packet of states for no stream", "it is dropped", malformed=True)
 def stranger_packet() -> Iterator[Case]:
-    rng, network, dut = made(12, 1, (4, 3), streams=3, units=3, stateful=True)
+    rng, network, dut = made(12, 1, (2, 2), streams=3, stateful=True)
     given = packet(dut, random_state(rng, network), 1)
     yield with_packet([(word, last, 3) for word, last, _ in given], rng, network, dut, anew=False)
 
@@ -343,8 +343,9 @@ RESET = ("a reset in any cycle of a step, and of its way to the output",
          "nothing from before shows, and all flags are low")
 
 
-@pytest.mark.parametrize("kind", ["forward", "stateful", *(
-    pytest.param(kind, marks=pytest.mark.slow) for kind in ("fast", "concat", "reverse"))])
+@pytest.mark.parametrize("kind", ["forward", *(
+    pytest.param(kind, marks=pytest.mark.slow)
+    for kind in ("stateful", "fast", "concat", "reverse"))])
 def test_reset_in_every_cycle(kind: str) -> None:
     """From the first beat until the last output would have come."""
     if kind in ("concat", "reverse"):
@@ -363,7 +364,7 @@ def test_reset_in_every_cycle(kind: str) -> None:
         # Its beats take a cycle each; the reset comes so many cycles after the first of them.
         beats += [*before[:after], *([after - len(before)] if after > len(before) else []), None,
                   *feed(dut, pieces[-1:]), dut.whole_latency + 4 * dut.further]
-    seen = run_network(dut, [], beats=beats[:-1], outputs=3 * last, quiet=60, limit=60_000)
+    seen = run_network(dut, [], beats=beats[:-1], outputs=3, quiet=60, limit=60_000)
     assert len(seen.resets) == last
     assert seen.malformed == 0
     for after, (some, first) in enumerate(zip(pieces, seen.resets, strict=True), 1):

@@ -106,7 +106,7 @@ def feed(dut: Network, pieces: Pieces, order: Iterable[int] | None = None) -> li
 
 
 def check(network: QuantizedNetwork, pieces: Pieces, seen: Exchange) -> None:
-    """Every output vector and state of each stream, and the flags of all."""
+    """Every output vector and state of each stream, or direction, and the flags of all."""
     over = dict.fromkeys(network.saturating, 0)
     for stream, some in enumerate(pieces):
         results = in_pieces(network, some)
@@ -249,22 +249,6 @@ def test_reset_keeps_nothing(after: int, streams: int) -> None:
     for stream, some in enumerate(pieces):
         assert [word for word, _ in seen.of(stream)] == [
             step for result in in_pieces(network, some) for step in result.y[0].tolist()]
-
-
-@pytest.mark.parametrize("cut", [0, 1])
-def test_tlast_within_a_step_keeps_nothing(cut: int) -> None:
-    rng, network, dut = made(7, 3, (4,), columns=1, stateful=True)
-    pieces = [[Piece(random_sequences(rng, network, 3)[0], True) for _ in range(3)]]
-    beats = feed(dut, pieces)
-    # The second step is cut short, and TUSER asks to keep.
-    beats[3 + cut] = (beats[3 + cut][0], True, 0, 1)
-    del beats[3 + cut + 1:6]
-    short = pieces[0][0].x[:2].copy()
-    short[1, cut + 1:] = 0
-    pieces[0][:1] = [Piece(short, False), Piece(pieces[0][0].x[2:], True)]
-    seen = run(dut, beats=beats, outputs=outputs(network, pieces))
-    check(network, pieces, seen)
-    assert seen.malformed == 1
 
 
 def test_wrong_states() -> None:
@@ -448,46 +432,6 @@ def test_set_over_initial_and_kept_states(streams: int) -> None:
     beats.insert(at, packet(dut, random_state(rng, network), beats[at][0][2]))
     seen = run(dut, beats=beats, outputs=outputs(network, pieces))
     check(network, pieces, seen)
-
-
-@pytest.mark.parametrize("wrong", ["short", "long", *(
-    pytest.param(wrong, marks=pytest.mark.slow) for wrong in ("one element", "tid", "stranger"))])
-def test_wrong_packets(wrong: str) -> None:
-    """Nothing is set by halves: the stream begins anew, and the flag is set."""
-    rng, network, dut = made(12, 1, (4, 3), streams=3, units=3, stateful=True)
-    pieces = [[Piece(x, True) for x in random_sequences(rng, network, 2, 2)] for _ in range(3)]
-    beats = feed(dut, pieces)
-    given = packet(dut, random_state(rng, network), 1)
-    if wrong == "short":
-        given = [*given[:-4], (*given[-4][:1], True, 1)]
-    if wrong == "one element":
-        given = [(7, True, 1)]
-    if wrong == "long":
-        given = [*((word, False, tid) for word, _, tid in given), (5, False, 1), (6, True, 1)]
-    if wrong == "tid":
-        given[3] = (*given[3][:2], 2)
-    if wrong == "stranger":
-        given = [(word, last, 3) for word, last, _ in given]
-    # Between the sequences of all streams.
-    beats.insert(6, given)
-    seen = run(dut, beats=beats, outputs=12)
-    if wrong != "stranger":
-        pieces[1][0] = replace(pieces[1][0], keep=False)
-    check(network, pieces, seen)
-    assert seen.malformed == 1
-
-
-@pytest.mark.parametrize("upto", [3, *(pytest.param(upto, marks=pytest.mark.slow)
-                                       for upto in (1, 7))])
-def test_reset_within_a_packet(upto: int) -> None:
-    rng, network, dut = made(13, 1, (4,), units=3, stateful=True)
-    pieces = [[Piece(x, True, random_state(rng, network) if n else None)
-               for n, x in enumerate(random_sequences(rng, network, 2, 2))]]
-    beats = feed(dut, pieces)
-    seen = run(dut, beats=beats, outputs=4,
-               before=[packet(dut, random_state(rng, network))[:upto]])
-    check(network, pieces, seen)
-    assert seen.malformed == 0
 
 
 @pytest.mark.parametrize("streams", [1, 2])
