@@ -48,7 +48,8 @@ def faults(model: Model, rng: np.random.Generator) -> Iterator[Fault]:
         part = steps(few)
         cut = len(part.data) - int(rng.integers(1, beats))
         # TUSER asks to keep a state, which counts at the end of a step only.
-        part = Part(*(array[:cut] for array in part[:4]), given=None)
+        part = Part(data=part.data[:cut], last=part.last[:cut], stream=part.stream[:cut],
+                    keep=part.keep[:cut], given=None)
         part.last[-1] = part.keep[-1] = True
         yield Fault(name="TLAST within a step", part=part, sequences=1)
     if beats > 1 and streams > 1:

@@ -19,7 +19,7 @@ from golden.function import ARGMAX, IDENTITY, RELU, SIGMOID, SOFTMAX, TANH, Func
 from golden.lstm import LSTM, MERGES, Bidirectional
 from golden.model import Dense
 from golden.model import Network as FloatNetwork
-from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense
+from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import Folding
 from hdl.dense_cycles import DenseFolding
@@ -252,11 +252,15 @@ def _direction(rng: np.random.Generator, layer: Layer, columns: int, *, reverse:
 def _redrawn(rng: np.random.Generator, layer: QuantizedLayer, **changes: Any) -> QuantizedLayer:
     """The layer with any codes for its weights, and in other formats where they are given."""
     if isinstance(layer, QuantizedBidirectional):
-        ways = [_redrawn(rng, each, **changes) for each in layer.directions]
-        h = ways[0].formats.h
+        forward, backward = (_way(rng, each, **changes) for each in layer.directions)
+        h = forward.formats.h
         # A sum may take a bit more than its parts, and gives up the lowest.
-        return replace(layer, forward=ways[0], backward=ways[1], y=layer.y if not changes
+        return replace(layer, forward=forward, backward=backward, y=layer.y if not changes
                        else h if layer.merge == "concat" else SQ(h.i, h.f - 1))
+    return _way(rng, layer, **changes)
+
+
+def _way(rng: np.random.Generator, layer: QuantizedLSTM, **changes: Any) -> QuantizedLSTM:
     formats = changes.get("formats", layer.formats)
     limit = 2 << formats.product_fraction
     codes: dict[str, Any] = {name: random_codes(rng, to, getattr(layer, name).shape, size)

@@ -194,8 +194,8 @@ def test_a_planted_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     assert layer.way in ("sum", "ave", "mul")
     assert layer.folding == Folding(units=1, columns=1, lanes=1, interval=1)
     assert found.inputs == 1
-    assert not (found.head or found.states or found.stall or found.reset_after or found.hold)
-    assert not (layer.peepholes or layer.coupled or layer.projected or layer.clip)
+    assert not any((found.head, found.states, found.stall, found.reset_after, found.hold,
+                    layer.peepholes, layer.coupled, layer.projected, layer.clip))
     assert played.steps <= 4
     play(found)
     monkeypatch.setattr(bidirectional, "round_saturate", down)

@@ -83,8 +83,8 @@ module standin (
   \\standin.lstm0 lstm0 (.clk(clk), .rst(rst), .x(x), .clear(last && !cut), .phase(phase),
                          .fault(fault), .h(h));
   initial begin
-    cut = 0; phase = 0; beat = 0; extra = 0; offered = 0; saturated = 0; malformed = 0; x = 0; last = 0;
-    late = 0;
+    phase = 0; beat = 0; extra = 0; offered = 0; saturated = 0; malformed = 0; x = 0; last = 0;
+    late = 0; cut = 0;
   end
   assign s_axis_tready = phase == 0;
   assign m_axis_tvalid = phase == 6 && !(fault == 9 && offered) && !(fault == 10 && !m_axis_tready)
