@@ -263,8 +263,10 @@ class _Session:
             if broken is None and time.monotonic() - checked > CHECK_SECONDS:
                 await compare()
                 checked = time.monotonic()
-        # What should not come needs time to come.
-        await self.cycles(2 * self.manifest.step + 200)
+        # What should not come needs time to come, and a layer that reads from the end may have its
+        # output before it is through.
+        await self.cycles(2 * self.manifest.step + 200
+                          + (0 if self.manifest.every_step else self.gathering))
         await compare()
         source.cancel()
         checker.finish()
@@ -533,15 +535,15 @@ async def packets_held(dut: Any) -> None:
 async def malformed_input(dut: Any) -> None:
     """What breaks the rules is reported, then and not before; sequences around it are right."""
     async with _session(dut, "malformed_input") as session:
-        streams = session.manifest.streams
+        manifest = session.manifest
+        session.patience += 2 * manifest.further * (manifest.longest or 0)
         for stalls in (None, session.stalls()):
             for broken in faults(session.model, session.rng):
                 await session.reset()
-                await session.play(PortDriver(dut, session.manifest, stalls=stalls),
-                                   session.deal(session.longer()))
+                course = session.deal([*session.longer(), *session.shortest(manifest.streams)])
+                await session.play(PortDriver(dut, manifest, stalls=stalls), course)
                 try:
-                    await session.play(
-                        PortDriver(dut, session.manifest, stalls=stalls), broken=broken,
-                        course=session.deal([*session.longer(), *session.shortest(streams)]))
+                    await session.play(PortDriver(dut, manifest, stalls=stalls), course,
+                                       broken=broken)
                 except Difference as error:
                     raise Difference(f"after {broken.name}: {error}") from error
