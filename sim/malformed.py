@@ -43,13 +43,16 @@ def faults(model: Model, rng: np.random.Generator) -> Iterator[Fault]:
                     stream=np.full(len(data), rng.integers(streams)),
                     keep=np.zeros(len(data), dtype=bool), given=None)
 
+    def beginning(part: Part, count: int) -> Part:
+        return Part(data=part.data[:count], last=part.last[:count], stream=part.stream[:count],
+                    keep=part.keep[:count], given=None)
+
     few = int(rng.integers(1, min(3, manifest.longest or 3), endpoint=True))
     if beats > 1:
         part = steps(few)
         cut = len(part.data) - int(rng.integers(1, beats))
         # TUSER asks to keep a state, which counts at the end of a step only.
-        part = Part(data=part.data[:cut], last=part.last[:cut], stream=part.stream[:cut],
-                    keep=part.keep[:cut], given=None)
+        part = beginning(part, cut)
         part.last[-1] = part.keep[-1] = True
         yield Fault(name="TLAST within a step", part=part, sequences=1)
     if beats > 1 and streams > 1:
@@ -67,7 +70,7 @@ def faults(model: Model, rng: np.random.Generator) -> Iterator[Fault]:
         part.last[-1] = True
         yield Fault(name="a sequence that is too long", part=part, sequences=1)
     if manifest.state_input:
-        packet, nothing = model.packet(int(rng.integers(len(vectors.x)))), steps(0)
+        packet, nothing = model.packet(int(rng.integers(len(vectors.x)))), beginning(steps(1), 0)
         for name, wrong in (("a packet of states that is too short",
                              packet[:int(rng.integers(1, len(packet)))]),
                             ("a packet of states that is too long",

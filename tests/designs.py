@@ -401,13 +401,16 @@ def designs(draw: st.DrawFn, *, most: int = 4, cycles: int = 150,
         sequences.append(Played(steps=steps, data=draw(st.sampled_from(DATA)), **{
             name: draw(st.booleans()) for name in (("keep", "given") if stateful else ())}))
     longest = max(played.steps for played in sequences) + draw(st.integers(0, 2))
+    # Where nothing is held up, cycles are looked at, too.
+    if draw(st.booleans()):
+        more |= {"stall": draw(st.sampled_from((0.3, 0.0, 0.7))),
+                 "reset_after": draw(st.none() | _at_most(12)),
+                 "hold": draw(st.sampled_from((0, 0, 100))),
+                 "hold_states": draw(st.sampled_from((0, 0, 100))) if states else 0}
     return Design(
         layers=tuple(layers), sequences=tuple(sequences), inputs=inputs, head=head,
         bits=draw(st.sampled_from(widths)), formats=formats, stateful=stateful, states=states,
         streams=streams, longest=longest,
         pipeline=draw(st.sampled_from(list(PIPELINES.values())) | st.builds(Pipeline, **{
             name: st.integers(*limits) for name, limits in PIPELINE_LIMITS.items()})),
-        mixed=streams > 1 and draw(st.booleans()), stall=draw(st.sampled_from((0.0, 0.3, 0.7))),
-        reset_after=draw(st.none() | _at_most(12)), hold=draw(st.sampled_from((0, 0, 100))),
-        hold_states=draw(st.sampled_from((0, 0, 100))) if states else 0,
-        seed=draw(st.integers(0, 1 << 16)), **more)
+        mixed=streams > 1 and draw(st.booleans()), seed=draw(st.integers(0, 1 << 16)), **more)

@@ -412,7 +412,7 @@ def test_planted_at_end(tmp_path: Path, simulators: Path, fault: str, step: int,
     ("silent", "malformed_input",
      "after TLAST within a step: the design does not report a malformed input"),
     ("cut state kept", "malformed_input",
-     r"after TLAST within a step: sequence \d, step 0, tensor lstm0.c, unit 0: expected"),
+     "after TLAST within a step: sequence 1, step 0, tensor lstm0.c, unit 0: expected"),
 ])
 def test_planted_for_another_test(tmp_path: Path, simulators: Path, fault: str, test: str,
                                   message: str) -> None:
