@@ -63,6 +63,8 @@ class Layer(_Written):
         Whether it has peepholes, coupled gates, and states to begin with.
     gate, candidate, squash : Function
     clip : float or None
+    back : tuple of Function, optional
+        Gate, candidate and squash of the second direction, where they are others.
     """
 
     hidden: int
@@ -76,6 +78,7 @@ class Layer(_Written):
     candidate: Function = TANH
     squash: Function = TANH
     clip: float | None = None
+    back: tuple[Function, Function, Function] | None = None
 
     @property
     def outputs(self) -> int:
@@ -241,12 +244,13 @@ def _direction(rng: np.random.Generator, layer: Layer, columns: int, *, reverse:
         more["projection"] = rng.uniform(-1, 1, (outputs, hidden))
     if layer.begun:
         more |= {"initial_h": rng.uniform(-1, 1, outputs), "initial_c": rng.uniform(-2, 2, hidden)}
+    gate, candidate, squash = (layer.back if reverse and layer.back else
+                               (layer.gate, layer.candidate, layer.squash))
     make = LSTM.coupled if layer.coupled else LSTM
     return make(
         w_x=rng.uniform(-2, 2, (4 * hidden, columns)),
         w_h=rng.uniform(-1, 1, (4 * hidden, outputs)), bias=rng.uniform(-1, 1, 4 * hidden),
-        gate=layer.gate, candidate=layer.candidate, squash=layer.squash, clip=layer.clip,
-        reverse=reverse, **more)
+        gate=gate, candidate=candidate, squash=squash, clip=layer.clip, reverse=reverse, **more)
 
 
 def _redrawn(rng: np.random.Generator, layer: QuantizedLayer, **changes: Any) -> QuantizedLayer:
@@ -333,11 +337,12 @@ def _layers(draw: st.DrawFn, inputs: int, most: int, *, turning: bool, plain: bo
     projected = draw(st.none() | _at_most(most))
     more: dict[str, Any] = {name: draw(st.booleans()) for name in (
         "peepholes", "coupled", "begun")}
-    curves = CURVES[:2] if plain else CURVES
-    more |= {name: draw(st.just(TANH) | st.sampled_from(curves))
-             for name in ("candidate", "squash")}
+    gates = st.sampled_from(GATES[:1] if plain else GATES)
+    curves = st.just(TANH) | st.sampled_from(CURVES[:2] if plain else CURVES)
+    more |= {"gate": draw(gates), "candidate": draw(curves), "squash": draw(curves)}
+    if way in MERGES:
+        more["back"] = draw(st.none() | st.tuples(gates, curves, curves))
     if not plain:
-        more["gate"] = draw(st.sampled_from(GATES))
         more["clip"] = draw(st.sampled_from((None, 0.7, 1.5)))
     return Layer(hidden=hidden, way=way, projected=projected, folding=draw(
         _foldings(inputs + (projected or hidden), hidden, projected)), **more)
