@@ -15,7 +15,6 @@ def pytest_report_header() -> str:
     return f"GATEFOLD_SEED={os.environ['GATEFOLD_SEED']}"
 
 
-@pytest.hookimpl
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     # The header is not there with -q.
     if terminalreporter.stats.get("failed"):
