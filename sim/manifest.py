@@ -134,6 +134,8 @@ class Manifest:
         Whether TUSER says that a state is kept.
     crowded : bool
         Whether a packet of states may take longer than a step, and set a pace of its own.
+    breakable : bool
+        Whether there is an input that the design calls malformed.
     settling : int
         Steps after which the layers have filled up: the buffers between them hold two each.
     """
@@ -173,6 +175,11 @@ class Manifest:
     @property
     def id_bits(self) -> int:
         return (self.streams - 1).bit_length()
+
+    @property
+    def breakable(self) -> bool:
+        return (self.input.beats > 1 or self.streams < 1 << self.id_bits
+                or self.longest is not None or self.stateful)
 
     @property
     def settling(self) -> int:

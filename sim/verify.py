@@ -23,8 +23,8 @@ from sim.timing import TimingRecord
 from sim.vectors import VECTORS, Vectors, VectorsError
 from sim.verilog_coverage import VerilogCoverage
 
-__all__ = ["READ_TESTS", "STATE_TESTS", "STREAM_TESTS", "TESTS", "TestResult", "VerifyResult",
-           "verify"]
+__all__ = ["FAULT_TESTS", "READ_TESTS", "STATE_TESTS", "STREAM_TESTS", "TESTS", "TestResult",
+           "VerifyResult", "verify"]
 
 TESTS = ("full_speed", "random_stalls", "axi_full_speed", "axi_random_stalls", "single_steps",
          "reset_midway", "ready_held_low")
@@ -38,6 +38,9 @@ STATE_TESTS = ("kept_states", "set_states")
 
 READ_TESTS = ("packets_held",)
 """Of designs that give out final states."""
+
+FAULT_TESTS = ("malformed_input",)
+"""Of designs with an input that can be malformed."""
 
 EFFORT = 200_000
 
@@ -186,8 +189,8 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
     directory : str or path
         The design's folder.
     tests : sequence of str or None
-        Which of `TESTS`, `STREAM_TESTS`, `STATE_TESTS` and `READ_TESTS`; all that the design can be
-        given if None.
+        Which of `TESTS`, `STREAM_TESTS`, `STATE_TESTS`, `READ_TESTS` and `FAULT_TESTS`; all that
+        the design can be given if None.
     seed : int or None
         For every random choice; None takes ``GATEFOLD_SEED`` from the environment, or any.
     effort : int
@@ -219,7 +222,7 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
     ValueError
         If a test is unknown or not for such a design, or the seed is negative.
     """
-    known = (*TESTS, *STREAM_TESTS, *STATE_TESTS, *READ_TESTS)
+    known = (*TESTS, *STREAM_TESTS, *STATE_TESTS, *READ_TESTS, *FAULT_TESTS)
     for name in tests or ():
         if name not in known:
             raise ValueError(f"test must be one of {', '.join(known)}, not {name}")
@@ -232,7 +235,8 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
     lacking = [
         (STREAM_TESTS, manifest.streams == 1, "a design of several streams, not of 1"),
         (STATE_TESTS, not manifest.stateful, "a stateful design"),
-        (READ_TESTS, manifest.state_output is None, "a design that gives out final states")]
+        (READ_TESTS, manifest.state_output is None, "a design that gives out final states"),
+        (FAULT_TESTS, not manifest.breakable, "a design whose input can be malformed")]
     if tests is None:
         tests = [name for name in known
                  if not any(name in of and lacks for of, lacks, _ in lacking)]
