@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ class _Setup:
         self.seed: int = config["seed"]
         self.effort: int = config["effort"]
         self.manifest = Manifest.load(directory)
+        if not config["probes"]:
+            self.manifest = replace(self.manifest, probes=())
         self.vectors = Vectors.load(directory / VECTORS, every_step=self.manifest.every_step)
         self.model = Model(self.manifest, self.vectors)
         self.recording = Recording(self.manifest, self.folder)
@@ -295,6 +298,13 @@ class _Session:
             raise Difference("the design reports a malformed input (TLAST amid a step), but there "
                              "was none")
 
+    def check_known(self) -> None:
+        """No output was X, of those that never must be."""
+        cycle = int(self.dut.unknown.value)
+        if cycle:
+            raise Difference(f"in cycle {cycle} the design puts out an unknown value (X): a valid, "
+                             f"a ready or a flag, or what is offered with a valid")
+
     def _check_flags(self, model: Model) -> None:
         flags = int(self.dut.saturated.value)
         for bit, name in enumerate(self.manifest.saturation):
@@ -350,7 +360,13 @@ async def _session(dut: Any, name: str) -> AsyncIterator[_Session]:
     first = int(dut.cycle.value)
     try:
         yield session
+        session.check_known()
     except Exception as error:
+        try:
+            # Whatever else is wrong then comes of it.
+            session.check_known()
+        except Difference as unknown:
+            error = unknown
         message = str(error) if isinstance(error, Difference) else f"{error!r}"
         raise
     finally:

@@ -16,7 +16,8 @@ import numpy as np
 from hdl.bus import signed
 from sim.manifest import Manifest, Probe, Stream
 
-__all__ = ["BENCH", "Beats", "Recording", "Values", "bench_verilog", "recorded_words"]
+__all__ = ["BENCH", "Beats", "Recording", "Values", "bench_verilog", "recorded_words",
+           "unknown_output"]
 
 BENCH = "gatefold_bench"
 """The name of the module around the design."""
@@ -45,8 +46,15 @@ def _slices(signal: str, bits: int) -> str:
     return f"{{{spare}'d0, {signal}}}" if spare else signal
 
 
-def bench_verilog(manifest: Manifest) -> str:
-    """The module around a design, in SystemVerilog.
+def bench_verilog(manifest: Manifest, *, clocked: bool = False) -> str:
+    """The module around a design, in Verilog.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    clocked : bool
+        Whether it makes its own clock, for a simulator whose main program does not: rising edges
+        at odd times, and no port ``clk``.
 
     Its ports are those of the design, and:
 
@@ -57,10 +65,13 @@ def bench_verilog(manifest: Manifest) -> str:
     ``beats_out, frames_out`` out   The same at the output.
     ``packets_out``           out   Packets of states taken, where the design gives any.
     ``unstable``              out   An offered output was changed or withdrawn; sticky.
+    ``unknown``               out   The first cycle in which an output was X that must not be: a
+                                    valid or ready or a flag, or what goes with a high valid; 0 if
+                                    none was.
     ``cycle``                 out   Clock edges since the start.
     ========================  ====  ============================================================
 
-    Files are written into the folder that the plusarg ``record`` names.
+    Files are written into the current folder.
     """
     s, m = manifest.input, manifest.output
     ports = [
@@ -72,7 +83,7 @@ def bench_verilog(manifest: Manifest) -> str:
         ("output", max(1, len(manifest.saturation)), "saturated"), ("output", 1, "malformed"),
         ("output reg", 32, "beats_in"), ("output reg", 32, "frames_in"),
         ("output reg", 32, "beats_out"), ("output reg", 32, "frames_out"),
-        ("output reg", 1, "unstable"), ("output reg", 64, "cycle"),
+        ("output reg", 1, "unstable"), ("output reg", 64, "unknown"), ("output reg", 64, "cycle"),
     ]
     ids = manifest.id_bits
     # What goes with a beat's data: a word with TLAST, and TID above it.
@@ -85,17 +96,24 @@ def bench_verilog(manifest: Manifest) -> str:
     out = manifest.state_output
     ports[3:3] = states
     if out:
-        ports.insert(-2, ("output reg", 32, "packets_out"))
-    lines = [f"module {BENCH} ("]
+        ports.insert(-3, ("output reg", 32, "packets_out"))
+    lines = ["`timescale 1ps / 1ps"] if clocked else []
+    lines += [f"module {BENCH} ("]
     lines += [f"  {direction} [{width - 1}:0] {name} {_PUBLIC}{',' if n < len(ports) else ''}"
-              for n, (direction, width, name) in enumerate(ports, start=1)]
-    lines += [");", f"  {_escaped(manifest.name)} dut ("]
+              for n, (direction, width, name) in enumerate(ports, start=1)
+              if not (clocked and name == "clk")]
+    leaks = "" if manifest.watched else f" = {unknown_output(manifest)}"
+    lines += [");", *(["  reg clk = 0;", "  always #1 clk = !clk;"] if clocked else []),
+              f"  wire leaks{leaks};",
+              f"  {_escaped(manifest.name)} dut ("]
     # The design keeps its own names for clock and reset; the bench's main program knows `clk`.
     pins = [(manifest.clock, "clk"), (manifest.reset, "rst"),
             *((name, name) for _, _, name in ports[3:len(states) + (13 if ids else 11)]),
             ("malformed", "malformed")]
     if manifest.saturation:
         pins.append(("saturated", "saturated"))
+    if manifest.watched:
+        pins.append(("unknown", "leaks"))
     lines += [f"    .{_escaped(pin)}({net}){',' if n < len(pins) else ''}"
               for n, (pin, net) in enumerate(pins, start=1)]
     lines += ["  );"]
@@ -105,11 +123,9 @@ def bench_verilog(manifest: Manifest) -> str:
     files = ["input", "output", *(f"probe{n}" for n in range(len(manifest.probes)))]
     if out:
         files.append("states")
-    lines += ["  string folder;"]
     lines += [f"  integer {name}_file;" for name in files]
-    lines += ["  initial begin",
-              "    if (!$value$plusargs(\"record=%s\", folder)) $fatal(1, \"no +record=FOLDER\");"]
-    lines += [f"    {name}_file = $fopen({{folder, \"/{name}.bin\"}}, \"wb\");" for name in files]
+    lines += ["  initial begin"]
+    lines += [f"    {name}_file = $fopen(\"{name}.bin\", \"wb\");" for name in files]
     lines += [f"    {name} = 0;" for direction, _, name in ports if direction == "output reg"]
     if out:
         lines += ["    packet_held = 0;"]
@@ -121,6 +137,7 @@ def bench_verilog(manifest: Manifest) -> str:
               f"  wire [{m.width + ids}:0] offer = {{{m_tags}, {m.prefix}_tdata}};",
               "  always @(posedge clk) begin",
               "    cycle <= cycle + 1;",
+              "    if (!rst && leaks && unknown == 0) unknown <= cycle;",
               f"    held <= !rst && {m.prefix}_tvalid && !{m.prefix}_tready;",
               "    offered <= offer;",
               f"    if (!rst && held && (!{m.prefix}_tvalid || offer != offered)) unstable <= 1;",
@@ -161,6 +178,23 @@ def bench_verilog(manifest: Manifest) -> str:
               *(f"      $fflush({name}_file);" for name in files),
               "    end", "  end", "endmodule"]
     return "\n".join(lines) + "\n"
+
+
+def unknown_output(manifest: Manifest) -> str:
+    """A Verilog expression: is an output X that must not be?
+
+    Data, TLAST and TID may be while nothing is offered. Without X in the simulator it is 0.
+    """
+    always = [f"{manifest.input.prefix}_tready", "malformed"]
+    always += ["saturated"] if manifest.saturation else []
+    always += [f"{manifest.state_input.prefix}_tready"] if manifest.state_input else []
+    terms = []
+    for stream in filter(None, (manifest.output, manifest.state_output)):
+        always.append(f"{stream.prefix}_tvalid")
+        offered = [f"{stream.prefix}_tdata", f"{stream.prefix}_tlast",
+                   *([f"{stream.prefix}_tid"] if manifest.id_bits else [])]
+        terms.append(f"{stream.prefix}_tvalid && (^{{{', '.join(offered)}}}) === 1'bx")
+    return " || ".join([f"(^{{{', '.join(always)}}}) === 1'bx", *terms])
 
 
 def _state_ports(manifest: Manifest) -> list[tuple[str, int, str]]:
@@ -236,7 +270,7 @@ class Recording:
     ----------
     manifest : Manifest
     folder : Path
-        The plusarg ``record`` of the simulation.
+        In which the simulation runs.
     """
 
     def __init__(self, manifest: Manifest, folder: Path) -> None:

@@ -17,7 +17,12 @@ from xml.etree import ElementTree
 
 from sim.manifest import Manifest
 from sim.model import Model
-from sim.simulator import SimulatorError, build_simulator, simulator_environment
+from sim.simulator import (
+    SimulatorError,
+    build_simulator,
+    simulator_command,
+    simulator_environment,
+)
 from sim.timing import TimingRecord
 from sim.vectors import VECTORS, Vectors, VectorsError
 
@@ -156,7 +161,8 @@ def _choose_seed(seed: int | None) -> int:
     return seed
 
 
-def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = None,
+def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = None,
+           simulator: str = "verilator", tests: Sequence[str] | None = None,
            seed: int | None = None, effort: int = EFFORT,
            folder: str | os.PathLike[str] | None = None,
            simulators: str | os.PathLike[str] | None = None,
@@ -167,6 +173,11 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
     ----------
     directory : str or path
         The design's folder.
+    manifest : Manifest or None
+        The design in another form: by `Manifest.netlist` or `Manifest.encoded` of the one that is
+        in the folder, which is taken if None.
+    simulator : str
+        One of `SIMULATORS`.
     tests : sequence of str or None
         Which of `TESTS`, `STREAM_TESTS`, `STATE_TESTS` and `READ_TESTS`; all that the design can be
         given if None.
@@ -205,7 +216,7 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
     seed = _choose_seed(seed)
     design = Path(directory).resolve()
     run = Path(folder).resolve() if folder is not None else design / "sim"
-    manifest = Manifest.load(design)
+    manifest = manifest or Manifest.load(design)
     lacking = [
         (STREAM_TESTS, manifest.streams == 1, "a design of several streams, not of 1"),
         (STATE_TESTS, not manifest.stateful, "a stateful design"),
@@ -224,14 +235,15 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
     started = time.monotonic()
     run.mkdir(parents=True, exist_ok=True)
     kept = Path(simulators).resolve() if simulators is not None else run / "build"
-    program = build_simulator(manifest, kept, progress=progress)
+    program = build_simulator(manifest, kept, simulator=simulator, progress=progress)
     build_seconds = time.monotonic() - started
 
     for name in ("results.xml", "report.jsonl", "progress", "timing.npz"):
         (run / name).unlink(missing_ok=True)
     config = run / "config.json"
     config.write_text(json.dumps({"design": str(design), "folder": str(run), "seed": seed,
-                                  "effort": effort}), encoding="utf-8")
+                                  "effort": effort, "probes": bool(manifest.probes)}),
+                      encoding="utf-8")
     environment = simulator_environment(module="sim.bench", extra={
         "GATEFOLD_BENCH": str(config),
         "COCOTB_RESULTS_FILE": str(run / "results.xml"),
@@ -241,9 +253,8 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
         "COCOTB_REWRITE_ASSERTION_FILES": "",
     })
     progress(f"simulating, seed {seed}")
-    # Verilator's random initial values have a seed of their own, which must be positive.
-    status = _simulate([str(program), f"+record={run}", "+verilator+rand+reset+2",
-                        f"+verilator+seed+{seed % 0x7FFFFFFE + 1}"], environment, run, progress)
+    status = _simulate(simulator_command(program, seed=seed), environment, run,
+                       progress)
     done = _report(run)
     return VerifyResult(seed=seed, tests=done, build_seconds=build_seconds, folder=run,
                         failure=_failure(done, tests, seed, status, run))
