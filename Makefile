@@ -22,15 +22,17 @@ PYTEST  := $(BIN)/python -m pytest
 # The commands among the modules of benchmarks.
 BENCHES := benchmarks/golden_speed.py benchmarks/activation_tables.py \
            benchmarks/engine.py
-SOURCES := golden hdl sim fpga tests examples $(wildcard benchmarks) gatefold.py output_folder.py
+SOURCES := golden hdl sim fpga proofs tests examples $(wildcard benchmarks) gatefold.py \
+           output_folder.py
 
-.PHONY: help setup demo test test-full test-torch lint bench clean distclean
+.PHONY: help setup demo test test-full test-torch prove lint bench clean distclean
 
 help:
 	@echo "make demo        build and verify the example: model -> Verilog -> simulation -> bitstream"
 	@echo "make test        ruff, types, and the test suite (minutes)"
 	@echo "make test-full   the same with the slow tests"
 	@echo "make test-torch  the tests against PyTorch (installs the train extra)"
+	@echo "make prove       all proofs of the hardware, and the faults planted to see them fail"
 	@echo "make bench       what benchmarks/ measures: bit-true model, tables, engine (an hour and more)"
 	@echo "make lint        ruff and types only"
 	@echo "make setup       set up .venv and warm the tools up; done by the others where needed"
@@ -73,6 +75,9 @@ test-full: setup lint
 
 test-torch: setup $(VENV)/.torch
 	$(PYTEST) -m torch
+
+prove: setup
+	$(BIN)/python -m proofs --faults --jobs $(JOBS)
 
 lint: $(VENV)/.installed
 	$(BIN)/python -m ruff check .

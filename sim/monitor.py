@@ -16,11 +16,14 @@ import numpy as np
 from hdl.bus import signed
 from sim.manifest import Manifest, Probe, Stream
 
-__all__ = ["BENCH", "Beats", "Recording", "Values", "bench_verilog", "recorded_words",
-           "unknown_output"]
+__all__ = ["BENCH", "WATCH", "Beats", "Recording", "Values", "bench_verilog", "recorded_words",
+           "unknown_output", "watching_verilog"]
 
 BENCH = "gatefold_bench"
 """The name of the module around the design."""
+
+WATCH = "gatefold_watch"
+"""The name of the module that says which outputs are X."""
 
 _PUBLIC = "/*verilator public_flat_rw*/"
 
@@ -73,30 +76,20 @@ def bench_verilog(manifest: Manifest, *, clocked: bool = False) -> str:
 
     Files are written into the current folder.
     """
-    s, m = manifest.input, manifest.output
+    s, m, ids, out = manifest.input, manifest.output, manifest.id_bits, manifest.state_output
+    # What goes with a beat's data: a word with TLAST, and TID above it.
+    s_tags, m_tags = (", ".join([*([f"{part.prefix}_tid"] if ids else []), f"{part.prefix}_tlast"])
+                      for part in (s, m))
+    s_word, m_word = (f"{31 - ids}'d0, {tags}" for tags in (s_tags, m_tags))
+    streams = _stream_ports(manifest)
     ports = [
-        ("input", 1, "clk"), ("input", 1, "rst"), ("input", 1, "flush"),
-        ("input", s.width, f"{s.prefix}_tdata"), ("input", 1, f"{s.prefix}_tvalid"),
-        ("input", 1, f"{s.prefix}_tlast"), ("output", 1, f"{s.prefix}_tready"),
-        ("output", m.width, f"{m.prefix}_tdata"), ("output", 1, f"{m.prefix}_tvalid"),
-        ("output", 1, f"{m.prefix}_tlast"), ("input", 1, f"{m.prefix}_tready"),
+        ("input", 1, "clk"), ("input", 1, "rst"), ("input", 1, "flush"), *streams,
         ("output", max(1, len(manifest.saturation)), "saturated"), ("output", 1, "malformed"),
         ("output reg", 32, "beats_in"), ("output reg", 32, "frames_in"),
         ("output reg", 32, "beats_out"), ("output reg", 32, "frames_out"),
+        *([("output reg", 32, "packets_out")] if out else []),
         ("output reg", 1, "unstable"), ("output reg", 64, "unknown"), ("output reg", 64, "cycle"),
     ]
-    ids = manifest.id_bits
-    # What goes with a beat's data: a word with TLAST, and TID above it.
-    s_tags, m_tags = f"{s.prefix}_tlast", f"{m.prefix}_tlast"
-    if ids:
-        ports[11:11] = [("input", ids, f"{s.prefix}_tid"), ("output", ids, f"{m.prefix}_tid")]
-        s_tags, m_tags = f"{s.prefix}_tid, {s_tags}", f"{m.prefix}_tid, {m_tags}"
-    s_word, m_word = (f"{31 - ids}'d0, {tags}" for tags in (s_tags, m_tags))
-    states = _state_ports(manifest)
-    out = manifest.state_output
-    ports[3:3] = states
-    if out:
-        ports.insert(-3, ("output reg", 32, "packets_out"))
     lines = ["`timescale 1ps / 1ps"] if clocked else []
     lines += [f"module {BENCH} ("]
     lines += [f"  {direction} [{width - 1}:0] {name} {_PUBLIC}{',' if n < len(ports) else ''}"
@@ -108,8 +101,7 @@ def bench_verilog(manifest: Manifest, *, clocked: bool = False) -> str:
               f"  {_escaped(manifest.name)} dut ("]
     # The design keeps its own names for clock and reset; the bench's main program knows `clk`.
     pins = [(manifest.clock, "clk"), (manifest.reset, "rst"),
-            *((name, name) for _, _, name in ports[3:len(states) + (13 if ids else 11)]),
-            ("malformed", "malformed")]
+            *((name, name) for _, _, name in streams), ("malformed", "malformed")]
     if manifest.saturation:
         pins.append(("saturated", "saturated"))
     if manifest.watched:
@@ -197,13 +189,40 @@ def unknown_output(manifest: Manifest) -> str:
     return " || ".join([f"(^{{{', '.join(always)}}}) === 1'bx", *terms])
 
 
-def _state_ports(manifest: Manifest) -> list[tuple[str, int, str]]:
-    """The ports of a design that has to do with states: direction, width, name."""
+def watching_verilog(manifest: Manifest) -> str:
+    """A module around a design, with its ports and `unknown_output` at one more, ``unknown``.
+
+    What comes with a valid that is low is X, whatever it was outside.
+    """
+    ports = [("input", 1, manifest.clock), ("input", 1, manifest.reset), *_stream_ports(manifest),
+             ("output", 1, "malformed")]
+    if manifest.saturation:
+        ports.append(("output", len(manifest.saturation), "saturated"))
+
+    def given(direction: str, width: int, name: str) -> str:
+        prefix, _, signal = name.rpartition("_")
+        if direction == "input" and signal in ("tdata", "tlast", "tid", "tuser"):
+            return f"{prefix}_tvalid ? {name} : {width}'bx"
+        return name
+
+    lines = [f"module {WATCH} ("]
+    lines += [f"  {direction} [{width - 1}:0] {_escaped(name)},"
+              for direction, width, name in ports]
+    lines += ["  output unknown", ");", f"  {_escaped(manifest.name)} dut (",
+              ",\n".join(f"    .{_escaped(port[2])}({given(*port)})" for port in ports), "  );",
+              f"  assign unknown = {unknown_output(manifest)};", "endmodule"]
+    return "\n".join(lines) + "\n"
+
+
+def _stream_ports(manifest: Manifest) -> list[tuple[str, int, str]]:
+    """The ports of all streams of a design: direction, width, name."""
     ports, ids = [], manifest.id_bits
     if manifest.stateful:
         ports.append(("input", 1, f"{manifest.input.prefix}_tuser"))
     for part, ours, theirs in ((manifest.state_input, "input", "output"),
-                               (manifest.state_output, "output", "input")):
+                               (manifest.state_output, "output", "input"),
+                               (manifest.input, "input", "output"),
+                               (manifest.output, "output", "input")):
         if part:
             ports += [(ours, part.width, f"{part.prefix}_tdata"),
                       (ours, 1, f"{part.prefix}_tvalid"), (ours, 1, f"{part.prefix}_tlast"),

@@ -32,8 +32,8 @@ __all__ = ["SIMULATORS", "SimulatorError", "build_simulator", "simulator_command
 SIMULATORS = ("verilator", "icarus")
 """What the bench runs in. The second has to be installed."""
 
-_RUNTIME = ("verilated", "verilated_dpi", "verilated_threads", "verilated_vpi")
-_DEFINES = ("-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE=0")
+_RUNTIME = ("verilated", "verilated_cov", "verilated_dpi", "verilated_threads", "verilated_vpi")
+_DEFINES = ("-DVERILATOR=1", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE=0")
 
 # Yosys writes Amaranth's arithmetic with operands of different widths, which Verilog extends as
 # Amaranth means it; a signal of no bits, which nothing uses, as one with the range [-1:0]; and
@@ -48,6 +48,9 @@ _REFUSED = ("IMPLICIT", "LATCH", "MULTIDRIVEN", "PINMISSING", "PINNOTFOUND")
 _VERILATOR = ("--cc", "--vpi", "-O3", "--x-assign", "unique", "--x-initial", "unique",
               "--no-timing", "-Wno-fatal", *(f"-Wno-{name}" for name in _ACCEPTED),
               *(f"-Werror-{name}" for name in _REFUSED))
+# What makes a simulator count how often each line runs and each bit changes. It is then many times
+# slower, so it is another one than that of every day.
+_COVERAGE = ("--coverage-line", "--coverage-toggle")
 # The library is compiled once. A design gains a few percent of speed from more than -O1, but
 # compiles a third longer.
 _RUNTIME_LEVEL, _DESIGN_LEVEL = "-O2", "-O1"
@@ -58,7 +61,7 @@ _OPEN_PINS = {"ecp5": ("P?", "P??", "DO??", "DO???"), "ice40": ()}
 _OPEN_PINS_MAPPED = {"ecp5": (*_OPEN_PINS["ecp5"], "M", "CE", "COUT", "S?"),
                      "ice40": ("CO", "ACCUMCO", "SIGNEXTOUT")}
 
-# Yosys's cell models of the ECP5 come in parts; all that a netlist needs is in those that are named.
+# Yosys's models of the ECP5 include files of further cells, which a netlist has not.
 _MACROS = ("-DNO_INCLUDES",)
 
 _JOBS = 2
@@ -166,6 +169,7 @@ def _open_pins(manifest: Manifest) -> str:
 
 
 def build_simulator(manifest: Manifest, folder: Path, *, simulator: str = "verilator",
+                    coverage: bool = False,
                     progress: Callable[[str], None] = lambda text: None) -> Path:
     """Compile a design, the models of its device's blocks, and the bench's module around it.
 
@@ -177,6 +181,9 @@ def build_simulator(manifest: Manifest, folder: Path, *, simulator: str = "veril
         processes that run at the same time.
     simulator : str
         One of `SIMULATORS`.
+    coverage : bool
+        Whether the program writes which lines ran and which bits changed into the file that the
+        plusarg ``verilator+coverage+file`` names.
     progress : callable
         Told in a few words what begins.
 
@@ -201,8 +208,10 @@ def build_simulator(manifest: Manifest, folder: Path, *, simulator: str = "veril
     bench = bench_verilog(manifest)
     settings = _open_pins(manifest)
     libraries = cocotb_tools.config.libs_dir
+    options = (*_VERILATOR, *(_COVERAGE if coverage else ()))
+    counting = f"-DVM_COVERAGE={int(coverage)}"
     key = _digest(_toolchain(), str(libraries), importlib.metadata.version("cocotb"),
-                  _DESIGN_LEVEL, " ".join(_VERILATOR), bench, manifest.verilog.read_bytes(),
+                  _DESIGN_LEVEL, " ".join(options), bench, manifest.verilog.read_bytes(),
                   main.read_bytes(), settings, *(path.read_bytes() for path in manifest.models))
     final = folder / key
     program = final / "simulator"
@@ -213,14 +222,14 @@ def build_simulator(manifest: Manifest, folder: Path, *, simulator: str = "veril
     folder.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=folder, prefix="building-"))
     try:
-        (work / "bench.v").write_text(bench, encoding="utf-8")
+        (work / "bench.sv").write_text(bench, encoding="utf-8")
         (work / "open_pins.vlt").write_text(settings, encoding="utf-8")
-        _run(["verilator", *_VERILATOR, "--prefix", "Vbench", "--top-module", BENCH, "-Mdir", ".",
-              *_MACROS, "open_pins.vlt", manifest.verilog.resolve(), *manifest.models, "bench.v"],
+        _run(["verilator", *options, "--prefix", "Vbench", "--top-module", BENCH, "-Mdir", ".",
+              *_MACROS, "open_pins.vlt", manifest.verilog.resolve(), *manifest.models, "bench.sv"],
              folder=work, what="Verilator")
         commands: list[tuple[Sequence[str | Path], str]] = [
-            (["g++", _DESIGN_LEVEL, "-I.", *_include_flags(), "-c", main, "-o", "main.o"],
-             "compiling main.cpp"),
+            (["g++", _DESIGN_LEVEL, "-I.", *_include_flags(), counting, "-c", main, "-o",
+              "main.o"], "compiling main.cpp"),
             # The wheel's make file does not know how g++ is told of a precompiled header.
             (["make", f"-j{_JOBS}", "-f", "Vbench.mk", f"OPT_FAST={_DESIGN_LEVEL}", "OPT_SLOW=-O0",
               "CFG_CXXFLAGS_PCH_I=-include", "Vbench__ALL.a"], "compiling the design"),
@@ -232,7 +241,7 @@ def build_simulator(manifest: Manifest, folder: Path, *, simulator: str = "veril
              folder=work, what="linking the simulator")
         # What the compiler left is many times as large as the program.
         for path in work.iterdir():
-            if path.name not in ("simulator", "bench.v"):
+            if path.name not in ("simulator", "bench.sv"):
                 path.unlink()
         _place(work, final)
     finally:
@@ -256,7 +265,7 @@ def _build_icarus(manifest: Manifest, folder: Path, progress: Callable[[str], No
     work = Path(tempfile.mkdtemp(dir=folder, prefix="building-"))
     try:
         (work / "bench.v").write_text(bench, encoding="utf-8")
-        # Not as SystemVerilog, in which a register with an initial value makes no event, and Yosys's
+        # Not as SystemVerilog: there, the initial value of a register makes no event, and Yosys's
         # `always @*` with constant inputs would never run.
         _run([compiler, "-g2005", "-Wimplicit", *_MACROS, "-s", BENCH, "-o", "simulator.vvp",
               "bench.v", manifest.verilog.resolve(), *manifest.models], folder=work,
@@ -267,7 +276,7 @@ def _build_icarus(manifest: Manifest, folder: Path, progress: Callable[[str], No
     return program
 
 
-def simulator_command(program: Path, *, seed: int) -> list[str]:
+def simulator_command(program: Path, *, seed: int, coverage: Path) -> list[str]:
     """The command that runs a simulator, in the folder into which the bench's module writes.
 
     Parameters
@@ -276,12 +285,15 @@ def simulator_command(program: Path, *, seed: int) -> list[str]:
         By `build_simulator`.
     seed : int
         Of Verilator's random initial values. Icarus has none: what has no value is X.
+    coverage : Path
+        The file to which a simulator that counts writes.
     """
     if program.suffix == ".vvp":
         return ["vvp", "-m", str(cocotb_tools.config.libs_dir / "libcocotbvpi_icarus.so"),
                 str(program)]
     # Verilator's seed must be positive.
-    return [str(program), "+verilator+rand+reset+2", f"+verilator+seed+{seed % 0x7FFFFFFE + 1}"]
+    return [str(program), "+verilator+rand+reset+2", f"+verilator+coverage+file+{coverage}",
+            f"+verilator+seed+{seed % 0x7FFFFFFE + 1}"]
 
 
 def simulator_environment(*, module: str, extra: Mapping[str, str]) -> dict[str, str]:

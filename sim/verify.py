@@ -25,6 +25,7 @@ from sim.simulator import (
 )
 from sim.timing import TimingRecord
 from sim.vectors import VECTORS, Vectors, VectorsError
+from sim.verilog_coverage import VerilogCoverage
 
 __all__ = ["READ_TESTS", "STATE_TESTS", "STREAM_TESTS", "TESTS", "TestResult", "VerifyResult",
            "verify"]
@@ -43,6 +44,11 @@ READ_TESTS = ("packets_held",)
 """Of designs that give out final states."""
 
 EFFORT = 200_000
+
+COVERAGE = "coverage.txt"
+"""What a run has covered, in the folder of the run; beside it what Verilator has counted."""
+
+COUNTED = "coverage.dat"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +69,7 @@ class TestResult:
     cycles : int
         Simulated clock cycles.
     seconds : float
+        Of processor time. The simulation is one thread that waits for nothing.
     """
 
     __test__ = False  # pytest takes every class with such a name for a test
@@ -80,6 +87,10 @@ class TestResult:
     def passed(self) -> bool:
         return self.message is None
 
+    @property
+    def cycles_per_second(self) -> float:
+        return self.cycles / max(self.seconds, 1e-9)
+
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyResult:
@@ -96,6 +107,8 @@ class VerifyResult:
     build_seconds : float
     folder : Path
         Where the run left its files.
+    verilog : VerilogCoverage or None
+        Which lines ran and which bits changed, where that was asked for.
     """
 
     seed: int
@@ -103,6 +116,7 @@ class VerifyResult:
     failure: str | None
     build_seconds: float
     folder: Path
+    verilog: VerilogCoverage | None = None
 
     @property
     def passed(self) -> bool:
@@ -163,7 +177,7 @@ def _choose_seed(seed: int | None) -> int:
 
 def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = None,
            simulator: str = "verilator", tests: Sequence[str] | None = None,
-           seed: int | None = None, effort: int = EFFORT,
+           seed: int | None = None, effort: int = EFFORT, coverage: bool = False,
            folder: str | os.PathLike[str] | None = None,
            simulators: str | os.PathLike[str] | None = None,
            progress: Callable[[str], None] = lambda text: None) -> VerifyResult:
@@ -185,6 +199,9 @@ def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = Non
         For every random choice; None takes ``GATEFOLD_SEED`` from the environment, or any.
     effort : int
         About how many cycles each test but the first may take; ``full_speed`` plays all sequences.
+    coverage : bool
+        Whether to count which lines of the Verilog run and which bits change, in a simulator that
+        is many times slower for it. What never did is listed in ``coverage.txt``.
     folder : str, path or None
         Where to write; ``sim`` in the design's folder if None. Runs at the same time need a
         folder each.
@@ -204,6 +221,8 @@ def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = Non
         If the folder does not hold a design and its vectors.
     SimulatorError
         If the simulator cannot be built.
+    CoverageError
+        If what it has counted cannot be read.
     ValueError
         If a test is unknown or not for such a design, or the seed is negative.
     """
@@ -235,10 +254,11 @@ def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = Non
     started = time.monotonic()
     run.mkdir(parents=True, exist_ok=True)
     kept = Path(simulators).resolve() if simulators is not None else run / "build"
-    program = build_simulator(manifest, kept, simulator=simulator, progress=progress)
+    program = build_simulator(manifest, kept, simulator=simulator, coverage=coverage,
+                              progress=progress)
     build_seconds = time.monotonic() - started
 
-    for name in ("results.xml", "report.jsonl", "progress", "timing.npz"):
+    for name in ("results.xml", "report.jsonl", "progress", "timing.npz", COUNTED, COVERAGE):
         (run / name).unlink(missing_ok=True)
     config = run / "config.json"
     config.write_text(json.dumps({"design": str(design), "folder": str(run), "seed": seed,
@@ -253,11 +273,19 @@ def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = Non
         "COCOTB_REWRITE_ASSERTION_FILES": "",
     })
     progress(f"simulating, seed {seed}")
-    status = _simulate(simulator_command(program, seed=seed), environment, run,
-                       progress)
+    status = _simulate(simulator_command(program, seed=seed, coverage=run / COUNTED), environment,
+                       run, progress)
     done = _report(run)
+    failure = _failure(done, tests, seed, status, run)
+    verilog = None
+    if coverage and failure is None:
+        progress("asking Yosys which bits cannot change")
+        verilog = VerilogCoverage.load(run / COUNTED, manifest)
+        (run / COVERAGE).write_text("\n".join(
+            [f"{manifest.verilog.name}, seed {seed}", "", *verilog.report(), ""]),
+            encoding="utf-8")
     return VerifyResult(seed=seed, tests=done, build_seconds=build_seconds, folder=run,
-                        failure=_failure(done, tests, seed, status, run))
+                        failure=failure, verilog=verilog)
 
 
 def _simulate(command: Sequence[str], environment: dict[str, str], run: Path,

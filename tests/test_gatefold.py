@@ -712,9 +712,13 @@ def test_inspect(capsys: pytest.CaptureFixture[str]) -> None:
     assert command("inspect", MODEL) == 0
     text = capsys.readouterr().out
     assert f"{MODEL}: ONNX, operator set " in text
-    assert "28,480 bits of weights of 16 bits" in text
-    assert gatefold.inspect(MODEL, bits=8).replace("14,240", "28,480").replace(
-        "of 8 bits", "of 16 bits") in text
+    assert "memory in bits, with numbers of 16:\n  weights           28,480\n" in text
+    assert "weights           14,240\n" in gatefold.inspect(MODEL, bits=8)
+    assert "sequences" not in text
+    both = MODEL.parents[2] / "tests" / "models" / "keras" / "concat.keras"
+    for options, steps in (((), 64), (("--longest", "7"), 7)):
+        assert command("inspect", both, *options) == 0
+        assert f"sequences, up to {steps} steps" in capsys.readouterr().out
 
 
 def test_inspect_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

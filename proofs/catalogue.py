@@ -1,0 +1,28 @@
+"""All proofs there are."""
+
+from collections.abc import Mapping
+
+from proofs import rounding
+from proofs.proof import Proof
+
+__all__ = ["proofs"]
+
+MODULES = (rounding,)
+
+
+def proofs() -> Mapping[str, Proof]:
+    """The proofs by name, in the order of the modules.
+
+    Raises
+    ------
+    ValueError
+        If two have the same name.
+    """
+    found: dict[str, Proof] = {}
+    for module in MODULES:
+        for proof in module.PROOFS:
+            if proof.name in found:
+                raise ValueError(f"proofs must have different names, but there are two "
+                                 f"{proof.name}")
+            found[proof.name] = proof
+    return found

@@ -1,0 +1,98 @@
+"""Rounding and saturation are what one line says of them, for all inputs."""
+
+from amaranth.asserts import AnyConst
+from amaranth.hdl import Assert, Module, Mux, Signal, Value, signed
+
+from golden.fixed import SQ, UQ, Format
+from hdl.rounding import floor_to_even, half, rounded, saturated
+from proofs.proof import Fault, Proof
+
+__all__ = ["PROOFS"]
+
+WIDTHS = (1, 2, 3, 8, 12)
+"""Bits of the values that are rounded."""
+
+DROPS = (-2, 0, 1, 2, 3, 7, 8, 9, 12, 14)
+"""Bits that are dropped of them: none, some, all, more than there are."""
+
+FORMATS: tuple[Format, ...] = (SQ(1, 0), SQ(1, 1), SQ(3, 2), SQ(5, 7), UQ(1, 0), UQ(1, 3), UQ(4, 4))
+"""What is saturated to."""
+
+
+def _anything(m: Module, width: int) -> Signal:
+    value = Signal(signed(width), name=f"value{width}")
+    m.d.comb += value.eq(AnyConst(signed(width)))
+    return value
+
+
+def _nearest(m: Module, whole: Value, value: Value, drop: int) -> None:
+    """The whole is within half an ulp of the value; if by just half, it is even."""
+    if drop <= 0:
+        m.d.comb += Assert(whole == value << -drop)
+        return
+    far = Signal(signed(max(len(whole) + drop, len(value)) + 1), name=f"far{len(value)}_{drop}")
+    m.d.comb += [
+        far.eq((whole << drop) - value),
+        Assert((-half(drop) <= far) & (far <= half(drop))),
+        Assert((-half(drop) < far) & (far < half(drop)) | ~whole[0]),
+    ]
+
+
+def carried() -> Module:
+    m = Module()
+    for width in WIDTHS:
+        value = _anything(m, width)
+        for drop in DROPS:
+            _nearest(m, rounded(value, drop), value, drop)
+    return m
+
+
+def cleared() -> Module:
+    m = Module()
+    for width in WIDTHS:
+        # Any total there is, so the value is what it is without the half.
+        total = _anything(m, width)
+        for drop in DROPS:
+            _nearest(m, floor_to_even(total, drop), total - half(drop), drop)
+    return m
+
+
+def limits() -> Module:
+    m = Module()
+    for width in WIDTHS:
+        value = _anything(m, width)
+        for to in FORMATS:
+            code, overflow = saturated(value, to)
+            m.d.comb += [
+                Assert(code == Mux(value > to.max, to.max, Mux(value < to.min, to.min, value))),
+                Assert(overflow == ((value > to.max) | (value < to.min))),
+            ]
+    return m
+
+
+PROOFS = (
+    Proof(
+        name="rounding.rounded", bench=carried, quick=True, depth=1,
+        claim="`rounded` gives the nearest whole number, of two the even one, for every value",
+        faults=[
+            Fault(module="hdl.rounding", depth=1, old="(highest & (below.any() | kept[0]))",
+                  new="(highest & below.any())"),
+            Fault(module="hdl.rounding", depth=1, old="value[drop - 1], value[:drop - 1]",
+                  new="value[drop - 1], value[:drop]"),
+        ]),
+    Proof(
+        name="rounding.floor_to_even", bench=cleared, quick=True, depth=1,
+        claim="`floor_to_even` gives the same, for every total of a value and half an ulp",
+        faults=[
+            Fault(module="hdl.rounding", depth=1, old="kept[0] & odd_stays", new="kept[0]"),
+            Fault(module="hdl.rounding", depth=1, old="if len(total) < drop + 2:",
+                  new="if len(total) < drop + 1:"),
+        ]),
+    Proof(
+        name="rounding.saturated", bench=limits, quick=True, depth=1,
+        claim="`saturated` is the nearest code of its format, and tells where that is another",
+        faults=[
+            Fault(module="hdl.rounding", depth=1, old="spare = whole[to.width - int(to.signed):]",
+                  new="spare = whole[to.width:]"),
+        ]),
+)
