@@ -1,12 +1,12 @@
 """What the bench knows of a design: the manifest beside its Verilog."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hdl.bus import Bus
-from sim.cells import block_models, cell_models
+from sim.cells import block_models
 
 __all__ = ["FAMILIES", "MANIFEST", "Manifest", "ManifestError", "Probe", "StateStream", "Stream"]
 
@@ -186,18 +186,6 @@ class Manifest:
     @property
     def settling(self) -> int:
         return 3 * self.layers + 2
-
-    def netlist(self, verilog: Path, *, family: str) -> "Manifest":
-        """The same design as a netlist of a family's cells. It has no probes any more."""
-        return replace(self, verilog=verilog, family=family, models=cell_models(family),
-                       mapped=True, probes=())
-
-    def encoded(self, verilog: Path) -> "Manifest":
-        """The same design with a second bit for each, which says that the first is X.
-
-        It has no probes any more, and says itself where an output is X that must not be.
-        """
-        return replace(self, verilog=verilog, models=(), watched=True, probes=())
 
     @classmethod
     def load(cls, directory: Path) -> "Manifest":

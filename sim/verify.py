@@ -188,8 +188,7 @@ def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = Non
     directory : str or path
         The design's folder.
     manifest : Manifest or None
-        The design in another form: by `Manifest.netlist` or `Manifest.encoded` of the one that is
-        in the folder, which is taken if None.
+        The design in another form, with the same ports; if None, as it is in the folder.
     simulator : str
         One of `SIMULATORS`.
     tests : sequence of str or None
@@ -232,6 +231,8 @@ def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = Non
             raise ValueError(f"test must be one of {', '.join(known)}, not {name}")
     if tests is not None and not tests:
         raise ValueError("there must be at least one test to run")
+    if coverage and (simulator != "verilator" or manifest is not None):
+        raise ValueError("coverage is counted by Verilator, of the generated Verilog alone")
     seed = _choose_seed(seed)
     design = Path(directory).resolve()
     run = Path(folder).resolve() if folder is not None else design / "sim"
