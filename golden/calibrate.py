@@ -254,9 +254,6 @@ def unsupported(network: Network) -> list[str]:
         if other and any(getattr(one, name) != getattr(other[0], name)
                          for name in ("gate", "candidate", "squash", "clip")):
             found.append(f"two directions whose functions or clips differ, {of}")
-    if network.stateful and (any(each.reverse for each in network.directions)
-                             or (network.backwards and network.every_step)):
-        found.append("states that are kept or set where a layer reads from the end")
     return found
 
 

@@ -104,7 +104,7 @@ def _initial(
     if isinstance(value, Setting):
         call.note(
             f"begins with an {what} that the application sets, input '{value.name}'; "
-            "here it is zeros; --stateful gives a port to set it, where all layers read forward"
+            "here it is zeros; --stateful gives a port to set it"
         )
     if value is None or isinstance(value, Setting):
         return [None] * count

@@ -26,7 +26,7 @@ from sim.driver import PERIOD, AxiDriver, Driver, PortDriver, Stalls
 from sim.manifest import Manifest
 from sim.model import Course, Expected, Model
 from sim.monitor import Beats, Recording, Values
-from sim.states import LONGEST, StatePorts, cut, in_pieces
+from sim.states import LONGEST, StatePorts, in_pieces
 from sim.timing import Timing, check_alone, check_together, save_timing
 from sim.vectors import VECTORS, Vectors
 
@@ -193,10 +193,10 @@ class _Session:
 
     def pieces(self, budget: int, *, sets: bool, least: int = 1) -> tuple[Model, Course]:
         """Sequences in pieces that take about so many cycles, and the model for them."""
-        pieces, of = cut(self.vectors, self.rng)
-        course = in_pieces(pieces, of, self.choose(budget, least=least), self.manifest.streams,
+        course = in_pieces(self.vectors, self.choose(budget, least=least), self.manifest.streams,
                            sets=sets, rng=self.rng)
-        return Model(self.manifest, pieces), course
+        assert self.vectors.pieces is not None
+        return Model(self.manifest, self.vectors.pieces), course
 
     async def play(self, driver: Driver, course: Course, *, model: Model | None = None,
                    states: StatePorts | None = None, timing: Timing | None = None,

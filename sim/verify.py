@@ -249,6 +249,8 @@ def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = Non
             raise ValueError(f"the test {name} needs {wanted}")
     vectors = Vectors.load(design / VECTORS, every_step=manifest.every_step)
     Model(manifest, vectors)
+    if manifest.stateful and vectors.pieces is None:
+        raise VectorsError("the vectors have no pieces of sequences, which a stateful design needs")
     if "single_steps" in tests and vectors.lengths.min() > 1:
         raise VectorsError("the test single_steps needs a sequence of length 1 in the vectors")
 

@@ -89,8 +89,6 @@ def test_description() -> None:
         "steps and states 528",
         # Two of one input before both directions, two of 3 units of each behind them.
         "sequences, up to 64 steps 7,168",
-        "no hardware is built for:",
-        "- states that are kept or set where a layer reads from the end",
         "taken into the weights, or left out:",
         "- a dropout is left out",
     ]
