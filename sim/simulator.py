@@ -296,13 +296,16 @@ def simulator_command(program: Path, *, seed: int, coverage: Path) -> list[str]:
             f"+verilator+seed+{seed % 0x7FFFFFFE + 1}"]
 
 
-def simulator_environment(*, module: str, extra: Mapping[str, str]) -> dict[str, str]:
+def simulator_environment(*, module: str, simulator: str, extra: Mapping[str, str]
+                          ) -> dict[str, str]:
     """The environment in which a simulator finds Python, cocotb and the bench.
 
     Parameters
     ----------
     module : str
         The Python module with the cocotb tests.
+    simulator : str
+        One of `SIMULATORS`.
     extra : mapping of str to str
         Further variables.
 
@@ -324,7 +327,8 @@ def simulator_environment(*, module: str, extra: Mapping[str, str]) -> dict[str,
         "TOPLEVEL_LANG": "verilog",
         "COCOTB_TOPLEVEL": BENCH,
         "COCOTB_TEST_MODULES": module,
-        "COCOTB_TRUST_INERTIAL_WRITES": "1",
+        # Icarus would let a write at a clock edge reach some registers before that edge.
+        "COCOTB_TRUST_INERTIAL_WRITES": str(int(simulator == "verilator")),
         "COCOTB_ANSI_OUTPUT": "0",
         # A simulation is one thread; more for its arrays would only take them from others.
         "OPENBLAS_NUM_THREADS": "1",

@@ -267,7 +267,7 @@ def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = Non
     config.write_text(json.dumps({"design": str(design), "folder": str(run), "seed": seed,
                                   "effort": effort, "probes": bool(manifest.probes)}),
                       encoding="utf-8")
-    environment = simulator_environment(module="sim.bench", extra={
+    environment = simulator_environment(module="sim.bench", simulator=simulator, extra={
         "GATEFOLD_BENCH": str(config),
         "COCOTB_RESULTS_FILE": str(run / "results.xml"),
         "COCOTB_RANDOM_SEED": str(seed),
