@@ -250,6 +250,9 @@ def build_simulator(manifest: Manifest, folder: Path, *, simulator: str = "veril
 
 
 def _build_icarus(manifest: Manifest, folder: Path, progress: Callable[[str], None]) -> Path:
+    if manifest.mapped:
+        raise SimulatorError("a netlist needs Verilator: Icarus Verilog does not read Yosys's "
+                             "models of the cells")
     if not (compiler := shutil.which("iverilog")) or not shutil.which("vvp"):
         raise SimulatorError("Icarus Verilog is not installed (Debian, Ubuntu: apt install "
                              "iverilog)")
@@ -267,7 +270,7 @@ def _build_icarus(manifest: Manifest, folder: Path, progress: Callable[[str], No
         (work / "bench.v").write_text(bench, encoding="utf-8")
         # Not as SystemVerilog: there, the initial value of a register makes no event, and Yosys's
         # `always @*` with constant inputs would never run.
-        _run([compiler, "-g2005", "-Wimplicit", *_MACROS, "-s", BENCH, "-o", "simulator.vvp",
+        _run([compiler, "-g2005", *_MACROS, "-s", BENCH, "-o", "simulator.vvp",
               "bench.v", manifest.verilog.resolve(), *manifest.models], folder=work,
              what="Icarus Verilog")
         _place(work, final)

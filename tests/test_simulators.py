@@ -1,6 +1,7 @@
 """Three simulators that share nothing give the same words in the same cycles."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from sim.vectors import Vectors
 from sim.verify import TESTS, VerifyResult, verify
 from tests.networks import FORMATS, folded, random_codes, random_network
 from tests.streams import run_network
-from tests.test_netlist import ICARUS, tiny
+from tests.test_netlist import tiny
 from tests.test_regression import DESIGNS, write_design
 
+ICARUS = shutil.which("iverilog") is not None
 needs_icarus = pytest.mark.skipif(not ICARUS, reason="Icarus Verilog is not installed")
 
 
