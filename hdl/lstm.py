@@ -19,7 +19,7 @@ from hdl.dense import DenseEngine
 from hdl.drain import Drain, Step
 from hdl.mac import MacArray, Sequencer, banks, pack_weights
 from hdl.pipeline import SHORT, Pipeline
-from hdl.registers import delayed
+from hdl.registers import delayed, free_places
 
 __all__ = ["LSTMEngine"]
 
@@ -123,9 +123,10 @@ class LSTMEngine(wiring.Component):
         self._whole = whole
         self._reads = reads
         self._counts = tuple(counts)
+        lines = layer.lines
         layer, streams = self._layer, streams * len(self._directions)
         self.cycles = LSTMCycles(inputs=layer.inputs, hidden=layer.hidden, folding=folding,
-                                 pipeline=pipeline, streams=streams, lines=layer.lines,
+                                 pipeline=pipeline, streams=streams, lines=lines,
                                  peepholes=layer.peepholes is not None, projected=layer.projected)
         self._drain = Drain(self._directions, self.cycles, keeps=stateful,
                             reads_c="c" in reads)
@@ -167,7 +168,7 @@ class LSTMEngine(wiring.Component):
 
     @property
     def layer(self) -> QuantizedLSTM:
-        """The first direction; what the hardware must know of the other is the same."""
+        """The first direction; the other has the same shapes and formats, but for its functions."""
         return self._layer
 
     @property
@@ -248,18 +249,17 @@ class LSTMEngine(wiring.Component):
             first if self._gathered and self._every_step else emit))
         no_room = Signal(streams)
         for n in range(streams):
-            ended, taken = sequencer.ended[n], Signal(name=f"taken{n}")
-            room = Signal(range(PAGES + 1), init=PAGES, name=f"room{n}")
-            m.d.comb += [
-                taken.eq(sequencer.issue & takes & (sequencer.stream == n)),
-                no_room[n].eq(room == 0),
-            ]
-            m.d.sync += room.eq(room + self.freed_behind[n] - taken)
-            with m.If(ended):
+            self._count_pages(m, sequencer, n, takes, self.freed_behind, no_room)
+            with m.If(sequencer.ended[n]):
                 m.d.sync += [fresh[n].eq(over[n]), half[n].eq(~half[n])]
         stall = takes & of_stream(no_room, sequencer.stream)
         if self._reads:
-            stall = stall | self._final(m, sequencer, last)
+            # A sequence's last step waits for one for its states, too.
+            takes_final, no_room = Signal(), Signal(streams)
+            m.d.comb += takes_final.eq(sequencer.first_pass & sequencer.last & last)
+            for n in range(streams):
+                self._count_pages(m, sequencer, n, takes_final, self.freed_final, no_room, "_final")
+            stall = stall | (takes_final & of_stream(no_room, sequencer.stream))
         m.d.comb += [
             sequencer.ready.eq(x.ready),
             sequencer.stall.eq(stall),
@@ -372,16 +372,13 @@ class LSTMEngine(wiring.Component):
                 m.d.sync += page[n].eq(~page[n])
         m.d.sync += [self.o.valid.eq(projection.o.valid & emitted), self.o.payload.eq(beat)]
 
-    def _final(self, m: Module, sequencer: Sequencer, last: Value) -> Value:
-        """Whether a sequence's last step has to wait for a page for its states."""
-        takes, no_room = Signal(), Signal(self.cycles.streams)
-        m.d.comb += takes.eq(sequencer.first_pass & sequencer.last & last)
-        for n in range(self.cycles.streams):
-            taken = Signal(name=f"taken_final{n}")
-            room = Signal(range(PAGES + 1), init=PAGES, name=f"room_final{n}")
-            m.d.comb += [
-                taken.eq(sequencer.issue & takes & (sequencer.stream == n)),
-                no_room[n].eq(room == 0),
-            ]
-            m.d.sync += room.eq(room + self.freed_final[n] - taken)
-        return takes & of_stream(no_room, sequencer.stream)
+    def _count_pages(self, m: Module, sequencer: Sequencer, stream: int, takes: Value, freed: Value,
+                     no_room: Signal, what: str = "") -> None:
+        """Count one stream's pages, of which one is taken with a word that ``takes`` it."""
+        taken = Signal(name=f"taken{what}{stream}")
+        room = free_places(m, PAGES, taken=taken, freed=freed[stream],
+                           name=f"room{what}{stream}")
+        m.d.comb += [
+            taken.eq(sequencer.issue & takes & (sequencer.stream == stream)),
+            no_room[stream].eq(room == 0),
+        ]
