@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from proofs import rounding
+from proofs import buffers, contract, numbers, order, resets, room, rounding, sums
 from proofs.proof import Proof
 
 __all__ = ["proofs"]
 
-MODULES = (rounding,)
+MODULES = (rounding, numbers, sums, contract, room, buffers, order, resets)
 
 
 def proofs() -> Mapping[str, Proof]:
