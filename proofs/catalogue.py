@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from proofs import rounding
+from proofs import hidden, inputs, rounding
 from proofs.proof import Proof
 
 __all__ = ["proofs"]
 
-MODULES = (rounding,)
+MODULES = (rounding, hidden, inputs)
 
 
 def proofs() -> Mapping[str, Proof]:
