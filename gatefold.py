@@ -45,6 +45,7 @@ from golden.model_file import load as load_model
 from golden.quantized_network import QuantizedNetwork
 from golden.simulate import Result, StateCodes
 from hdl.foldings import MULTIPLIERS
+from hdl.network import LONGEST
 from hdl.network import Network as Core
 from hdl.pipeline import PIPELINES
 from hdl.verilog import generate
@@ -54,6 +55,7 @@ from sim.simulator import SimulatorError
 from sim.summary import verify_table
 from sim.vectors import VECTORS, Vectors, VectorsError
 from sim.verify import verify
+from sim.verilog_coverage import CoverageError
 
 __all__ = ["InputError", "build", "inspect", "load", "quantize", "run", "verify"]
 
@@ -65,7 +67,7 @@ class InputError(ValueError):
 
 
 BAD_INPUT = (InputError, ModelError, DataError, MetricError, BoardError, FolderError, FlowError,
-             ManifestError, SimulatorError, VectorsError)
+             ManifestError, SimulatorError, VectorsError, CoverageError)
 
 
 @contextlib.contextmanager
@@ -99,17 +101,18 @@ def load(path: str | os.PathLike[str], **told: Any) -> Network:
     return load_model(Path(path), **told).network
 
 
-def inspect(path: str | os.PathLike[str], *, bits: int = 16, **told: Any) -> str:
+def inspect(path: str | os.PathLike[str], *, bits: int = 16, longest: int = LONGEST,
+            **told: Any) -> str:
     """What is understood of a file, in lines of text; parameters and errors as of :func:`load`.
 
     Parameters
     ----------
-    bits : int
-        Width of weights, for the memory that they take.
+    bits, longest : int
+        Width of the numbers, and steps of a sequence, at most, for the memory that they take.
     """
     if bits not in BITS:
         raise InputError(f"bits must be an integer from {BITS[0]} to {BITS[-1]}, not {bits}")
-    return describe(load_model(Path(path), **told), bits=bits)
+    return describe(load_model(Path(path), **told), bits=bits, longest=longest)
 
 
 def run(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray | None = None, *,
@@ -436,7 +439,11 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
                "  gatefold inspect weights.safetensors --steps last")
     _add_model(inspect_parser)
     inspect_parser.add_argument("--bits", type=_positive, default=16,
-                                help="width of weights, for the memory they take (%(default)s)")
+                                help="width of the numbers, for the memory they take "
+                                     "(%(default)s)")
+    inspect_parser.add_argument("--longest", metavar="STEPS", type=_positive, default=LONGEST,
+                                help="of a sequence, at most, for the memory it takes where a "
+                                     "layer reads from the end (%(default)s)")
     verify_parser = commands.add_parser(
         "verify", formatter_class=argparse.RawDescriptionHelpFormatter,
         help="simulate what `build` wrote and compare every bit",
@@ -448,6 +455,9 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
     verify_parser.add_argument("directory", metavar="DIR", type=Path, help="what build wrote")
     verify_parser.add_argument("--seed", type=int, help="repeat a run; each has a new one, and "
                                                         "says which")
+    verify_parser.add_argument("--coverage", action="store_true",
+                               help="count which lines of the Verilog run and which bits change, "
+                                    "which is slow, and list in DIR/sim/coverage.txt what did not")
     return parser
 
 
@@ -518,13 +528,14 @@ def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> i
 
 
 def _inspect(args: argparse.Namespace, progress: _Progress, console: Console) -> int:
-    print(f"{args.model}: {inspect(args.model, bits=args.bits, **_told(args))}")
+    told = inspect(args.model, bits=args.bits, longest=args.longest, **_told(args))
+    print(f"{args.model}: {told}")
     return 0
 
 
 def _verify(args: argparse.Namespace, progress: _Progress, console: Console) -> int:
     with _blaming(str(args.directory)):
-        result = verify(args.directory, seed=args.seed, progress=progress)
+        result = verify(args.directory, seed=args.seed, coverage=args.coverage, progress=progress)
     console.print(verify_table(result))
     if result.failure is not None:
         print(f"gatefold: {args.directory} is wrong: {result.failure}", file=sys.stderr)

@@ -10,6 +10,9 @@ operand may be written coarser instead, which leaves the bits to its weights: it
 it makes the preactivation more precise, predicted from the rounding errors of both parts' weights
 and operands on the calibration data. Mostly it does not, since a part whose products are coarse
 brings errors as large as those that the other part's shorter weights cause.
+
+Weights that were quantised before, to no more bits and with a power of two for a scale, keep every
+bit. Where their scales differ, the words of one part get longer by zeros.
 """
 
 from collections.abc import Mapping, Sequence
@@ -62,6 +65,9 @@ WORTH = 1.25
 
 # Fraction bits that a bias has beyond the sum that it is part of, where exact weights need no more.
 OF_BIAS = 6
+
+# Bits that a quantised weight may take so that it is exact: those of the narrowest multiplier.
+WIDEST = 16
 
 # Of a float64; far below any binary point that there is.
 EXACT_BITS = 53
@@ -248,9 +254,6 @@ def unsupported(network: Network) -> list[str]:
         if other and any(getattr(one, name) != getattr(other[0], name)
                          for name in ("gate", "candidate", "squash", "clip")):
             found.append(f"two directions whose functions or clips differ, {of}")
-    if network.stateful and (any(each.reverse for each in network.directions)
-                             or (network.backwards and network.every_step)):
-        found.append("states that are kept or set where a layer reads from the end")
     return found
 
 
@@ -448,7 +451,28 @@ def _finest_products(w: np.ndarray, bias: np.ndarray, operand: Format, bits: int
     most = 2 * bits + 4 - Range.of(bias).of_width(bits).i
     if not w.any():
         return most
-    return min(Range.of(w).of_width(bits).f + operand.f, most)
+    exact, finest = _fraction_bits(w), Range.of(w).of_width(bits).f
+    # Weights that were quantised are exact all the same.
+    return operand.f + (max(exact, min(finest, most - operand.f)) if exact <= finest
+                        else min(finest, most - operand.f))
+
+
+def _points(rows: "_Rows", operands: Sequence[Format], bits: int) -> list[int]:
+    """Fraction bits of the products with x and with h, before they are made equal.
+
+    Where both parts were quantised, the coarser one gets zeros behind its weights until both are
+    exact at the same point, rather than the finer one rounded anew, as far as its words do not get
+    wider than :data:`WIDEST`.
+    """
+    parts = tuple(zip((rows.w_x, rows.w_h), operands, strict=True))
+    points = [_finest_products(w, rows.bias, operand, bits) for w, operand in parts]
+    exact = [_fraction_bits(w) + operand.f for w, operand in parts]
+    if all(own <= finest for own, finest in zip(exact, points, strict=True)):
+        common = max(exact)
+        if all(Range.of(w).of_fraction(common - operand.f).width <= max(WIDEST, bits)
+               for w, operand in parts if w.any()):
+            return [max(point, common) for point in points]
+    return points
 
 
 def _fraction_bits(w: np.ndarray) -> int:
@@ -494,8 +518,7 @@ def _align(lstm: _Rows, operands: list[SQ], power: list[np.ndarray],
            x: np.ndarray | None, bits: int) -> tuple[int, int]:
     """Fraction bits that the operands x and h should give up for the equal binary point."""
     parts = (lstm.w_x, lstm.w_h)
-    finest = [_finest_products(w, lstm.bias, operand, bits)
-              for w, operand in zip(parts, operands, strict=True)]
+    finest = _points(lstm, operands, bits)
     lost, point = abs(finest[0] - finest[1]), min(finest)
     fine = finest.index(max(finest))
     if lost <= TOLERATED or not parts[fine].any():
@@ -617,8 +640,7 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
     for number, (layer, rows) in enumerate(zip(network.layers, scaled, strict=True)):
         own, h = operands[reads[number]], operands[f"lstm{number}.h"]
         c = chosen[f"lstm{number}.c"]
-        points = [_finest_products(w, rows.bias, operand, bits)
-                  for w, operand in ((rows.w_x, own), (rows.w_h, h))]
+        points = _points(rows, (own, h), bits)
         # More fraction bits than the weights have would be zeros: quantised ones keep their format.
         exact = [_fraction_bits(w) + operand.f for w, operand in ((rows.w_x, own), (rows.w_h, h))]
         finest = chosen[f"lstm{number}.z"].f + OF_BIAS

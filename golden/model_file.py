@@ -9,6 +9,7 @@ import numpy as np
 
 from golden import keras_file, onnx_file, torch_file
 from golden.calibrate import unsupported
+from golden.footprint import footprint, parameters_of
 from golden.lstm import LSTM, Bidirectional
 from golden.model import ModelError, Network, TrainedModel
 
@@ -94,30 +95,21 @@ def _parts(layer: LSTM) -> list[str]:
     return parts
 
 
-def _numbers(layer: LSTM) -> tuple[int, int]:
-    """Weights and biases of a direction, and its products with weights in a step."""
-    matrices = layer.w_x.size + layer.w_h.size
-    peepholes = 0 if layer.peepholes is None else layer.peepholes.size
-    if layer.projection is not None:
-        matrices += layer.projection.size
-    return matrices + peepholes + layer.bias.size, matrices + peepholes
-
-
-def describe(model: TrainedModel, *, bits: int = 16) -> str:
+def describe(model: TrainedModel, *, bits: int = 16, longest: int = 64) -> str:
     """What was understood of a model, in lines of text.
 
     Parameters
     ----------
     model : TrainedModel
-    bits : int
-        Width of the weights, for the memory that they take.
+    bits, longest : int
+        Width of the numbers, and steps of a sequence, at most, for the memory that they take.
     """
     network: Network = model.network
     rows: list[tuple[str, str, str, str]] = [
         ("input", "", f"{network.inputs} features a step", "")]
     parameters = products = 0
     for n, layer in enumerate(network.layers):
-        counts = np.sum([_numbers(each) for each in layer.directions], axis=0)
+        counts = np.sum([parameters_of(each) for each in layer.directions], axis=0)
         way = "reverse" if layer.directions[0].reverse else "forward"
         if isinstance(layer, Bidirectional):
             way = f"bidirectional, {layer.merge}"
@@ -150,7 +142,13 @@ def describe(model: TrainedModel, *, bits: int = 16) -> str:
     lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(
         row, (*widths, 0), strict=True)).rstrip() for row in rows]
     lines.append(f"in all {parameters:,} parameters, {products:,} products where there is an "
-                 f"output, {products * bits:,} bits of weights of {bits} bits")
+                 f"output")
+    taken = footprint(network, bits=bits, longest=longest)
+    lines.append(f"memory in bits, with numbers of {bits}:")
+    where = {"sequences": f"sequences, up to {longest} steps"}
+    named = {where.get(kind, kind): f"{count:,}" for kind, count in taken.items() if count}
+    left, right = max(map(len, named)), max(map(len, named.values()))
+    lines += [f"  {kind.ljust(left)}  {count.rjust(right)}" for kind, count in named.items()]
     if missing := unsupported(network):
         lines.append("no hardware is built for:")
         lines += [f"  - {what}" for what in missing]

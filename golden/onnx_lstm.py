@@ -18,7 +18,7 @@ from golden.function import ELEMENTWISE, PARAMETERS, SIGMOID, TANH, Function
 from golden.lstm import LSTM, Bidirectional
 from golden.model import Layer, ModelError
 from golden.onnx_call import Call
-from golden.onnx_quantize import dequantized
+from golden.onnx_quantize import dequantized, kept
 from golden.onnx_values import (
     Array,
     Atom,
@@ -104,7 +104,7 @@ def _initial(
     if isinstance(value, Setting):
         call.note(
             f"begins with an {what} that the application sets, input '{value.name}'; "
-            "here it is zeros; --stateful gives a port to set it, where all layers read forward"
+            "here it is zeros; --stateful gives a port to set it"
         )
     if value is None or isinstance(value, Setting):
         return [None] * count
@@ -227,7 +227,7 @@ def lstm(call: Call) -> list[Value]:
 
 def quantized_lstm(call: Call) -> list[Value]:
     """``com.microsoft.DynamicQuantizeLSTM``: integer weights, transposed, with their scales."""
-    weights = []
+    weights, scales = [], []
     for index, what, at in ((1, "W", 8), (2, "R", 10)):
         array = call.constant(index, what)
         if array is None or array.ndim != 3 or array.dtype.kind not in "iu":
@@ -246,10 +246,11 @@ def quantized_lstm(call: Call) -> list[Value]:
             raise ModelError(
                 f"{what}_zero_point must be of the type of {what} and of its scale's shape"
             )
+        scales.append(scale)
         weights.append(dequantized(array, scale[spread], shift[spread]).swapaxes(1, 2))
     call.note(
-        "has integer weights, which are taken as the numbers that they stand for; that "
-        "runtimes round x and h as well is left out"
+        f"has integer weights, taken as the numbers that they stand for, {kept(*scales)}; that "
+        f"runtimes round x and h as well is left out"
     )
     return _lstm(call, *weights)
 

@@ -12,7 +12,7 @@ from golden.model import ModelError
 from golden.onnx_call import Call
 from golden.onnx_values import Array, normal_axes
 
-__all__ = ["dequantize", "dequantized", "quantize"]
+__all__ = ["dequantize", "dequantized", "kept", "quantize"]
 
 RANGES = {
     TensorProto.UINT8: (np.uint8, 0, 255),
@@ -27,6 +27,13 @@ RANGES = {
 def dequantized(array: NDArray[Any], scale: Array, zero: NDArray[Any]) -> Array:
     """``(array - zero) * scale``; all of them broadcast."""
     return (array.astype(np.float64) - zero.astype(np.float64)) * scale
+
+
+def kept(*scales: Array) -> str:
+    """What a design makes of weights with such scales."""
+    if all(np.all(np.frexp(scale)[0] == 0.5) for scale in scales):
+        return "whose bits a design keeps, since the scale is a power of two"
+    return "which a design rounds anew, since the scale is no power of two"
 
 
 def _scales(call: Call, shape: tuple[int, ...]) -> tuple[Array, NDArray[Any] | None]:
@@ -83,7 +90,8 @@ def dequantize(call: Call) -> NDArray[Any]:
     scale, zero = _scales(call, array.shape)
     count = "one scale" if scale.size == 1 else f"{scale.size} scales"
     call.note(
-        f"turns weights of the type {array.dtype} with {count} into the numbers that they stand for"
+        f"turns weights of the type {array.dtype} with {count} into the numbers that they stand "
+        f"for, {kept(scale)}"
     )
     shift = np.zeros(()) if zero is None else zero
     return dequantized(array, scale, shift)

@@ -12,7 +12,7 @@ from hdl.buffer import Beat, StepBuffer, of_stream, page_of
 from hdl.dense_cycles import DenseCycles, DenseFolding
 from hdl.mac import MacArray, Sequencer, banks, bias_memory, pack_weights
 from hdl.pipeline import SHORT, Pipeline
-from hdl.registers import delayed
+from hdl.registers import delayed, free_places
 from hdl.rounding import floor_to_even, half, limited
 from hdl.table import TableUnit
 
@@ -110,9 +110,8 @@ class DenseEngine(wiring.Component):
             # Deep enough that a pass never waits for the one before to get through.
             m.submodules.queue = queue = fifo.SyncFIFOBuffered(
                 width=self.o.payload.shape().size, depth=k.queue)
-            room = Signal(range(k.queue + 1), init=k.queue)
-            takes = sequencer.issue & sequencer.last
-            m.d.sync += room.eq(room + (queue.r_en & queue.r_rdy) - takes)
+            room = free_places(m, k.queue, taken=sequencer.issue & sequencer.last,
+                               freed=queue.r_en & queue.r_rdy)
         m.d.comb += [
             sequencer.ready.eq(x.ready),
             sequencer.stall.eq(0 if k.direct else sequencer.last & (room == 0)),

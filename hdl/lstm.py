@@ -19,7 +19,7 @@ from hdl.dense import DenseEngine
 from hdl.drain import Drain, Step
 from hdl.mac import MacArray, Sequencer, banks, pack_weights
 from hdl.pipeline import SHORT, Pipeline
-from hdl.registers import delayed
+from hdl.registers import delayed, free_places
 
 __all__ = ["LSTMEngine"]
 
@@ -57,7 +57,9 @@ class LSTMEngine(wiring.Component):
         S, independent sequences that take turns; 1 where there are two directions.
     stateful : bool
         Whether its input says of a sequence whether the next one goes on from its state, and
-        states can be set. Not where there are two directions.
+        states can be set.
+    whole : bool
+        Whether sequences are buffered somewhere, so that there is ``ends``.
     tells : bool
         Whether its output says so, too, to a layer behind.
     reads : str
@@ -93,6 +95,8 @@ class LSTMEngine(wiring.Component):
         With it: but not so, it begins anew.
     done : Out(1)
         The last h of a step has been written.
+    ends : Out(1)
+        With it: the step is the last of its sequence, in the last direction.
     saturated : Out(4)
         Sticky, of z, u, c and h (see :mod:`golden.quantized`); with a projection Out(5), of z, u,
         c, m and h.
@@ -108,7 +112,7 @@ class LSTMEngine(wiring.Component):
     def __init__(self, layer: QuantizedLayer, *, folding: Folding, counts: Sequence[int],
                  every_step: bool, first: bool = False, gathered: bool = False,
                  pipeline: Pipeline = SHORT, streams: int = 1, stateful: bool = False,
-                 tells: bool = False, reads: str = ""):
+                 whole: bool = False, tells: bool = False, reads: str = ""):
         self._directions = layer.directions
         self._layer = layer.directions[0]
         self._every_step = every_step
@@ -116,6 +120,7 @@ class LSTMEngine(wiring.Component):
         self._first = first and any(each.reverse for each in layer.directions)
         self._gathered = gathered
         self._stateful = stateful
+        self._whole = whole
         self._reads = reads
         self._counts = tuple(counts)
         layer, streams = self._layer, streams * len(self._directions)
@@ -157,6 +162,7 @@ class LSTMEngine(wiring.Component):
             **({f"set_{name}": In(stream.Signature(beat)) for name, beat in states.items()}
                if stateful else {}),
             **({"set_end": In(streams), "set_fresh": In(1), "done": Out(1)} if stateful else {}),
+            **({"ends": Out(1)} if stateful and whole else {}),
         })
 
     @property
@@ -211,11 +217,19 @@ class LSTMEngine(wiring.Component):
         last = of_stream(x.last, sequencer.stream)
         begins: Value = of_stream(fresh, sequencer.stream)
         over, forgets = x.last, last
+        first = begins
+        if self._stateful and self._whole:
+            # Where it goes on from a state, too.
+            starts = Signal(streams, init=-1)
+            first = of_stream(starts, sequencer.stream)
+            for n in range(streams):
+                with m.If(sequencer.ended[n]):
+                    m.d.sync += starts[n].eq(x.last[n])
         if self._stateful:
             over, forgets = x.last & ~x.keep, last & ~of_stream(x.keep, sequencer.stream)
         emit: Value = Const(1) if self._every_step else last
         if self._first:
-            emit = Cat(begins if layer.reverse else last for layer in self._directions
+            emit = Cat(first if layer.reverse else last for layer in self._directions
                        ).bit_select(sequencer.stream, 1)
         step = Signal(Step(streams, keeps=self._stateful))
         if self._stateful:
@@ -231,21 +245,20 @@ class LSTMEngine(wiring.Component):
         # A page behind is taken with the pass whose units are the first to go there.
         takes = Signal()
         m.d.comb += takes.eq(sequencer.first_pass & sequencer.last & (
-            begins if self._gathered and self._every_step else emit))
+            first if self._gathered and self._every_step else emit))
         no_room = Signal(streams)
         for n in range(streams):
-            ended, taken = sequencer.ended[n], Signal(name=f"taken{n}")
-            room = Signal(range(PAGES + 1), init=PAGES, name=f"room{n}")
-            m.d.comb += [
-                taken.eq(sequencer.issue & takes & (sequencer.stream == n)),
-                no_room[n].eq(room == 0),
-            ]
-            m.d.sync += room.eq(room + self.freed_behind[n] - taken)
-            with m.If(ended):
+            self._count_pages(m, sequencer, n, takes, self.freed_behind, no_room)
+            with m.If(sequencer.ended[n]):
                 m.d.sync += [fresh[n].eq(over[n]), half[n].eq(~half[n])]
         stall = takes & of_stream(no_room, sequencer.stream)
         if self._reads:
-            stall = stall | self._final(m, sequencer, last)
+            # A sequence's last step waits for one for its states, too.
+            takes_final, no_room = Signal(), Signal(streams)
+            m.d.comb += takes_final.eq(sequencer.first_pass & sequencer.last & last)
+            for n in range(streams):
+                self._count_pages(m, sequencer, n, takes_final, self.freed_final, no_room, "_final")
+            stall = stall | (takes_final & of_stream(no_room, sequencer.stream))
         m.d.comb += [
             sequencer.ready.eq(x.ready),
             sequencer.stall.eq(stall),
@@ -306,6 +319,8 @@ class LSTMEngine(wiring.Component):
             setting = self.set_h.payload
             wiring.connect(m, wiring.flipped(self.set_c), drain.set_c)
             m.d.comb += [self.set_h.ready.eq(1), self.done.eq(h.filled & ~self.set_h.valid)]
+            if self._whole:
+                m.d.comb += self.ends.eq(h.beat.last & (h.beat.stream == streams - 1))
             with m.If(self.set_h.valid):
                 m.d.comb += [
                     h.valid.eq(1),
@@ -356,16 +371,13 @@ class LSTMEngine(wiring.Component):
                 m.d.sync += page[n].eq(~page[n])
         m.d.sync += [self.o.valid.eq(projection.o.valid & emitted), self.o.payload.eq(beat)]
 
-    def _final(self, m: Module, sequencer: Sequencer, last: Value) -> Value:
-        """Whether a sequence's last step has to wait for a page for its states."""
-        takes, no_room = Signal(), Signal(self.cycles.streams)
-        m.d.comb += takes.eq(sequencer.first_pass & sequencer.last & last)
-        for n in range(self.cycles.streams):
-            taken = Signal(name=f"taken_final{n}")
-            room = Signal(range(PAGES + 1), init=PAGES, name=f"room_final{n}")
-            m.d.comb += [
-                taken.eq(sequencer.issue & takes & (sequencer.stream == n)),
-                no_room[n].eq(room == 0),
-            ]
-            m.d.sync += room.eq(room + self.freed_final[n] - taken)
-        return takes & of_stream(no_room, sequencer.stream)
+    def _count_pages(self, m: Module, sequencer: Sequencer, stream: int, takes: Value, freed: Value,
+                     no_room: Signal, what: str = "") -> None:
+        """Count one stream's pages, of which one is taken with a word that ``takes`` it."""
+        taken = Signal(name=f"taken{what}{stream}")
+        room = free_places(m, PAGES, taken=taken, freed=freed[stream],
+                           name=f"room{what}{stream}")
+        m.d.comb += [
+            taken.eq(sequencer.issue & takes & (sequencer.stream == stream)),
+            no_room[stream].eq(room == 0),
+        ]

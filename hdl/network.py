@@ -42,15 +42,19 @@ class _Entrance(wiring.Component):
     is not is taken, dropped, and sets ``malformed`` too.
 
     In a stateful network TUSER says with TLAST whether the state is kept. It is not where TLAST
-    came too early. With ``hold`` no step begins. ``open`` tells which streams are amid a sequence,
-    ``between`` that no step is being taken, and ``entered`` that one is complete.
+    came too early, and not after more than ``longest`` steps, where sequences are buffered. With
+    ``hold`` no step begins, or no sequence where these are buffered. ``open`` tells which streams
+    are amid a sequence, ``between`` that no such thing is being taken, and ``entered`` that one is
+    complete.
     """
 
-    def __init__(self, *, width: int, counts: Sequence[int], streams: int, stateful: bool = False):
+    def __init__(self, *, width: int, counts: Sequence[int], streams: int, stateful: bool = False,
+                 longest: int | None = None):
         self._width = width
         self._counts = tuple(counts)
         self._streams = streams
         self._stateful = stateful
+        self._longest = longest
         lanes = max(counts)
         super().__init__({
             "tdata": In(8 * _bus_bytes(width) * lanes),
@@ -93,10 +97,20 @@ class _Entrance(wiring.Component):
             filling, 0, self.tdata[n * size:n * size + self._width].as_signed()))
             for n in range(lanes)]
         if self._stateful:
+            keep, between, entered = self.tlast & self.tuser & ~filling, (beat == 0) & ~filling, (
+                offered & ready & ~stranger & final)
+            if self._longest:
+                # Steps of the sequence before this one.
+                before = Signal(range(self._longest + 1))
+                with m.If(entered):
+                    m.d.sync += before.eq(Mux(self.o.payload.last, 0, before + (
+                        before != self._longest)))
+                keep = keep & (before != self._longest)
+                between, entered = between & ~self.open.any(), entered & self.o.payload.last
             m.d.comb += [
-                self.o.payload.keep.eq(self.tlast & self.tuser & ~filling),
-                self.between.eq((beat == 0) & ~filling),
-                self.entered.eq(offered & ready & ~stranger & final),
+                self.o.payload.keep.eq(keep),
+                self.between.eq(between),
+                self.entered.eq(entered),
             ]
             for n in range(self._streams):
                 with m.If(offered & ready & (whose == n)):
@@ -219,8 +233,6 @@ class Network(wiring.Component):
         self._longest, between = longest, links(network)
         if streams > 1 and any(link.gathered for link in between):
             raise ValueError(f"streams must be 1 where a layer reads from the end, not {streams}")
-        if network.stateful and any(link.gathered for link in between):
-            raise ValueError("states must not be kept or set where a layer reads from the end")
         check_positive("network", "longest", longest)
 
         def gathered(n: int, folding: Folding) -> SequenceBuffer | None:
@@ -230,13 +242,14 @@ class Network(wiring.Component):
 
         self.engines: list[LSTMEngine] = []
         self.buffers: list[SequenceBuffer | None] = []
+        whole = any(link.gathered for link in between)
         for n, (layer, folding) in enumerate(zip(network.layers, foldings, strict=True)):
             buffer, behind = gathered(n, folding), between[n + 1]
             engine = LSTMEngine(
                 layer, folding=folding, counts=buffer.cycles.counts if buffer else counts,
                 every_step=not behind.single, first=behind.single and not network.final,
                 gathered=behind.gathered, pipeline=pipeline, streams=streams,
-                stateful=network.stateful, tells=network.stateful and n < len(foldings) - 1,
+                stateful=network.stateful, whole=whole, tells=between[n + 1].keeps,
                 reads="".join(name[-1] for name in network.states if name[:-2] == f"lstm{n}"))
             self.buffers.append(buffer)
             self.engines.append(engine)
@@ -392,7 +405,7 @@ class Network(wiring.Component):
         m = Module()
         m.submodules.entrance = entrance = _Entrance(
             width=self._network.x.width, counts=self._counts, streams=self._streams,
-            stateful=self._network.stateful)
+            stateful=self._network.stateful, longest=self.longest)
         if self.loader:
             m.d.comb += entrance.tuser.eq(self.s_axis_tuser)
             self._load(m, entrance, self.loader)
@@ -476,18 +489,39 @@ class Network(wiring.Component):
     def _load(self, m: Module, entrance: _Entrance, loader: StateLoader) -> None:
         """States from their port to the engines."""
         m.submodules.loader = loader
-        for n, name in enumerate(self._network.known_states):
+        n = 0
+        for name in self._network.known_states:
             engine = self.engines[int(name[4:-2])]
-            wiring.connect(m, getattr(loader, f"o{n}"), getattr(engine, f"set_{name[-1]}"))
+            taken, ways = getattr(engine, f"set_{name[-1]}"), len(engine.directions)
+            if ways == 1:
+                wiring.connect(m, getattr(loader, f"o{n}"), taken)
+            else:
+                for way in range(ways):
+                    part = getattr(loader, f"o{n + way}")
+                    with m.If(part.valid):
+                        m.d.comb += [
+                            taken.valid.eq(1),
+                            taken.payload.data.eq(part.payload.data),
+                            taken.payload.count.eq(part.payload.count),
+                            taken.payload.stream.eq(way),
+                        ]
+            n += ways
         # Every step goes through all layers, and is over with the last h of the last one. Engines
-        # hold two of each stream, and those that have left the array.
+        # hold two of each stream, and those that have left the array. Where sequences are buffered,
+        # these are counted instead, each with one step at least; a buffer holds two of them, and
+        # those whose words are in its queue.
         most = sum(2 * self._streams + 2 + (k.emitted + k.memory) // k.work
                    for k in (engine.cycles for engine in self.engines))
+        most += sum(2 + buffer.cycles.queue for buffer in self.buffers[:-1] if buffer)
         on_the_way = Signal(range(most + 1))
-        m.d.sync += on_the_way.eq(on_the_way + entrance.entered - self.engines[-1].done)
+        left: Value = self.engines[-1].done
+        if self._gathered:
+            left = left & self.engines[-1].ends
+        m.d.sync += on_the_way.eq(on_the_way + entrance.entered - left)
         m.d.comb += [
-            *(part.eq(value) for engine in self.engines
-              for part, value in ((engine.set_end, loader.end), (engine.set_fresh, loader.fresh))),
+            *(part.eq(value) for engine in self.engines for part, value in (
+                (engine.set_end, loader.end.replicate(len(engine.directions))),
+                (engine.set_fresh, loader.fresh))),
             entrance.hold.eq(loader.hold),
             loader.open.eq(entrance.open),
             loader.idle.eq((on_the_way == 0) & entrance.between),

@@ -11,7 +11,7 @@ from golden.fixed import SQ
 from hdl.buffer import Beat, StepBuffer, of_stream, page_of
 from hdl.mac import Sequencer
 from hdl.pipeline import SHORT, Pipeline
-from hdl.registers import delayed
+from hdl.registers import delayed, free_places
 from hdl.vector_cycles import OutletCycles
 
 __all__ = ["Outlet"]
@@ -70,8 +70,7 @@ class Outlet(wiring.Component):
             width=self.o.payload.shape().size, depth=k.queue)
         wiring.connect(m, wiring.flipped(self.i), x.i)
 
-        room = Signal(range(k.queue + 1), init=k.queue)
-        m.d.sync += room.eq(room + (queue.r_en & queue.r_rdy) - sequencer.issue)
+        room = free_places(m, k.queue, taken=sequencer.issue, freed=queue.r_en & queue.r_rdy)
         m.d.comb += [
             sequencer.ready.eq(x.ready),
             sequencer.stall.eq(room == 0),

@@ -1,12 +1,12 @@
-"""Plain registers in a row, and registers that stay copies of one another."""
+"""Plain registers in a row, registers that stay copies of one another, and counters of room."""
 
 from typing import Any
 
-from amaranth.hdl import ClockSignal, Const, Instance, Module, Shape, ShapeLike, Signal
+from amaranth.hdl import ClockSignal, Const, Instance, Module, Shape, ShapeLike, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["COPY_MODULE", "COPY_VERILOG", "Copy", "delayed"]
+__all__ = ["COPY_MODULE", "COPY_VERILOG", "Copy", "delayed", "free_places"]
 
 COPY_MODULE = "gatefold_copy"
 
@@ -37,6 +37,14 @@ def delayed(m: Module, value: Any, cycles: int, *, reset: bool = False) -> Any:
         m.d.sync += register.eq(value)
         value = register
     return value
+
+
+def free_places(m: Module, count: int, *, taken: Value, freed: Value, name: str = "room"
+                ) -> Signal:
+    """How many of ``count`` pages, or places of a queue, are free; at first all."""
+    room = Signal(range(count + 1), init=count, name=name)
+    m.d.sync += room.eq(room + freed - taken)
+    return room
 
 
 class Copy(wiring.Component):

@@ -77,8 +77,8 @@ class SequenceBuffer(wiring.Component):
         self._counts = tuple(counts)
         writers, readers = len(cycles.written), len(cycles.read)
         super().__init__({
-            "i": In(stream.Signature(Beat(x.width, max(counts), writers))),
-            "o": Out(stream.Signature(Beat(y.width, cycles.columns, readers))),
+            "i": In(stream.Signature(Beat(x.width, max(counts), writers, keeps=link.keeps))),
+            "o": Out(stream.Signature(Beat(y.width, cycles.columns, readers, keeps=link.keeps))),
             "freed": Out(writers),
             "overlong": Out(1),
             "saturated": Out(1),
@@ -87,10 +87,11 @@ class SequenceBuffer(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         k, beat = self.cycles, self.i.payload
-        # For each half of the pages: steps of the sequence in it but for one, and whether it is
-        # complete, each writer's part of it.
+        # For each half of the pages: steps of the sequence in it but for one, whether it is
+        # complete, each writer's part of it, and whether its state is kept.
         length = [Signal(range(k.longest), name=f"length{half}") for half in range(2)]
         done = [Signal(len(k.written), name=f"done{half}") for half in range(2)]
+        keep = [Signal(name=f"keep{half}") for half in range(2)] if k.keeps else []
         release = Signal(2)
         buffers = []
         free = []
@@ -113,6 +114,8 @@ class SequenceBuffer(wiring.Component):
                     for at in range(2):
                         with m.If(half == at):
                             m.d.sync += [length[at].eq(step), done[at][n].eq(1)]
+                            if k.keeps:
+                                m.d.sync += keep[at].eq(beat.keep)
                 with m.Elif(step == k.longest - 1):
                     m.d.sync += self.overlong.eq(1)
                 with m.Else():
@@ -169,6 +172,9 @@ class SequenceBuffer(wiring.Component):
             width=self.o.payload.shape().size, depth=k.queue)
         entering = Signal(self.o.payload.shape())
         about = delayed(m, Cat(last_word, last, reader), k.memory + k.merging)
+        if k.keeps:
+            m.d.comb += entering.keep.eq(delayed(m, Mux(page, *reversed(keep)),
+                                                 k.memory + k.merging))
         m.d.comb += [
             *(entering.data[n].eq(value) for n, value in enumerate(chosen)),
             entering.count.eq(Mux(about[0], k.counts[k.words - 1], k.columns)),

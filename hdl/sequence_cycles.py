@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from golden.fixed import SQ
+from golden.order import needs_whole, orders
 from golden.quantized_network import QuantizedNetwork
 from hdl.column_cycles import SHALLOW, ColumnMemories
 from hdl.pipeline import SHORT, Pipeline, check_positive
@@ -36,6 +37,8 @@ class SequenceCycles:
     merge : str
         What becomes of two writers' features (:mod:`golden.bidirectional`).
     pipeline : Pipeline
+    keeps : bool
+        Whether beats say of a sequence whether its state is kept.
 
     Attributes
     ----------
@@ -69,6 +72,7 @@ class SequenceCycles:
     read: tuple[bool, ...]
     merge: str = "concat"
     pipeline: Pipeline = SHORT
+    keeps: bool = False
 
     def __post_init__(self) -> None:
         for name in ("features", "columns", "beat", "longest"):
@@ -139,7 +143,7 @@ class SequenceCycles:
         x, y : int
             Bits of a column that is written, and of one that is read.
         """
-        beat = (self.columns * y + self.columns.bit_length() + 1
+        beat = (self.columns * y + self.columns.bit_length() + 1 + self.keeps
                 + (len(self.read) - 1).bit_length())
         return {"columns": len(self.written) * self.memories.count * self.memories.depth * x,
                 "queue": (self.queue - 1) * beat}
@@ -165,6 +169,8 @@ class Link:
         Formats before and behind that.
     single : bool
         Whether one step of each sequence goes.
+    keeps : bool
+        Whether it is told that a sequence's state is kept.
     """
 
     written: tuple[bool, ...]
@@ -174,12 +180,12 @@ class Link:
     x: SQ
     y: SQ
     single: bool
+    keeps: bool = False
 
     @property
     def gathered(self) -> bool:
         """Whether sequences must be buffered."""
-        return len(self.written) + len(self.read) > 2 or (
-            not self.single and self.written != self.read)
+        return needs_whole(self.written, self.read, single=self.single)
 
     def cycles(self, *, columns: int, beat: int, longest: int, pipeline: Pipeline
                ) -> SequenceCycles:
@@ -198,18 +204,18 @@ class Link:
         return SequenceCycles(
             features=self.features, columns=min(columns, self.features), beat=beat,
             longest=1 if self.single else longest, written=self.written, read=self.read,
-            merge=self.merge, pipeline=pipeline)
+            merge=self.merge, pipeline=pipeline, keeps=self.keeps)
 
 
 def links(network: QuantizedNetwork) -> list[Link]:
     """From the input to the first layer, from layer to layer, and from the last to the head."""
-    orders = [(False,), *(tuple(each.reverse for each in layer.directions)
-                          for layer in network.layers), (network.backwards,)]
-    found = [Link(written=orders[0], read=orders[1], features=network.inputs, merge="concat",
-                  x=network.x, y=network.x, single=False)]
+    order = orders(network)
+    found = [Link(written=order[0], read=order[1], features=network.inputs, merge="concat",
+                  x=network.x, y=network.x, single=False, keeps=network.stateful)]
     for n, layer in enumerate(network.layers, 1):
         found.append(Link(
-            written=orders[n], read=orders[n + 1], features=layer.directions[0].outputs,
+            written=order[n], read=order[n + 1], features=layer.directions[0].outputs,
             merge=getattr(layer, "merge", "concat"), x=layer.formats.h, y=layer.y,
-            single=n == len(network.layers) and not network.every_step))
+            single=n == len(network.layers) and not network.every_step,
+            keeps=network.stateful and n < len(network.layers)))
     return found

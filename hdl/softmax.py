@@ -15,18 +15,11 @@ from hdl.mac import Sequencer
 from hdl.multiplier import Multiplier
 from hdl.pipeline import SHORT, Pipeline
 from hdl.ram import RAM
-from hdl.registers import delayed
+from hdl.registers import delayed, free_places
 from hdl.rom import ROM
 from hdl.vector_cycles import INPUT_PAGES, SoftmaxCycles
 
 __all__ = ["SoftmaxEngine"]
-
-
-def _room(m: Module, pages: int, taken: Value, freed: Value, name: str) -> Signal:
-    """How many pages, or places, are free."""
-    room = Signal(range(pages + 1), init=pages, name=name)
-    m.d.sync += room.eq(room + freed - taken)
-    return room
 
 
 class _Power(wiring.Component):
@@ -193,7 +186,8 @@ class SoftmaxEngine(wiring.Component):
         arrives = self.i.valid & self.i.ready
         m.d.comb += [
             self.i.ready.eq(
-                _room(m, INPUT_PAGES, codes.filled, reader.ended[0], "pages_of_codes") != 0),
+                free_places(m, INPUT_PAGES, taken=codes.filled, freed=reader.ended[0],
+                            name="pages_of_codes") != 0),
             codes.valid.eq(arrives),
             codes.beat.data.eq(self.i.payload.data),
             codes.beat.count.eq(self.i.payload.count),
@@ -210,7 +204,8 @@ class SoftmaxEngine(wiring.Component):
 
         # The powers, one in a cycle. A step begins when there is a page for them.
         m.submodules.products = products = Sequencer(passes=1, words=unit.inputs)
-        pages = _room(m, k.pages, reader.ended[0], products.ended[0], "pages_of_powers")
+        pages = free_places(m, k.pages, taken=reader.ended[0], freed=products.ended[0],
+                            name="pages_of_powers")
         half = Signal.like(codes.read_page, name="page_of_codes")
         m.d.comb += [reader.ready.eq(tops.r_rdy & (pages != 0)), tops.r_en.eq(reader.ended[0])]
         m.d.sync += [codes.address.eq(reader.word), codes.read_page.eq(half)]
@@ -267,7 +262,7 @@ class SoftmaxEngine(wiring.Component):
         # The products, one in a cycle, while there is room for them.
         out = queue(self.o.payload.shape(), k.queue)
         m.submodules.queue, output = out[0], out[1]
-        room = _room(m, k.queue, products.issue, out[0].r_en & out[0].r_rdy, "room")
+        room = free_places(m, k.queue, taken=products.issue, freed=out[0].r_en & out[0].r_rdy)
         read = Signal.like(page, name="page_of_products")
         m.d.comb += products.stall.eq(room == 0)
         m.d.sync += powers.read_addr.eq(Cat(products.word, read))

@@ -21,7 +21,7 @@ from hdl.bus import Bus
 from hdl.column_cycles import ColumnMemories
 from hdl.dense_cycles import QUEUE_LATENCY
 from hdl.mac import Sequencer
-from hdl.registers import delayed
+from hdl.registers import delayed, free_places
 
 __all__ = ["StateLoader", "StateReader", "Tensor", "state_bus"]
 
@@ -138,8 +138,7 @@ class StateReader(wiring.Component):
         depth = self._depth
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(
             width=self._width + 1 + len(sequencer.stream), depth=depth)
-        room = Signal(range(depth + 1), init=depth)
-        m.d.sync += room.eq(room + (queue.r_en & queue.r_rdy) - sequencer.issue)
+        room = free_places(m, depth, taken=sequencer.issue, freed=queue.r_en & queue.r_rdy)
 
         ready: Value = Const(0)
         found: Value = Const(0)

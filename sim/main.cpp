@@ -11,6 +11,9 @@
 
 #include "Vbench.h"
 #include "verilated.h"
+#if VM_COVERAGE
+#include "verilated_cov.h"
+#endif
 #include "verilated_vpi.h"
 
 static constexpr std::uint64_t NEVER = ~std::uint64_t{0};
@@ -72,9 +75,18 @@ int main(int argc, char** argv) {
         top->clk = now & 1;
         settle_callbacks();
         evaluate(*top);
+#if VM_COVERAGE
+        // In the first cycle everything leaves the random value with which it was compared.
+        if (now == 2) {
+            Verilated::threadContextp()->coveragep()->zero();
+        }
+#endif
     }
 
     top->final();
     VerilatedVpi::callCbs(cbEndOfSimulation);
+#if VM_COVERAGE
+    Verilated::threadContextp()->coveragep()->write();
+#endif
     return Verilated::threadContextp()->errorCount() > 0 ? 1 : 0;
 }

@@ -26,8 +26,8 @@ from sim.prerequisites import missing_tools, shared_libpython
 
 __all__ = ["SimulatorError", "build_simulator", "simulator_environment"]
 
-_RUNTIME = ("verilated", "verilated_dpi", "verilated_threads", "verilated_vpi")
-_DEFINES = ("-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE=0")
+_RUNTIME = ("verilated", "verilated_cov", "verilated_dpi", "verilated_threads", "verilated_vpi")
+_DEFINES = ("-DVERILATOR=1", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE=0")
 
 # Yosys writes Amaranth's arithmetic with operands of different widths, which Verilog extends as
 # Amaranth means it; a signal of no bits, which nothing uses, as one with the range [-1:0]; and
@@ -42,6 +42,9 @@ _REFUSED = ("IMPLICIT", "LATCH", "MULTIDRIVEN", "PINMISSING", "PINNOTFOUND")
 _VERILATOR = ("--cc", "--vpi", "-O3", "--x-assign", "unique", "--x-initial", "unique",
               "--no-timing", "-Wno-fatal", *(f"-Wno-{name}" for name in _ACCEPTED),
               *(f"-Werror-{name}" for name in _REFUSED))
+# What makes a simulator count how often each line runs and each bit changes. It is then many times
+# slower, so it is another one than that of every day.
+_COVERAGE = ("--coverage-line", "--coverage-toggle")
 # The library is compiled once. A design gains a few percent of speed from more than -O1, but
 # compiles a third longer.
 _RUNTIME_LEVEL, _DESIGN_LEVEL = "-O2", "-O1"
@@ -152,7 +155,7 @@ def _open_pins(family: str | None) -> str:
     return "\n".join(["`verilator_config", *lines]) + "\n"
 
 
-def build_simulator(manifest: Manifest, folder: Path, *,
+def build_simulator(manifest: Manifest, folder: Path, *, coverage: bool = False,
                     progress: Callable[[str], None] = lambda text: None) -> Path:
     """Compile a design, the models of its device's blocks, and the bench's module around it.
 
@@ -162,6 +165,9 @@ def build_simulator(manifest: Manifest, folder: Path, *,
     folder : Path
         Gets a subfolder for each version of the design and the tools. It may be shared by
         processes that run at the same time.
+    coverage : bool
+        Whether the program writes which lines ran and which bits changed into the file that the
+        plusarg ``verilator+coverage+file`` names.
     progress : callable
         Told in a few words what begins.
 
@@ -183,8 +189,10 @@ def build_simulator(manifest: Manifest, folder: Path, *,
     model = [manifest.model] if manifest.model else []
     settings = _open_pins(manifest.family)
     libraries = cocotb_tools.config.libs_dir
+    options = (*_VERILATOR, *(_COVERAGE if coverage else ()))
+    counting = f"-DVM_COVERAGE={int(coverage)}"
     key = _digest(_toolchain(), str(libraries), importlib.metadata.version("cocotb"),
-                  _DESIGN_LEVEL, " ".join(_VERILATOR), bench, manifest.verilog.read_bytes(),
+                  _DESIGN_LEVEL, " ".join(options), bench, manifest.verilog.read_bytes(),
                   main.read_bytes(), settings, *(path.read_bytes() for path in model))
     final = folder / key
     program = final / "simulator"
@@ -197,12 +205,12 @@ def build_simulator(manifest: Manifest, folder: Path, *,
     try:
         (work / "bench.sv").write_text(bench, encoding="utf-8")
         (work / "open_pins.vlt").write_text(settings, encoding="utf-8")
-        _run(["verilator", *_VERILATOR, "--prefix", "Vbench", "--top-module", BENCH, "-Mdir", ".",
+        _run(["verilator", *options, "--prefix", "Vbench", "--top-module", BENCH, "-Mdir", ".",
               "open_pins.vlt", manifest.verilog.resolve(), *model, "bench.sv"], folder=work,
              what="Verilator")
         commands: list[tuple[Sequence[str | Path], str]] = [
-            (["g++", _DESIGN_LEVEL, "-I.", *_include_flags(), "-c", main, "-o", "main.o"],
-             "compiling main.cpp"),
+            (["g++", _DESIGN_LEVEL, "-I.", *_include_flags(), counting, "-c", main, "-o",
+              "main.o"], "compiling main.cpp"),
             # The wheel's make file does not know how g++ is told of a precompiled header.
             (["make", f"-j{_JOBS}", "-f", "Vbench.mk", f"OPT_FAST={_DESIGN_LEVEL}", "OPT_SLOW=-O0",
               "CFG_CXXFLAGS_PCH_I=-include", "Vbench__ALL.a"], "compiling the design"),

@@ -1,7 +1,6 @@
-"""States in the bench: both of their ports, and sequences cut into pieces that go on from them."""
+"""States in the bench: both of their ports, and sequences in pieces that go on from them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import cocotb
@@ -14,7 +13,7 @@ from sim.manifest import Manifest
 from sim.model import Course
 from sim.vectors import Vectors
 
-__all__ = ["LONGEST", "StatePorts", "cut", "in_pieces"]
+__all__ = ["LONGEST", "StatePorts", "in_pieces"]
 
 LONGEST = 8
 """Cycles of a pause before an element of a state that is set, at most."""
@@ -95,40 +94,14 @@ class StatePorts:
             getattr(self._dut, f"{self._input.prefix}_tvalid").value = 0
 
 
-def cut(vectors: Vectors, rng: np.random.Generator) -> tuple[Vectors, list[list[int]]]:
-    """Cut sequences at random places.
-
-    Returns
-    -------
-    pieces : Vectors
-        Each a sequence of its own, with the outputs and states that it has where it goes on from
-        the one before.
-    of : list of list of int
-        The pieces of each sequence.
-    """
-    ends = rng.random(len(vectors.x)) < rng.choice([0.1, 0.5])
-    ends[np.cumsum(vectors.lengths) - 1] = True
-    rows = np.flatnonzero(ends)
-    each = vectors.every_y
-    y = vectors.y if vectors.every_step else each[rows] if each is not None else vectors.y
-    # Outputs that whole sequences do not have may saturate.
-    saturated = {name: count for name, count in vectors.saturated.items()
-                 if vectors.every_step or name.startswith("lstm")}
-    pieces = replace(vectors, lengths=np.diff(rows, prepend=-1), y=y, saturated=saturated,
-                     every_y=None)
-    bounds = np.searchsorted(rows, np.cumsum(vectors.lengths) - 1) + 1
-    of = [list(range(first, last)) for first, last in zip([0, *bounds], bounds, strict=False)]
-    return pieces, of
-
-
-def in_pieces(pieces: Vectors, of: Sequence[Sequence[int]], order: Sequence[int], streams: int, *,
-              sets: bool, rng: np.random.Generator) -> Course:
+def in_pieces(vectors: Vectors, order: Sequence[int], streams: int, *, sets: bool,
+              rng: np.random.Generator) -> Course:
     """Sequences dealt out to the streams piece by piece, with their states kept between them.
 
     Parameters
     ----------
-    pieces, of
-        As :func:`cut` gives them.
+    vectors : Vectors
+        With pieces; what comes of it is for these.
     order : sequence of int
         Sequences.
     sets : bool
@@ -137,13 +110,15 @@ def in_pieces(pieces: Vectors, of: Sequence[Sequence[int]], order: Sequence[int]
     rng : Generator
         It also mixes the streams.
     """
+    pieces, of = vectors.pieces, vectors.pieces_of
+    assert pieces is not None
     queues: list[list[int]] = [[] for _ in range(streams)]
     given: list[list[bool]] = [[] for _ in range(streams)]
     goes_on: list[list[bool]] = [[] for _ in range(streams)]
     for number, sequence in enumerate(order):
         stream = number % streams
         first = int(rng.integers(len(of[sequence]))) if sets else 0
-        for piece in of[sequence][first:]:
+        for piece in of[sequence][first:].tolist():
             begins, begun = piece == of[sequence][0], piece == of[sequence][first]
             queues[stream].append(piece)
             goes_on[stream].append(not begun)

@@ -1,4 +1,4 @@
-"""The closing table of a verification."""
+"""How a verification closes: the table of its tests, and what they have covered."""
 
 from rich import box
 from rich.table import Table
@@ -12,7 +12,8 @@ def verify_table(result: VerifyResult) -> Table:
     """A row for each test that ran."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("test")
-    for heading in ("sequences", "steps", "cycles", "output beats", "c and h values"):
+    for heading in ("sequences", "steps", "cycles", "output beats", "c and h values",
+                    "k cycles/s"):
         table.add_column(heading, justify="right")
     table.add_column("result")
     for test in result.tests:
@@ -22,5 +23,6 @@ def verify_table(result: VerifyResult) -> Table:
                   for count in (test.sequences, test.steps))
         table.add_row(test.test.replace("_", " "), *played, *(
             f"{value:,}" for value in (test.cycles, test.words, test.states)),
+            f"{test.cycles_per_second / 1000:,.0f}",
             "equal" if test.passed else "DIFFERS")
     return table

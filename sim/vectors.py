@@ -10,13 +10,14 @@ An NPZ file of int64 arrays, with S sequences of L steps in all, one after the o
                                and ``lstm0.m`` what a projection makes it of, where there is one;
                                ``lstm0.reverse.c`` of the second of two directions. In the order in
                                which the direction reads.
-``every.y``        [L, O]      Outputs at every step, of a stateful network that has one for each
-                               sequence: for sequences that are cut into pieces.
 ``saturated.NAME``  []         How many elements of a tensor golden saturated. May be missing.
+``cuts``           [S]         Of a stateful network: into how many pieces each sequence is cut.
+``pieces.NAME``                Of the pieces, all of the above, where each begins with the state in
+                               which the one before it in its sequence has ended.
 =================  ==========  ================================================================
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from golden.quantized_network import QuantizedNetwork
+from golden.simulate import StateCodes
 
 __all__ = ["VECTORS", "Vectors", "VectorsError"]
 
@@ -32,7 +34,8 @@ VECTORS = "vectors.npz"
 """The file's name in the folder of a design."""
 
 _SATURATED = "saturated."
-_EVERY = "every.y"
+_CUTS = "cuts"
+_PIECES = "pieces."
 
 
 class VectorsError(ValueError):
@@ -56,8 +59,11 @@ class Vectors:
         Elements that golden saturated in all sequences together, by tensor; empty if unknown.
     every_step : bool
         Which of its two shapes ``y`` has.
-    every_y : int64 array [L, O] or None
-        Where it has the first, the outputs that every step would have; None where nobody needs it.
+    pieces : Vectors or None
+        Of a stateful network, the same sequences cut into pieces, one after the other: each goes
+        on from the state in which the one before it has ended, if that is of the same sequence.
+    cuts : int64 array [S] or None
+        Pieces of each sequence.
 
     Raises
     ------
@@ -71,7 +77,8 @@ class Vectors:
     states: Mapping[str, np.ndarray]
     every_step: bool
     saturated: Mapping[str, int] = field(default_factory=dict)
-    every_y: np.ndarray | None = None
+    pieces: "Vectors | None" = None
+    cuts: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.lengths.ndim != 1 or not len(self.lengths) or self.lengths.min() < 1:
@@ -80,12 +87,18 @@ class Vectors:
         rows = {"x": (self.x, steps),
                 "y": (self.y, steps if self.every_step else len(self.lengths)),
                 **{name: (array, steps) for name, array in self.states.items()}}
-        if self.every_y is not None:
-            rows[_EVERY] = self.every_y, steps
         for name, (array, count) in rows.items():
             if array.ndim != 2 or len(array) != count:
                 raise VectorsError(f"{name} must have {count} rows, not the shape "
                                    f"{list(array.shape)}")
+        if (self.pieces is None) != (self.cuts is None):
+            raise VectorsError("cuts must be there where pieces are, and only there")
+        if self.pieces is not None and self.cuts is not None and (
+                self.cuts.shape != self.lengths.shape or self.cuts.min() < 1
+                or self.cuts.sum() != self.pieces.sequences
+                or not np.array_equal(self.lengths, [
+                    self.pieces.lengths[some].sum() for some in self.pieces_of])):
+            raise VectorsError("the pieces of each sequence must together be as long as it is")
 
     @property
     def sequences(self) -> int:
@@ -95,6 +108,13 @@ class Vectors:
     def starts(self) -> np.ndarray:
         """The first row of each sequence."""
         return np.cumsum(self.lengths) - self.lengths
+
+    @property
+    def pieces_of(self) -> list[np.ndarray]:
+        """The numbers of each sequence's pieces."""
+        assert self.cuts is not None
+        ends = np.cumsum(self.cuts)
+        return np.split(np.arange(ends[-1]), ends[:-1])
 
     def steps(self, sequence: int) -> slice:
         """The rows of a sequence."""
@@ -122,8 +142,19 @@ class Vectors:
         """
         lengths = np.concatenate([lengths, np.ones(singles, dtype=np.int64)])
         x = np.concatenate([x, x[np.arange(singles) % len(x)]])[:, :lengths.max()]
+        whole, _ = cls._run(network, x, lengths)
+        if not network.stateful:
+            return whole
+        pieces, cuts = cls._cut(network, x, lengths)
+        return replace(whole, pieces=pieces, cuts=cuts)
+
+    @classmethod
+    def _run(cls, network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray,
+             state: Sequence[StateCodes] | None = None
+             ) -> tuple["Vectors", Sequence[StateCodes]]:
+        """Sequences that begin anew or with given states, and the states in which they end."""
         valid = np.arange(x.shape[1]) < lengths[:, np.newaxis]
-        result = network.run(x, lengths, trace=True)
+        result = network.run(x, lengths, trace=True, state=state)
         turned = np.where(valid, lengths[:, np.newaxis] - 1 - np.arange(x.shape[1]), 0)
         states = {}
         for name, codes, each in zip(network.direction_names, result.layers or (),
@@ -133,22 +164,70 @@ class Vectors:
                 if each.reverse:
                     array = np.take_along_axis(array, turned[:, :, np.newaxis], axis=1)
                 states[f"{name}.{tensor}"] = array[valid]
-        every_y = None
-        if network.stateful and not network.every_step:
-            every_y = replace(network, every_step=True).run(x, lengths).y[valid]
-        return cls(lengths=lengths, x=x[valid], every_y=every_y,
+        return cls(lengths=lengths, x=x[valid],
                    y=result.y[valid] if network.every_step else result.y, states=states,
-                   saturated=result.saturated, every_step=network.every_step)
+                   saturated=result.saturated, every_step=network.every_step), result.final
+
+    @classmethod
+    def _cut(cls, network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray
+             ) -> tuple["Vectors", np.ndarray]:
+        """Cut sequences at random places, half of them often; gives the pieces of each, too."""
+        steps, numbers = np.arange(x.shape[1]), np.arange(len(x))
+        often = np.where(numbers % 2, 0.1, 0.5)[:, np.newaxis]
+        ends = np.random.default_rng(0).random(x.shape[:2]) < often
+        ends = (ends & (steps < lengths[:, np.newaxis])) | (steps == lengths[:, np.newaxis] - 1)
+        cuts = ends.sum(axis=1)
+        # All first pieces, then all second ones; a sequence's next begins behind the step in which
+        # its last one has ended.
+        runs: list[Vectors] = []
+        state: Sequence[StateCodes] | None = None
+        begin, some = np.zeros(len(x), dtype=np.int64), numbers
+        for number in range(int(cuts.max())):
+            going = cuts[some] > number
+            some = some[going]
+            if state is not None:
+                state = [StateCodes(h=each.h[going], c=each.c[going]) for each in state]
+            end = np.argmax(ends[some] & (steps >= begin[some, np.newaxis]), axis=1) + 1
+            of = end - begin[some]
+            at = np.minimum(begin[some, np.newaxis] + np.arange(of.max()), x.shape[1] - 1)
+            run, state = cls._run(network, x[some[:, np.newaxis], at], of, state)
+            runs.append(run)
+            begin[some] = end
+        owners = np.concatenate([numbers[cuts > number] for number in range(len(runs))])
+        return cls._joined(runs)._chosen(np.argsort(owners, kind="stable")), cuts
+
+    @classmethod
+    def _joined(cls, runs: Sequence["Vectors"]) -> "Vectors":
+        """One after the other."""
+        return cls(
+            lengths=np.concatenate([run.lengths for run in runs]),
+            x=np.concatenate([run.x for run in runs]), y=np.concatenate([run.y for run in runs]),
+            states={name: np.concatenate([run.states[name] for run in runs])
+                    for name in runs[0].states},
+            saturated={name: sum(run.saturated[name] for run in runs)
+                       for name in runs[0].saturated},
+            every_step=runs[0].every_step)
+
+    def _chosen(self, order: np.ndarray) -> "Vectors":
+        """The same sequences in another order."""
+        rows = np.concatenate([np.arange(self.starts[n], self.starts[n] + self.lengths[n])
+                               for n in order])
+        return replace(self, lengths=self.lengths[order], x=self.x[rows],
+                       y=self.y[rows if self.every_step else order],
+                       states={name: array[rows] for name, array in self.states.items()})
+
+    def _arrays(self) -> dict[str, Any]:
+        """Those of the file."""
+        arrays = {"lengths": self.lengths, "x": self.x, "y": self.y, **self.states,
+                  **{_SATURATED + name: np.array(count) for name, count in self.saturated.items()}}
+        if self.pieces is not None and self.cuts is not None:
+            arrays |= {_CUTS: self.cuts, **{_PIECES + name: array for name, array in
+                                            self.pieces._arrays().items()}}
+        return {name: np.asarray(array, dtype=np.int64) for name, array in arrays.items()}
 
     def save(self, path: Path) -> None:
         """Write the file."""
-        arrays = {"lengths": self.lengths, "x": self.x, "y": self.y, **self.states,
-                  **{_SATURATED + name: np.array(count) for name, count in self.saturated.items()}}
-        if self.every_y is not None:
-            arrays[_EVERY] = self.every_y
-        codes: dict[str, Any] = {name: np.asarray(array, dtype=np.int64)
-                                 for name, array in arrays.items()}
-        np.savez_compressed(path, **codes)
+        np.savez_compressed(path, **self._arrays())
 
     @classmethod
     def load(cls, path: Path, *, every_step: bool) -> "Vectors":
@@ -167,19 +246,30 @@ class Vectors:
         except Exception as error:
             # Damaged bytes raise whatever zip, zlib, tokenize and NumPy's own reader raise.
             raise VectorsError(f"{path} is not an .npz file of plain arrays") from error
-        for name in ("lengths", "x", "y"):
-            if name not in arrays:
-                raise VectorsError(f"{path} has no array {name!r}")
         for name, array in arrays.items():
             if array.dtype != np.int64:
                 raise VectorsError(f"{path}: {name} must be int64, not {array.dtype}")
-            if name.startswith(_SATURATED) and array.ndim:
-                raise VectorsError(f"{path}: {name} must be a single number, not of the shape "
-                                   f"{list(array.shape)}")
+        return cls._of(path, arrays, every_step=every_step)
+
+    @classmethod
+    def _of(cls, path: Path, arrays: dict[str, np.ndarray], *, every_step: bool, within: str = ""
+            ) -> "Vectors":
+        """Those of a file, or its pieces."""
+        for name in ("lengths", "x", "y"):
+            if name not in arrays:
+                raise VectorsError(f"{path} has no array {within + name!r}")
+        pieces = {name.removeprefix(_PIECES): arrays.pop(name)
+                  for name in list(arrays) if name.startswith(_PIECES)}
+        saturated = {name: arrays.pop(name) for name in list(arrays)
+                     if name.startswith(_SATURATED)}
+        for name, count in saturated.items():
+            if count.ndim:
+                raise VectorsError(f"{path}: {within}{name} must be a single number, not of the "
+                                   f"shape {list(count.shape)}")
         return cls(
             lengths=arrays.pop("lengths"), x=arrays.pop("x"), y=arrays.pop("y"),
-            every_step=every_step, every_y=arrays.pop(_EVERY, None),
-            saturated={name.removeprefix(_SATURATED): int(arrays[name])
-                       for name in arrays if name.startswith(_SATURATED)},
-            states={name: array for name, array in arrays.items()
-                    if not name.startswith(_SATURATED)})
+            every_step=every_step, cuts=arrays.pop(_CUTS, None),
+            pieces=cls._of(path, pieces, every_step=every_step, within=_PIECES) if pieces else None,
+            saturated={name.removeprefix(_SATURATED): int(count)
+                       for name, count in saturated.items()},
+            states=arrays)

@@ -20,6 +20,7 @@ from sim.model import Model
 from sim.simulator import SimulatorError, build_simulator, simulator_environment
 from sim.timing import TimingRecord
 from sim.vectors import VECTORS, Vectors, VectorsError
+from sim.verilog_coverage import VerilogCoverage
 
 __all__ = ["READ_TESTS", "STATE_TESTS", "STREAM_TESTS", "TESTS", "TestResult", "VerifyResult",
            "verify"]
@@ -38,6 +39,11 @@ READ_TESTS = ("packets_held",)
 """Of designs that give out final states."""
 
 EFFORT = 200_000
+
+COVERAGE = "coverage.txt"
+"""What a run has covered, in the folder of the run; beside it what Verilator has counted."""
+
+COUNTED = "coverage.dat"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +64,7 @@ class TestResult:
     cycles : int
         Simulated clock cycles.
     seconds : float
+        Of processor time. The simulation is one thread that waits for nothing.
     """
 
     __test__ = False  # pytest takes every class with such a name for a test
@@ -75,6 +82,10 @@ class TestResult:
     def passed(self) -> bool:
         return self.message is None
 
+    @property
+    def cycles_per_second(self) -> float:
+        return self.cycles / max(self.seconds, 1e-9)
+
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyResult:
@@ -91,6 +102,8 @@ class VerifyResult:
     build_seconds : float
     folder : Path
         Where the run left its files.
+    verilog : VerilogCoverage or None
+        Which lines ran and which bits changed, where that was asked for.
     """
 
     seed: int
@@ -98,6 +111,7 @@ class VerifyResult:
     failure: str | None
     build_seconds: float
     folder: Path
+    verilog: VerilogCoverage | None = None
 
     @property
     def passed(self) -> bool:
@@ -157,7 +171,7 @@ def _choose_seed(seed: int | None) -> int:
 
 
 def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = None,
-           seed: int | None = None, effort: int = EFFORT,
+           seed: int | None = None, effort: int = EFFORT, coverage: bool = False,
            folder: str | os.PathLike[str] | None = None,
            simulators: str | os.PathLike[str] | None = None,
            progress: Callable[[str], None] = lambda text: None) -> VerifyResult:
@@ -174,6 +188,9 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
         For every random choice; None takes ``GATEFOLD_SEED`` from the environment, or any.
     effort : int
         About how many cycles each test but the first may take; ``full_speed`` plays all sequences.
+    coverage : bool
+        Whether to count which lines of the Verilog run and which bits change, in a simulator that
+        is many times slower for it. What never did is listed in ``coverage.txt``.
     folder : str, path or None
         Where to write; ``sim`` in the design's folder if None. Runs at the same time need a
         folder each.
@@ -193,6 +210,8 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
         If the folder does not hold a design and its vectors.
     SimulatorError
         If the simulator cannot be built.
+    CoverageError
+        If what it has counted cannot be read.
     ValueError
         If a test is unknown or not for such a design, or the seed is negative.
     """
@@ -218,16 +237,18 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
             raise ValueError(f"the test {name} needs {wanted}")
     vectors = Vectors.load(design / VECTORS, every_step=manifest.every_step)
     Model(manifest, vectors)
+    if manifest.stateful and vectors.pieces is None:
+        raise VectorsError("the vectors have no pieces of sequences, which a stateful design needs")
     if "single_steps" in tests and vectors.lengths.min() > 1:
         raise VectorsError("the test single_steps needs a sequence of length 1 in the vectors")
 
     started = time.monotonic()
     run.mkdir(parents=True, exist_ok=True)
     kept = Path(simulators).resolve() if simulators is not None else run / "build"
-    program = build_simulator(manifest, kept, progress=progress)
+    program = build_simulator(manifest, kept, coverage=coverage, progress=progress)
     build_seconds = time.monotonic() - started
 
-    for name in ("results.xml", "report.jsonl", "progress", "timing.npz"):
+    for name in ("results.xml", "report.jsonl", "progress", "timing.npz", COUNTED, COVERAGE):
         (run / name).unlink(missing_ok=True)
     config = run / "config.json"
     config.write_text(json.dumps({"design": str(design), "folder": str(run), "seed": seed,
@@ -243,10 +264,19 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
     progress(f"simulating, seed {seed}")
     # Verilator's random initial values have a seed of their own, which must be positive.
     status = _simulate([str(program), f"+record={run}", "+verilator+rand+reset+2",
-                        f"+verilator+seed+{seed % 0x7FFFFFFE + 1}"], environment, run, progress)
+                        f"+verilator+seed+{seed % 0x7FFFFFFE + 1}",
+                        f"+verilator+coverage+file+{run / COUNTED}"], environment, run, progress)
     done = _report(run)
+    failure = _failure(done, tests, seed, status, run)
+    verilog = None
+    if coverage and failure is None:
+        progress("asking Yosys which bits cannot change")
+        verilog = VerilogCoverage.load(run / COUNTED, manifest)
+        (run / COVERAGE).write_text("\n".join(
+            [f"{manifest.verilog.name}, seed {seed}", "", *verilog.report(), ""]),
+            encoding="utf-8")
     return VerifyResult(seed=seed, tests=done, build_seconds=build_seconds, folder=run,
-                        failure=_failure(done, tests, seed, status, run))
+                        failure=failure, verilog=verilog)
 
 
 def _simulate(command: Sequence[str], environment: dict[str, str], run: Path,

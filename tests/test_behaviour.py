@@ -74,7 +74,8 @@ class Design:
         assert result.states == 2 * HIDDEN * result.steps
 
 
-@pytest.fixture(scope="module", params=["parallel", "serial"])
+@pytest.fixture(scope="module", params=[
+    "parallel", pytest.param("serial", marks=pytest.mark.slow)])
 def design(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Design:
     # Everything at once, or one unit and one column: then, with some inputs that have no weight
     # for the pass to be long enough, one table and one multiplier do all of the drain.

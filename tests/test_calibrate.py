@@ -318,8 +318,9 @@ def test_adding_problem() -> None:
     assert np.mean((result.real - model.run(x, lengths)) ** 2) < 1e-6
 
 
-@pytest.mark.parametrize(("k_x", "k_h"), [(6, 6), (4, 7), (7, 5)])
-def test_quantised_weights_keep_their_format(k_x: int, k_h: int) -> None:
+@pytest.mark.parametrize("bits", [8, 9, 12, 16, 18])
+@pytest.mark.parametrize(("k_x", "k_h"), [(6, 6), (4, 7), (7, 5), (12, 14)])
+def test_quantised_weights_keep_their_format(k_x: int, k_h: int, bits: int) -> None:
     """Weights of 8 bits are exact, and take no more bits than the equal binary point asks for."""
     rng = np.random.default_rng(0)
     w_x, w_h, w = (np.asarray(rng.integers(-128, 128, shape) * 2.0**-k, dtype=np.float64)
@@ -327,7 +328,7 @@ def test_quantised_weights_keep_their_format(k_x: int, k_h: int) -> None:
     w_x[0, 0], w_h[0, 0], w[0, 0] = 2.0**-k_x, 2.0**-k_h, 2.0**-6
     model = Network(layers=(LSTM(w_x=w_x, w_h=w_h, bias=rng.standard_normal(20)),),
                     head=(Dense(w=w, bias=rng.standard_normal(3)),), every_step=True)
-    chosen = calibrate(model, data(1, 8, 6, 2), bits=16)
+    chosen = calibrate(model, data(1, 8, 6, 2), bits=bits)
     fixed, formats = chosen.apply(model), chosen.layers[0].formats
     for codes, to, real in ((fixed.directions[0].w_x, formats.w_x, w_x),
                             (fixed.directions[0].w_h, formats.w_h, w_h),
@@ -336,5 +337,18 @@ def test_quantised_weights_keep_their_format(k_x: int, k_h: int) -> None:
     assert max(formats.w_x.width, formats.w_h.width) <= 8 + abs(
         k_x + formats.x.f - k_h - formats.h.f)
     assert min(formats.w_x.f - k_x, formats.w_h.f - k_h) == 0
+    assert chosen.layers[0].rescaled_x == chosen.layers[0].rescaled_h == 0
     assert fixed.head[0].formats.w.width == 8
     assert (chosen.layers[0].lost_x, chosen.layers[0].lost_h) == (0, 0)
+
+
+def test_quantised_weights_of_very_different_scales_are_rounded() -> None:
+    """Words of more than 16 bits would fit no narrow multiplier block."""
+    rng = np.random.default_rng(0)
+    w_x, w_h = (rng.integers(-128, 128, shape) * 2.0**-k for shape, k in (((20, 2), 0),
+                                                                         ((20, 5), 12)))
+    model = Network(layers=(LSTM(w_x=w_x, w_h=w_h, bias=np.zeros(20)),),
+                    head=(Dense(w=np.ones((1, 5)), bias=np.zeros(1)),), every_step=True)
+    chosen = calibrate(model, data(1, 8, 6, 2), bits=8)
+    assert max(chosen.layers[0].formats.w_x.width, chosen.layers[0].formats.w_h.width) <= 8
+    assert chosen.layers[0].lost_h > 0

@@ -659,7 +659,8 @@ def test_multipliers(inputs: int, layers: list[tuple[int, tuple[int, ...]]], out
 HARD = Function("HardSigmoid")
 
 
-@pytest.mark.parametrize("interval", [1, 2, 4, 16])
+@pytest.mark.parametrize("interval", [
+    1, *(pytest.param(interval, marks=pytest.mark.slow) for interval in (2, 4, 16))])
 @pytest.mark.parametrize(("cell", "lines"), [
     ({"gate": HARD}, (0, 1, 3)), ({"candidate": RELU}, (2,)), ({"squash": IDENTITY}, (4,)),
     ({"gate": HARD, "squash": RELU}, (0, 1, 3, 4)),

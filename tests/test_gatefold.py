@@ -188,11 +188,15 @@ def test_vectors_are_golden(tmp_path: Path, data: Path, flow: Flow) -> None:
     assert stored.timeout == 2 * (vectors.lengths.max() * cycles["step"] + cycles["latency"])
 
 
-def test_states(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFixture[str]
-                ) -> None:
+@pytest.mark.parametrize("forward", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_states(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFixture[str], *,
+                forward: bool) -> None:
     """They are ports of the core, and the vectors have what verifying them takes."""
-    output = tmp_path / "out"
-    assert command("build", MODEL, "--data", data, "-o", output, "--sequences", 2, "--stateful",
+    output, model = tmp_path / "out", MODEL
+    if not forward:
+        model = tmp_path / "reverse.onnx"
+        from_the_end(model)
+    assert command("build", model, "--data", data, "-o", output, "--sequences", 2, "--stateful",
                    "--states", "lstm0.c, lstm0.h", "--portable") == 0
     manifest = json.loads((output / MANIFEST).read_text())
     assert manifest["stateful"] is True
@@ -202,7 +206,7 @@ def test_states(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFi
         assert (port["prefix"], port["elements"], port["bytes"]) == (prefix, 40, 2)
         assert [tensor["name"] for tensor in port["tensors"]] == tensors
         assert [tensor["elements"] for tensor in port["tensors"]] == [20, 20]
-    assert Vectors.load(output / "vectors.npz", every_step=False).every_y is not None
+    assert Vectors.load(output / "vectors.npz", every_step=False).pieces is not None
     capsys.readouterr()
     sentence = refused(capsys, tmp_path / "other", "build", MODEL, "--data", data, "-o",
                        tmp_path / "other", "--states", "lstm1.c")
@@ -444,9 +448,7 @@ def from_the_end(path: Path) -> None:
     (lambda path: path.mkdir(), "Is a directory"),
     (with_nan, "must be finite"),
     (with_attribute, "Elu"),
-    (from_the_end, "no hardware is built for states that are kept or set where a layer reads from "
-                   "the end; "),
-], ids=["missing", "text", "folder", "nan", "attribute", "from the end"])
+], ids=["missing", "text", "folder", "nan", "attribute"])
 def test_wrong_model(tmp_path: Path, data: Path, flow: Flow, write: Callable[[Path], object],
                      text: str, capsys: pytest.CaptureFixture[str]) -> None:
     model, output = tmp_path / "wrong.onnx", tmp_path / "out"
@@ -712,9 +714,13 @@ def test_inspect(capsys: pytest.CaptureFixture[str]) -> None:
     assert command("inspect", MODEL) == 0
     text = capsys.readouterr().out
     assert f"{MODEL}: ONNX, operator set " in text
-    assert "28,480 bits of weights of 16 bits" in text
-    assert gatefold.inspect(MODEL, bits=8).replace("14,240", "28,480").replace(
-        "of 8 bits", "of 16 bits") in text
+    assert "memory in bits, with numbers of 16:\n  weights           28,480\n" in text
+    assert "weights           14,240\n" in gatefold.inspect(MODEL, bits=8)
+    assert "sequences" not in text
+    both = MODEL.parents[2] / "tests" / "models" / "keras" / "concat.keras"
+    for options, steps in (((), 64), (("--longest", "7"), 7)):
+        assert command("inspect", both, *options) == 0
+        assert f"sequences, up to {steps} steps" in capsys.readouterr().out
 
 
 def test_inspect_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,8 +59,22 @@ def test_equals_keras(name: str) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["stateful.keras", "stateful_both.keras"])
+def test_goes_on_as_keras(name: str) -> None:
+    """Each direction begins a batch, in its own order, with the state in which it has ended."""
+    network = load(FOLDER / name).network
+    with np.load(FOLDER / "stateful.npz") as arrays:
+        batches, want = arrays[f"{name}.x"], arrays[f"{name}.0"]
+    state = None
+    for number, x in enumerate(batches):
+        y, state = network.run_states(x, state=state)
+        np.testing.assert_allclose(y, want[number], rtol=0, atol=1e-6)
+        assert number == 0 or np.abs(y - network.run(x)).max() > 1e-3
+
+
 def test_there_is_a_file_of_every_kind() -> None:
-    assert {path.name for path in FOLDER.iterdir() if path.suffix != ".npz"} == set(EXPECTED)
+    assert {path.name for path in FOLDER.iterdir() if path.suffix != ".npz"} == {
+        *EXPECTED, "stateful_both.keras"}
     assert len(EXPECTED) >= 40
 
 
@@ -101,6 +115,9 @@ def test_merges_and_functions() -> None:
 
 def test_a_stateful_model_says_so() -> None:
     assert load(FOLDER / "stateful.keras").network.stateful
+    both = load(FOLDER / "stateful_both.keras").network
+    assert both.stateful
+    assert [each.reverse for each in both.directions] == [False, True, True]
     assert not load(FOLDER / "last.keras").network.stateful
 
 

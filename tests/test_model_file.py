@@ -80,10 +80,15 @@ def test_description() -> None:
         "output 2 at every step, from the last to the first",
         "states lstm2.c",
         "kept from sequence to sequence",
-        "in all 302 parameters, 248 products where there is an output, 1,984 bits of weights of "
-        "8 bits",
-        "no hardware is built for:",
-        "- states that are kept or set where a layer reads from the end",
+        "in all 302 parameters, 248 products where there is an output",
+        "memory in bits, with numbers of 8:",
+        # 3 + 3 + 2 * 4 gates of 3 units, and 6 outputs; 20 bits each.
+        "weights 1,984",
+        "biases 1,080",
+        # Twice 2 + 3, 3 + 1, 1 + 3, 1 + 3, and 6 and 4 of the dense layers; 4 times 3 cell states.
+        "steps and states 528",
+        # Two of one input before both directions, two of 3 units of each behind them.
+        "sequences, up to 64 steps 7,168",
         "taken into the weights, or left out:",
         "- a dropout is left out",
     ]

@@ -45,6 +45,7 @@ REST: dict[str, tuple[dict[str, Any], int, int, str, str | None]] = {
     "keras/product.keras": ({}, 2, 2, "fast", "ecp5"),
     "keras/sum.keras": ({}, 1, 3, "medium", None),
     "keras/stateful.keras": ({}, 2, 2, "short", "ecp5"),
+    "keras/stateful_both.keras": ({}, 2, 2, "short", "ecp5"),
     "keras/states.keras": ({}, 1, 2, "fast", None),
     "keras/both_states.keras": ({}, 2, 1, "short", "ecp5"),
     "keras/tf_states.keras": ({}, 2, 2, "medium", None),

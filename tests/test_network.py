@@ -22,6 +22,7 @@ from hdl.network import Network
 from hdl.pipeline import FAST, PIPELINE_LIMITS, PIPELINES, SHORT, Pipeline
 from hdl.ram import RAM
 from hdl.registers import delayed
+from tests.cases import thinned
 from tests.networks import (
     FORMATS,
     STANDARD,
@@ -386,9 +387,10 @@ CELLS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize(("units", "columns", "lanes", "interval", "streams", "pipeline"), [
-    (1, 1, 1, 8, 1, "short"), (5, 3, 5, 1, 1, "fast"), (2, 2, 1, 2, 2, "medium")])
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(
+    ("name", "units", "columns", "lanes", "interval", "streams", "pipeline"),
+    thinned(CELLS, [(1, 1, 1, 8, 1, "short"), (5, 3, 5, 1, 1, "fast"), (2, 2, 1, 2, 2, "medium")],
+            every=3))
 def test_every_cell(name: str, units: int, columns: int, lanes: int, interval: int, streams: int,
                     pipeline: str) -> None:
     """Functions, clips and states to begin with, with every sharing of tables."""

@@ -215,9 +215,9 @@ def test_states_that_the_application_sets(tmp_path: Path, direction: str) -> Non
     trained = load(path)
     assert trained.notes[:2] == (
         "LSTM node 'LSTM_Y' begins with an initial_h that the application sets, input 'h0'; "
-        "here it is zeros; --stateful gives a port to set it, where all layers read forward",
+        "here it is zeros; --stateful gives a port to set it",
         "LSTM node 'LSTM_Y' begins with an initial_c that the application sets, input 'c0'; "
-        "here it is zeros; --stateful gives a port to set it, where all layers read forward",
+        "here it is zeros; --stateful gives a port to set it",
     )
     x = rng.normal(size=(T, B, 2)).astype(np.float32)
     h, c = rng.uniform(-1, 1, (2, count, B, 4)).astype(np.float32)

@@ -29,6 +29,7 @@ from hdl.network import Network
 from hdl.pipeline import PIPELINES
 from hdl.ram import RAM
 from hdl.scaling import line, signed_digits
+from tests.cases import thinned
 from tests.networks import (
     FORMATS,
     expected_words,
@@ -160,8 +161,7 @@ GOLDEN: dict[str, tuple[bool, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("cell", GOLDEN)
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(("name", "cell"), thinned(FORMATS, GOLDEN, every=2))
 def test_every_bit_of_golden(name: str, cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against exact fractions, every intermediate and every count of what saturates."""
     monkeypatch.setattr("tests.test_quantized.Reference", Cells)
@@ -298,11 +298,10 @@ def test_formats_of_peepholes(scale: float, weights: float, c: SQ | None) -> Non
     assert np.abs(z - exact)[inside].max() <= error
 
 
-@pytest.mark.parametrize("bits", [9, 17])
-@pytest.mark.parametrize("function", [
+@pytest.mark.parametrize(("function", "bits"), thinned([
     HARD, Function("HardSigmoid", 1e-6, 1e9), Function("HardSigmoid", 1e9, -1e9),
     Function("HardSigmoid", 1e-12, 0.4), Function("Affine", 1e-9, 0.3), Function("Affine", 30, -7),
-    Function("Affine", -1e-3, 1e-6)])
+    Function("Affine", -1e-3, 1e-6)], [9, 17], every=2))
 def test_lines_of_the_cell_state(function: Function, bits: int) -> None:
     """Flat, steep or far off: as close as the constants' bits and one rounding promise."""
     rng = np.random.default_rng(4)

@@ -14,6 +14,7 @@ from sim.manifest import FAMILIES as MODELLED
 from sim.manifest import MANIFEST
 from sim.vectors import VECTORS, Vectors
 from sim.verify import STREAM_TESTS, TESTS, verify
+from tests.cases import thinned
 from tests.networks import FORMATS, STANDARD, folded, random_codes, random_network
 
 # Formats, inputs, hidden units of each layer, outputs, size of the weights, units, columns.
@@ -43,8 +44,7 @@ def write_design(folder: Path, network: QuantizedNetwork, units: int, columns: i
     return dut
 
 
-@pytest.mark.parametrize("every_step", [True, False])
-@pytest.mark.parametrize("name", DESIGNS)
+@pytest.mark.parametrize(("name", "every_step"), thinned(DESIGNS, [True, False], every=2))
 def test_bench(tmp_path: Path, name: str, every_step: bool) -> None:
     """Bit-exact in every test, and the cycles are those of the model."""
     formats, inputs, hidden, outputs, size, units, columns = DESIGNS[name]
@@ -62,8 +62,7 @@ def test_bench(tmp_path: Path, name: str, every_step: bool) -> None:
         assert result.timing_alone.latency == dut.latency
 
 
-@pytest.mark.parametrize("every_step", [True, False])
-@pytest.mark.parametrize("name", INTERLEAVED)
+@pytest.mark.parametrize(("name", "every_step"), thinned(INTERLEAVED, [True, False], every=2))
 def test_streams(tmp_path: Path, name: str, every_step: bool) -> None:
     """Each stream computes what its sequences give alone, at the pace of the model."""
     formats, inputs, hidden, outputs, size, units, columns, streams = INTERLEAVED[name]

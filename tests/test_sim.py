@@ -1026,3 +1026,30 @@ def test_vectors_that_are_damaged(tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(VectorsError, match=r"is not an \.npz file of plain arrays$"):
         Vectors.load(tmp_path / VECTORS, every_step=False)
+
+
+@pytest.fixture(scope="session")
+def counted(tmp_path_factory: pytest.TempPathFactory, simulators: Path) -> VerifyResult:
+    """A run of the stand-in that counts lines and bits."""
+    folder = write_design(tmp_path_factory.mktemp("counted"), sum_up(random_input(3)))
+    return verify(folder, seed=3, simulators=simulators, coverage=True)
+
+
+def test_coverage_of_the_verilog(counted: VerifyResult) -> None:
+    assert counted.failure is None
+    assert counted.verilog is not None
+    # What only a planted fault reaches is left over.
+    met, count = counted.verilog.shares["lines"]
+    assert 0.7 < met / count < 1
+    met, count = counted.verilog.shares["toggles"]
+    assert 0.8 < met / count < 1
+    text = (counted.folder / "coverage.txt").read_text()
+    source = VERILOG.splitlines()
+    assert re.search(r"bits that cannot change: constant(\n  .*)*: saturated \[0\] rise or", text)
+    for what, line in (("saturated [1] rise or fall", "output reg [1:0] saturated"),
+                       ("extra rise or fall", "reg beat, last, extra"),
+                       ("malformed rise or fall", "output reg malformed")):
+        number = next(n for n, each in enumerate(source, start=1) if line in each)
+        assert f"  line {number}: {what}\n" in text
+
+    assert "bench.sv" not in text

@@ -106,7 +106,7 @@ def feed(dut: Network, pieces: Pieces, order: Iterable[int] | None = None) -> li
 
 
 def check(network: QuantizedNetwork, pieces: Pieces, seen: Exchange) -> None:
-    """Every output vector and state of each stream, and the flags of all."""
+    """Every output vector and state of each stream, or direction, and the flags of all."""
     over = dict.fromkeys(network.saturating, 0)
     for stream, some in enumerate(pieces):
         results = in_pieces(network, some)
@@ -117,11 +117,14 @@ def check(network: QuantizedNetwork, pieces: Pieces, seen: Exchange) -> None:
             steps = result.y[0].tolist() if network.every_step else [result.y[0].tolist()]
             words += [(step, n == len(steps) - 1) for n, step in enumerate(steps)]
         assert seen.of(stream) == words
-        for n in range(len(network.layers)):
+        ways = [(n, way, each.reverse) for n, layer in enumerate(network.layers)
+                for way, each in enumerate(layer.directions)]
+        for number, (n, way, reverse) in enumerate(ways):
             for tensor in ("c", "h"):
                 wanted = [step for result in results if result.layers is not None
-                          for step in getattr(result.layers[n], tensor)[0].tolist()]
-                assert seen.states_of(f"lstm{n}.{tensor}", stream,
+                          for step in getattr(result.layers[number], tensor)[0][
+                              ::-1 if reverse else 1].tolist()]
+                assert seen.states_of(f"lstm{n}.{tensor}", stream + way,
                                       len(wanted[0])) == wanted
         if network.states:
             assert [packet for whose, packet in seen.packets if whose == stream] == [

@@ -11,15 +11,16 @@ import pytest
 
 from golden.quantized_network import QuantizedNetwork
 from golden.simulate import StateCodes
-from hdl.network import Network
+from hdl.network import LONGEST, Network
 from hdl.pipeline import FAST, SHORT, Pipeline
 from hdl.verilog import generate
 from sim.manifest import MANIFEST, Manifest, ManifestError
 from sim.model import Model
-from sim.states import cut, in_pieces
+from sim.states import in_pieces
 from sim.vectors import VECTORS, Vectors, VectorsError
 from sim.verify import READ_TESTS, STATE_TESTS, STREAM_TESTS, TESTS, verify
 from tests.networks import FORMATS, folded, random_codes, random_network
+from tests.test_bidirectional import stack
 
 
 def write(folder: Path, hidden: tuple[int, ...], *, streams: int = 1, every_step: bool = True,
@@ -28,15 +29,23 @@ def write(folder: Path, hidden: tuple[int, ...], *, streams: int = 1, every_step
     rng = np.random.default_rng(len(hidden) + streams)
     network = replace(random_network(rng, FORMATS["8 bits"], 2, hidden, 1, every_step=every_step,
                                      size=0.5), **of_network)
-    vectors = Vectors.compute(network, random_codes(rng, network.x, (8, 12, 2)),
+    return network, write_of(folder, network, streams=streams, pipeline=pipeline, family=family,
+                             units=units, rng=rng)
+
+
+def write_of(folder: Path, network: QuantizedNetwork, *, streams: int = 1,
+             pipeline: Pipeline = SHORT, family: str | None = None, units: int = 2,
+             longest: int = LONGEST, rng: np.random.Generator | None = None) -> Vectors:
+    rng = rng or np.random.default_rng(0)
+    vectors = Vectors.compute(network, random_codes(rng, network.x, (8, 12, network.inputs)),
                               rng.integers(1, 13, 8))
     dut = Network(network, foldings=folded(network, units, 2, pipeline=pipeline, streams=streams),
-                  pipeline=pipeline, streams=streams)
+                  pipeline=pipeline, streams=streams, longest=longest)
     verilog, manifest = generate(dut, family=family)
     (folder / manifest["verilog"]).write_text(verilog)
     (folder / MANIFEST).write_text(json.dumps(manifest))
     vectors.save(folder / VECTORS)
-    return network, vectors
+    return vectors
 
 
 DESIGNS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
@@ -91,17 +100,26 @@ def test_faults(tmp_path: Path, name: str) -> None:
     assert re.search(message, result.failure)
 
 
-def test_pieces(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["forward", "two directions", *(
+    pytest.param(name, marks=pytest.mark.slow) for name in ("all ways", "outputs from the end"))])
+def test_pieces(tmp_path: Path, name: str) -> None:
     """What goes into the bench, and what must come out, is what golden makes of it in pieces."""
-    network, vectors = write(tmp_path, (3, 2), stateful=True, states=("lstm1.h", "lstm0.c"),
-                             every_step=False, streams=2)
+    if name == "forward":
+        streams = 2
+        network, vectors = write(tmp_path, (3, 2), stateful=True, states=("lstm1.h", "lstm0.c"),
+                                 every_step=False, streams=streams)
+    else:
+        streams, network = 1, replace(stack(name), stateful=True, states=("lstm0.h", "lstm0.c"))
+        vectors = write_of(tmp_path, network, longest=12)
     rng = np.random.default_rng(0)
-    pieces, of = cut(vectors, rng)
+    pieces, of = vectors.pieces, vectors.pieces_of
+    assert pieces is not None
     assert [sum(pieces.lengths[some]) for some in of] == vectors.lengths.tolist()
+    assert np.array_equal(pieces.x, vectors.x)
     model = Model(Manifest.load(tmp_path), pieces)
     seen = {"kept": 0, "given": 0, "anew": 0}
     for sets in (False, True):
-        course = in_pieces(pieces, of, range(len(of)), 2, sets=sets, rng=rng)
+        course = in_pieces(vectors, range(len(of)), streams, sets=sets, rng=rng)
         for stream, queue in enumerate(course.queues):
             state = None
             expected = model.expected(queue)
@@ -110,13 +128,15 @@ def test_pieces(tmp_path: Path) -> None:
                 rows = pieces.steps(piece)
                 if course.given[stream][n]:
                     assert sets
-                    before = rows.start - 1
-                    state = tuple(StateCodes(
-                        h=vectors.states[f"lstm{k}.h"][[before]],
-                        c=vectors.states[f"lstm{k}.c"][[before]]) for k in range(2))
+                    state = tuple(StateCodes(**{tensor: np.concatenate([
+                        pieces.states[part][[rows.start - 1]]
+                        for part in network.state_parts(f"lstm{k}.{tensor}")], axis=1)
+                        for tensor in "hc"}) for k in range(len(network.layers)))
                 seen["given" if course.given[stream][n] else "kept" if state else "anew"] += 1
                 result = network.run(pieces.x[rows][None], state=state)
-                assert np.array_equal(result.y[0], expected.output.values[n])
+                own = expected.output.sequence == piece if network.every_step else [n]
+                assert np.array_equal(result.y.reshape(-1, network.outputs),
+                                      expected.output.values[own])
                 assert np.array_equal(network.state_vector(result.final, network.states)[0],
                                       expected.final.values[n])
                 state = result.final if course.keeps[stream][n] else None
@@ -140,6 +160,18 @@ def test_wrong_designs(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"elements of state_output must be those of its tensors"
                                             r" together, not 4$"):
         Manifest.load(tmp_path)
-    with pytest.raises(VectorsError, match=r"^every.y must have 92 rows"):
-        replace(vectors, lengths=np.array([92]), x=np.zeros((92, 2)), y=np.zeros((92, 1)),
-                states={}, every_y=np.zeros((1, 1)))
+
+
+def test_wrong_pieces(tmp_path: Path) -> None:
+    _, vectors = write(tmp_path, (3,), stateful=True)
+    assert vectors.cuts is not None
+    with pytest.raises(VectorsError, match=r"^cuts must be there where pieces are, and only there"):
+        replace(vectors, cuts=None)
+    for cuts in (vectors.cuts[::-1], vectors.cuts[:-1], vectors.cuts + 1, vectors.cuts * 0):
+        with pytest.raises(VectorsError, match=r"^the pieces of each sequence must together be as "
+                                               r"long as it is$"):
+            replace(vectors, cuts=cuts)
+    replace(vectors, pieces=None, cuts=None).save(tmp_path / VECTORS)
+    with pytest.raises(VectorsError, match=r"^the vectors have no pieces of sequences, which a "
+                                           r"stateful design needs$"):
+        verify(tmp_path, tests=["kept_states"])

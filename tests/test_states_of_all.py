@@ -170,15 +170,8 @@ def test_memories(name: str) -> None:
     assert bits[0] - bits[1] == sum(duts[0].reader.memories.values())
 
 
-@pytest.mark.parametrize("name", ["two directions", "reverse", "outputs from the end"])
-def test_not_kept_from_the_end(name: str) -> None:
-    network = replace(stack(name), stateful=True)
-    with pytest.raises(ValueError, match="states must not be kept or set where a layer reads from"):
-        Network(network, foldings=folded(network, 1, 1))
-
-
 def test_as_the_float_model() -> None:
-    """Final states of two directions, with a projection and peepholes, and what is refused."""
+    """Final states of two directions, with a projection and peepholes; nothing is refused."""
     rng = np.random.default_rng(18)
     ways = [LSTM(w_x=rng.normal(0, 0.5, (16, 3)), w_h=rng.normal(0, 0.5, (16, 2)),
                  bias=rng.normal(0, 0.5, 16), peepholes=rng.normal(0, 0.5, 12),
@@ -188,9 +181,7 @@ def test_as_the_float_model() -> None:
                            head=(Dense(w=rng.normal(0, 1, (2, 4)), bias=rng.normal(0, 1, 2)),),
                            states=("lstm0.c", "lstm0.h"))
     assert unsupported(network) == []
-    assert unsupported(replace(network, stateful=True)) == [
-        "states that are kept or set where a layer reads from the end"]
-    assert unsupported(replace(network, layers=(ways[0],), head=(), stateful=True)) == []
+    assert unsupported(replace(network, stateful=True)) == []
     x = rng.uniform(-1, 1, (20, 9, 3))
     quantized = quantize(network, x)
     _, ended = network.run_states(x)

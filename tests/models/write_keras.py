@@ -9,7 +9,8 @@ The first takes the packages keras and jax (which Keras's NumPy backend imports)
 tf_keras and tensorflow.  Every weight is random and different from all others.  The archives are
 compressed anew, because HDF5 leaves much of a small file empty; their members are as Keras wrote
 them.  Inputs and outputs of all models are in ``keras.npz`` and ``tf_keras.npz``: ``NAME.x`` and
-``NAME.0``, ``NAME.1``, ...
+``NAME.0``, ``NAME.1``, ...; those of the stateful ones, of a few batches one after the other, in
+``stateful.npz``.
 """
 
 from __future__ import annotations
@@ -217,6 +218,29 @@ def weights_model(keras: Any) -> Any:
     )
 
 
+def write_batches(keras: Any) -> None:
+    """Write a stateful model that reads from the end, and what such models make of batches."""
+    layers = keras.layers
+    rng = np.random.default_rng(26)
+    keras.backend.clear_session()
+    model = keras.Sequential([
+        keras.Input(batch_size=B, shape=(T, N)),
+        layers.Bidirectional(layers.LSTM(H, stateful=True, return_sequences=True)),
+        layers.LSTM(3, stateful=True, go_backwards=True), layers.Dense(2),
+    ])
+    randomize(model, rng)
+    path = FOLDER / "stateful_both.keras"
+    model.save(path)
+    compress(path)
+    arrays: dict[str, Any] = {}
+    for name in ("stateful.keras", path.name):
+        model = keras.models.load_model(FOLDER / name)
+        x = rng.normal(size=(3, B, T, N)).astype(np.float32)
+        arrays[f"{name}.x"] = x
+        arrays[f"{name}.0"] = np.stack([np.asarray(model(batch, training=False)) for batch in x])
+    np.savez_compressed(FOLDER / "stateful.npz", **arrays)
+
+
 def main(which: str) -> None:
     keras = importlib.import_module(which)
     FOLDER.mkdir(exist_ok=True)
@@ -245,6 +269,8 @@ def main(which: str) -> None:
         if path.suffix == ".keras":
             compress(path)
     np.savez_compressed(FOLDER / f"{which}.npz", **arrays)
+    if which == "keras":
+        write_batches(keras)
 
 
 if __name__ == "__main__":
