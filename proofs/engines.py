@@ -142,6 +142,11 @@ def opened(component: Any) -> Module:
     return m
 
 
+def replaced(component: Any, m: Module) -> None:
+    """Let a component elaborate to something else."""
+    component.elaborate = lambda platform: m
+
+
 def register(m: Module, name: str, number: int = 0) -> Signal:
     """One of the registers of a module that have this name."""
     found = [signal for signal, domains in m._driving.items()
@@ -184,12 +189,7 @@ class Tagged:
             buffer.filled.eq(inner.filled),
             *(buffer.data[n].eq(column) for n, column in enumerate(inner.data)),
         ]
-        self._put(buffer, m)
-
-    @staticmethod
-    def _put(component: Any, m: Module) -> None:
-        component.elaborate = lambda platform: m
-
+        replaced(buffer, m)
 
 def words_of(memory: RAM) -> list[Signal]:
     """Make a memory one whose words can be looked at.
@@ -212,7 +212,7 @@ def words_of(memory: RAM) -> list[Signal]:
         with m.If(memory.write_en & (memory.write_addr == memory.read_addr)):
             m.d.sync += read.eq(AnySeq(memory.shape))
     m.d.comb += memory.read_data.eq(delayed(m, read, memory.latency - 1))
-    Tagged._put(memory, m)
+    replaced(memory, m)
     return words
 
 
@@ -223,9 +223,9 @@ def unsteady(buffer: StepBuffer) -> None:
         m.d.comb += signal.eq(AnySeq(signal.shape()))
     # It would be taken for forgotten.
     buffer._buffer._MustUse__used = True
-    Tagged._put(buffer, m)
+    replaced(buffer, m)
 
 
 def timed(drain: Drain) -> None:
     """Leave a drain's outputs to the proof."""
-    Tagged._put(drain, Module())
+    replaced(drain, Module())

@@ -39,6 +39,8 @@ class History:
         It is the first of a step; for each stream, a step of it has begun.
     ends : Value
         The last word of a pass is being issued.
+    control : Module
+        The sequencer's inside.
     ages : list of Signal
         For each stream, cycles since a step ended on which the next depends; ``bubble + 1`` at
         most.
@@ -53,7 +55,7 @@ class History:
     def __init__(self, m: Module, check: Checks, sequencer: Sequencer, cycles: LSTMCycles,
                  about: dict[str, Value]):
         k = self._cycles = cycles
-        control = opened(sequencer)
+        control = self.control = opened(sequencer)
         self.word, self.a_pass = Signal(range(k.words)), Signal(range(k.passes))
         word, a_pass = self.word, self.a_pass
         last, final = word == k.words - 1, a_pass == k.passes - 1
@@ -92,6 +94,11 @@ class History:
             near = [self.ended[other] for other in range(max(1, n - k.words + 1), n)]
             check.follows(f"apart{n}", self.ended[n], ~Cat(near).any() & (
                 word < n if n < k.words else 1))
+            # A step goes on without a pause once its first pass has ended.
+            amid = Cat(self.amid).bit_select(self.stream[n], 1)
+            check.follows(f"goes_on{n}", self.ended[n] & (passes != k.passes - 1),
+                          amid & (word == n - 1) & (a_pass == passes + 1) if n <= k.words else
+                          self.ended[n - k.words] & (self.stream[n - k.words] == self.stream[n]))
 
     def _chain(self, m: Module, name: str, value: Value) -> list[Any]:
         chain: list[Any] = [value]

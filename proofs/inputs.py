@@ -80,6 +80,10 @@ def hazard(shape: EngineShape) -> Module:
                 m.d.sync += [waits.eq(0), over.eq(1)]
     for n, data in enumerate(beat.data):
         m.d.comb += data[0].eq((picks | writing) & (at + n == column))
+    # A page that is given back is free a cycle later.
+    back = Signal()
+    m.d.sync += back.eq(ended)
+    check.follows("room", now == stream, engine.i.ready == (held + back < PAGES))
     # A page is given back only where there is one, and taken only where one is free.
     check.holds("held", held <= PAGES)
     check.follows("given_back", ended, held != 0)
