@@ -2,12 +2,23 @@
 
 from collections.abc import Mapping
 
-from proofs import hidden, inputs, rounding
+from proofs import (
+    buffers,
+    contract,
+    hidden,
+    inputs,
+    numbers,
+    order,
+    pages,
+    room,
+    rounding,
+    sums,
+)
 from proofs.proof import Proof
 
 __all__ = ["proofs"]
 
-MODULES = (rounding, hidden, inputs)
+MODULES = (rounding, numbers, sums, contract, room, buffers, order, hidden, inputs, pages)
 
 
 def proofs() -> Mapping[str, Proof]:
