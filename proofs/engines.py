@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from amaranth.asserts import AnyConst, AnySeq
-from amaranth.hdl import Module, Shape, ShapeLike, Signal, Value
+from amaranth.hdl import Assert, Assume, Module, Shape, ShapeLike, Signal, Value
 
 from golden.bidirectional import QuantizedBidirectional, QuantizedLayer
 from golden.fixed import SQ, UQ
@@ -101,7 +101,6 @@ class Checks:
         self._m = m
 
     def holds(self, name: str, condition: Value) -> None:
-        from amaranth.hdl import Assert
         signal = Signal(name=f"holds_{name}")
         self._m.d.comb += [signal.eq(condition), Assert(signal)]
 
@@ -119,7 +118,6 @@ def anything(m: Module, shape: ShapeLike, name: str) -> Signal:
 
 def chosen(m: Module, count: int, name: str) -> Signal:
     """Any one of so many, for ever."""
-    from amaranth.hdl import Assume
     signal = Signal(range(count), name=name)
     m.d.comb += [signal.eq(AnyConst(signal.shape())), Assume(signal < count)]
     return signal
@@ -147,11 +145,15 @@ def replaced(component: Any, m: Module) -> None:
     component.elaborate = lambda platform: m
 
 
-def register(m: Module, name: str, number: int = 0) -> Signal:
+def registers(m: Module) -> list[Any]:
+    """The registers of a module, in the order in which it comes to drive them."""
+    driven: Any = m._driving
+    return [signal for signal, domains in driven.items() if not domains or "sync" in domains]
+
+
+def register(m: Module, name: str, number: int = 0) -> Any:
     """One of the registers of a module that have this name."""
-    found = [signal for signal, domains in m._driving.items()
-             if signal.name == name and "sync" in (domains or ["sync"])]
-    return found[number]
+    return [signal for signal in registers(m) if signal.name == name][number]
 
 
 class Tagged:

@@ -11,6 +11,7 @@ does so by definition. What is before the sequencer and behind the engine may do
 """
 
 from functools import partial
+from typing import Any
 
 from amaranth.asserts import AnyConst
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
@@ -27,6 +28,7 @@ from proofs.engines import (
     looked_up,
     opened,
     register,
+    registers,
     timed,
     unsteady,
     words_of,
@@ -239,8 +241,8 @@ def drained(shape: EngineShape) -> Module:
 
     # Which units are next: the second of two alike, whose register of the group is the one before.
     a_pass = register(within, "a_pass", 1)
-    registers = list(within._driving)
-    group_next = registers[[id(each) for each in registers].index(id(a_pass)) - 1]
+    every = registers(within)
+    group_next = every[[id(each) for each in every].index(id(a_pass)) - 1]
     check.holds("pass_next", a_pass == past.passes[past.reach - 1])
     check.holds("group_next", group_next == sum(
         (Cat(past.ended[past.at(group):past.reach]).any() for group in range(k.groups - 1)),
@@ -261,10 +263,9 @@ def drained(shape: EngineShape) -> Module:
     return m
 
 
-def _fresh(inside: Module) -> Signal:
+def _fresh(inside: Module) -> Any:
     """The register that says which streams' next steps begin a sequence: the one not 0 at first."""
-    return next(signal for signal, domains in inside._driving.items()
-                if signal.name == "$signal" and "sync" in domains and signal.init)
+    return next(signal for signal in registers(inside) if signal.name == "$signal" and signal.init)
 
 
 SHAPES = (
@@ -294,9 +295,9 @@ CARRIED = (
     Fault(module="hdl.lstm", old="drain.step.eq(delayed(m, entering, array.latency - 2))",
           new="drain.step.eq(delayed(m, entering, array.latency - 1))", depth=50),
     Fault(module="hdl.drain", old="self.page.eq(token.carry(step.page, -LEAD, t.hidden))",
-          new="self.page.eq(token.carry(step.page, -LEAD, t.hidden - 1))", depth=50),
+          new="self.page.eq(step.page)", depth=50),
 )
-"""A step that comes to the drain too late, a page that is handed on too early."""
+"""A step that comes to the drain too late, a page that is not carried along."""
 
 PROOFS = (
     *(Proof(

@@ -37,7 +37,7 @@ def hazard(shape: EngineShape) -> Module:
     inside = opened(engine)
     m.submodules.engine = engine
     parts = inside.submodules
-    sequencer, x, array = parts.sequencer, parts.x_buffer, parts.array
+    sequencer, array = parts.sequencer, parts.array
     timed(parts.drain)
     Tagged(parts.h_buffer)
     m.d.comb += engine.freed_behind.eq(anything(m, engine.freed_behind.shape(), "freed_behind"))

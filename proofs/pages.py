@@ -68,10 +68,10 @@ def pages(shape: EngineShape) -> Module:
     replaced(x, stands_in)
 
     past = History(m, check, sequencer, k, {})
-    for number in range(k.groups):
-        at = past.at(number)
+    for group in range(k.groups):
+        at = past.at(group)
         with m.If(past.ended[at]):
-            m.d.comb += [drain.h.count.eq(past.count(m, number)),
+            m.d.comb += [drain.h.count.eq(past.count(m, group)),
                          drain.h.stream.eq(past.stream[at]), drain.emitted.eq(1)]
     m.d.comb += drain.valid.eq(drain.h.count != 0)
     out = past.out(m, check, drain.valid, drain.h.count)
@@ -205,7 +205,7 @@ FAULTS = (
     Fault(module="hdl.outlet", old="sequencer.stall.eq(room == 0)", new="sequencer.stall.eq(1)",
           depth=80),
 )
-"""A step that does not wait for a page, a page that is not given back, a reader that never reads."""
+"""A step that waits for no page, a page that is not given back, a reader that never reads."""
 
 PROOFS = tuple(
     Proof(
