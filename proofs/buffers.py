@@ -90,7 +90,7 @@ def step_buffer(*, streams: int, latency: int, prompt: bool) -> Module:
 
 
 PROOFS = (
-    Proof(name="buffer.step", engine=Engine.PDR, quick=True,
+    Proof(name="buffer.step", engine=Engine.PDR,
           claim="each step is read as it came, in order, with its marks, until it is released; no "
                 "word is read while it is written",
           bench=partial(step_buffer, streams=2, latency=1, prompt=False),

@@ -10,6 +10,7 @@ from proofs import (
     numbers,
     order,
     pages,
+    resets,
     room,
     rounding,
     sums,
@@ -18,7 +19,7 @@ from proofs.proof import Proof
 
 __all__ = ["proofs"]
 
-MODULES = (rounding, numbers, sums, contract, room, buffers, order, hidden, inputs, pages)
+MODULES = (rounding, numbers, sums, contract, room, buffers, order, resets, hidden, inputs, pages)
 
 
 def proofs() -> Mapping[str, Proof]:

@@ -52,7 +52,7 @@ PROOFS = (
           ("sequence", "hdl.sequence", "queue.r_en.eq(self.o.ready)", "queue.r_en.eq(1)", 20),
           ("reader", "hdl.states", "queue.r_en.eq(self.o.ready)", "queue.r_en.eq(1)", 20),
       )),
-    Proof(name="entrance.stable", quick=True, bench=partial(entered, stateful=False),
+    Proof(name="entrance.stable", bench=partial(entered, stateful=False),
           engine=Engine.PDR,
           claim="what it offers stays, if what comes in does",
           faults=[Fault(module="hdl.network", old="Mux(beat == 0, self.tid, first_whose)",

@@ -70,15 +70,15 @@ def quotients(unit: Softmax) -> Module:
 
 
 PROOFS = (
-    Proof(name="scaling.exact", bench=lines, depth=7, quick=True,
+    Proof(name="scaling.exact", bench=lines, depth=7,
           claim="a constant times a value, made of shifts and adders, is the product",
           faults=[Fault(module="hdl.scaling", old="else -(value.as_signed() << shift)",
                         new="else (value.as_signed() << shift)", depth=10)]),
-    Proof(name="table.segment", bench=segments, quick=True,
+    Proof(name="table.segment", bench=segments,
           claim="no argument makes a table unit look outside of its table",
           faults=[Fault(module="hdl.table", old="numbered = of_block([(1 << split) - 1",
                         new="numbered = of_block([(2 << split) - 1", depth=5)]),
-    Proof(name="softmax.quotient", depth=10, quick=True,
+    Proof(name="softmax.quotient", depth=10,
           bench=partial(quotients, Softmax(x=SQ(2, 2), inputs=3, y=SQ(2, 2))),
           claim="the reciprocal of a sum of powers is rounded to nearest, for every sum",
           faults=[Fault(module="hdl.softmax", old="left.eq(bits - 1)", new="left.eq(bits - 2)",

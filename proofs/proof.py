@@ -116,6 +116,8 @@ class Proof:
         As the engine says.
     quick : bool
         Takes seconds, so that the quick tests run it.
+    wild : str or None
+        The submodule whose registers and memories begin as anything at all.
 
     Raises
     ------
@@ -130,6 +132,7 @@ class Proof:
     engine: Engine = Engine.INDUCTION
     depth: int = 2
     quick: bool = False
+    wild: str | None = None
 
     def __post_init__(self) -> None:
         if not self.faults:

@@ -1,6 +1,6 @@
 """Rules that a stream obeys, as assertions, and what an input may do."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,9 +33,8 @@ def opened(component: Any) -> Module:
 
 def named(module: Module, name: str) -> Signal:
     """A signal that a module drives."""
-    found: Signal
-    found, = (signal for signal in module._driving if signal.name == name)
-    return found
+    driven: Iterable[Signal] = module._driving
+    return next(signal for signal in driven if signal.name == name)
 
 
 def stable(m: Module, valid: Value, ready: Value, *payload: Any, name: str,

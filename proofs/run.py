@@ -49,12 +49,16 @@ class Outcome:
         return self.text == ("caught" if self.fault else "proven")
 
 
-def _script(engine: Engine, depth: int, *, fault: bool) -> str:
+def _script(proof: Proof, engine: Engine, depth: int, *, fault: bool = False) -> str:
     # A fault is looked for from power-up on.
     mode = "bmc" if fault or engine is Engine.BOUNDED else "prove"
     # Flat, so that what no property looks at is gone. What stands in a memory that is never written
     # is known to an induction only where it is made of logic.
     solver = "abc pdr" if engine is Engine.PDR and not fault else "smtbmc yices"
+    registers = memories = ""
+    if proof.wild:
+        registers = f"setattr -unset init top.{proof.wild}*/w:*\n"
+        memories = f"setparam -set INIT 1'x c:{proof.wild}.* t:$mem_v2 %i\n"
     return f"""\
 [options]
 mode {mode}
@@ -66,9 +70,9 @@ timeout {SECONDS}
 
 [script]
 read_rtlil top.il
-prep -flatten -top top
+{registers}prep -flatten -top top
 memory_map -rom-only
-opt_clean -purge
+{memories}opt_clean -purge
 
 [files]
 top.il
@@ -107,12 +111,12 @@ def prove(proof: Proof, folder: Path, processes: Processes,
     """Prove one, in a folder of its own that is made anew."""
     begin = monotonic()
     design = written(proof.bench)
-    found, trace = _run(_script(proof.engine, proof.depth, fault=False), design, folder,
+    found, trace = _run(_script(proof, proof.engine, proof.depth), design, folder,
                         processes, waiting)
     if found not in ("PASS", "FAIL") and "(abc pdr) returned FAIL" in (
             folder / "sby.log").read_text(errors="replace"):
         # SymbiYosys cannot turn every trace of ABC's into one of the design.
-        found, trace = _run(_script(Engine.BOUNDED, FAILURE, fault=False), design, folder,
+        found, trace = _run(_script(proof, Engine.BOUNDED, FAILURE), design, folder,
                             processes, waiting)
     text = {"PASS": "proven", "FAIL": f"NOT TRUE, see {trace or folder / 'sby.log'}"}.get(
         found, found)
@@ -131,7 +135,7 @@ def see_fault(proof: Proof, fault: Fault, folder: Path, processes: Processes,
     except Exception as error:
         return Outcome(proof=proof, fault=fault, text=f"cannot be planted: {error}",
                        seconds=monotonic() - begin, trace=None)
-    found, trace = _run(_script(proof.engine, fault.depth, fault=True), design, folder,
+    found, trace = _run(_script(proof, proof.engine, fault.depth, fault=True), design, folder,
                         processes, waiting)
     text = "caught" if trace else "failed without a trace"
     if found != "FAIL":

@@ -46,16 +46,11 @@ class StatePorts:
         if self._take is not None:
             self._take.value = int(ready)
             if stalls is not None and ready:
-                self._stalling = cocotb.start_soon(self._stall(stalls))
+                self._stalling = cocotb.start_soon(stalls.hold(self._clock, self._pause))
 
-    async def _stall(self, stalls: Stalls) -> None:
+    def _pause(self, pause: bool) -> None:
         assert self._take is not None
-        await self._clock
-        await Timer(PERIOD // 2, unit="step")
-        while True:
-            for level in (0, 1):
-                self._take.value = level
-                await Timer(PERIOD * stalls.length(), unit="step")
+        self._take.value = int(not pause)
 
     async def send(self, stream: int, beats: np.ndarray) -> None:
         """Set the state of a stream: uint8 [E, bytes]; back when it has been taken."""
