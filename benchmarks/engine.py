@@ -150,7 +150,8 @@ def modelled_memories(core: Network) -> dict[str, int]:
         of_each = [bias_widths(
             k, each.bias.tolist(), half(formats.product_fraction - formats.z.f),
             first=each.first_bias.tolist() if begun else None,
-            halved=layer.candidate_reading == TANH, banked=len(every) > 1) for each in every]
+            halved=each.of_candidate.table and each.candidate_reading == TANH,
+            banked=len(every) > 1) for each in every]
         table = layer.table
         widths = Widths(
             weight=max(formats.w_x.width, formats.w_h.width),

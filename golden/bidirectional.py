@@ -1,7 +1,8 @@
 """The bit-true bidirectional layer: two LSTM layers that read the same input, one from its end.
 
-Both directions have the same formats and curves, so that one array and one drain serve both. Their
-hidden states p and q of a step become one output by the ``merge``, with one rounding::
+Both directions have the same formats, so that one array and one drain serve both; their functions
+may differ, and with these what comes of a candidate and of a cell state. Their hidden states p and
+q of a step become one output by the ``merge``, with one rounding::
 
     concat   y = p, then q
     sum      y = RS(p + q)          in y
@@ -10,7 +11,7 @@ hidden states p and q of a step become one output by the ``merge``, with one rou
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,6 @@ from golden.lstm import MERGES
 from golden.quantized import LSTMFormats, QuantizedLSTM
 
 __all__ = ["QuantizedBidirectional", "QuantizedLayer", "merge_fraction"]
-
-SHARED = ("gate", "of_candidate", "of_cell", "candidate_reading", "cell_reading", "slope")
-"""What both directions must have alike, besides the formats."""
-
 
 def merge_fraction(merge: str, h: SQ) -> int:
     """Fraction bits of the exact merged value of two hidden states in ``h``."""
@@ -65,13 +62,9 @@ class QuantizedBidirectional:
             if getattr(ours, what) != getattr(theirs, what):
                 raise ValueError(f"the two directions of an LSTM must have equally many {what}, "
                                  f"not {getattr(ours, what)} and {getattr(theirs, what)}")
-        if ours.formats != theirs.formats:
-            raise ValueError(f"the two directions of an LSTM must have the same formats, not "
-                             f"{ours.formats} and {theirs.formats}")
-        for what in SHARED:
-            if getattr(ours, what) != getattr(theirs, what):
-                raise ValueError(f"the two directions of an LSTM must have the same {what}, not "
-                                 f"{getattr(ours, what)} and {getattr(theirs, what)}")
+        if ours.formats != replace(theirs.formats, g=ours.formats.g, s=ours.formats.s):
+            raise ValueError(f"the two directions of an LSTM must have the same formats, but for "
+                             f"those of g and s, not {ours.formats} and {theirs.formats}")
         given: Any = self.y
         if given is None:
             object.__setattr__(self, "y", self.formats.h)
@@ -94,7 +87,13 @@ class QuantizedBidirectional:
 
     @property
     def formats(self) -> LSTMFormats:
+        """Those of the forward direction; the other's may differ in ``g`` and ``s``."""
         return self.forward.formats
+
+    @property
+    def lines(self) -> tuple[int, ...]:
+        """Which curves need no table in either direction, as of :class:`QuantizedLSTM`."""
+        return tuple(n for n in self.forward.lines if n in self.backward.lines)
 
     @property
     def saturating(self) -> tuple[str, ...]:

@@ -117,6 +117,7 @@ class LSTMCalibration:
     Parameters
     ----------
     formats : LSTMFormats
+        Of the one direction, or the forward one.
     lost_x, lost_h : int
         Fraction bits that ``w_x`` and ``w_h`` gave up for the equal binary point; one is 0.
     rescaled_x, rescaled_h : int
@@ -126,6 +127,9 @@ class LSTMCalibration:
         ``y`` where two directions are merged to something else.
     y : SQ
         Format of what the layer gives.
+    backward : LSTMFormats or None
+        Of the other direction, where there are two. They differ in ``g`` and ``s`` only, and so
+        only where the functions do.
     """
 
     formats: LSTMFormats
@@ -135,6 +139,12 @@ class LSTMCalibration:
     rescaled_h: int
     ranges: Mapping[str, Range]
     y: SQ
+    backward: LSTMFormats | None = None
+
+    @property
+    def directions(self) -> tuple[LSTMFormats, ...]:
+        """The formats of each direction."""
+        return (self.formats,) if self.backward is None else (self.formats, self.backward)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +199,8 @@ class Calibration:
         """The network with its weights and biases rounded to these formats."""
         layers: list[QuantizedLayer] = []
         for layer, chosen in zip(network.layers, self.layers, strict=True):
-            directions = [_quantized(each, chosen.formats, self.bits) for each in layer.directions]
+            directions = [_quantized(each, formats, self.bits) for each, formats in zip(
+                layer.directions, chosen.directions, strict=True)]
             layers.append(directions[0] if isinstance(layer, LSTM) else QuantizedBidirectional(
                 forward=directions[0], backward=directions[1], merge=layer.merge, y=chosen.y))
         head = []
@@ -249,11 +260,8 @@ def unsupported(network: Network) -> list[str]:
     """What of a network neither the bit-true model nor the hardware has, in words."""
     found = []
     for number, layer in enumerate(network.layers):
-        of = f"of lstm{number}"
-        one, *other = layer.directions
-        if other and any(getattr(one, name) != getattr(other[0], name)
-                         for name in ("gate", "candidate", "squash", "clip")):
-            found.append(f"two directions whose functions or clips differ, {of}")
+        if len({(each.hidden, each.projection is None) for each in layer.directions}) > 1:
+            found.append(f"two directions of different sizes, of lstm{number}")
     return found
 
 
@@ -297,6 +305,11 @@ def _peephole_format(peepholes: np.ndarray, c: SQ, point: int, bits: int) -> SQ 
         return None
     seen = Range.of(peepholes)
     return seen.of_fraction(min(seen.of_width(bits).f, point - c.f))
+
+
+def _ranges_over(function: Function) -> bool:
+    """Whether the values of a candidate's function have no ends, and so need a format of theirs."""
+    return function.name in ("Relu", "Affine")
 
 
 def _squashed_format(function: Function, c: Range, formats: tuple[SQ, SQ], bits: int) -> SQ:
@@ -387,8 +400,8 @@ class _Statistics:
     x : array, steps x N
         The input without its padding.
     ranges : dict
-        Range of ``x``, of each LSTM layer: ``z``, ``g``, ``c``, ``m`` and ``h``, and of each dense:
-        ``y``, named like ``lstm0.z``.
+        Range of ``x``, of each LSTM layer: ``z``, ``c``, ``m`` and ``h``, and ``g`` where it has
+        no ends, and of each dense: ``y``, named like ``lstm0.z``.
     power : dict of arrays
         Mean square of each element of the input ``x``, and of each layer: of the hidden states
         ``h``, over its directions, and of what it gives, ``y``; named like ``lstm0.h``.
@@ -421,7 +434,7 @@ class _Statistics:
                 outputs = []
                 for of in layer.directions:
                     codes = next(traces)
-                    for name in ("z", "g", "c", "m", "h"):
+                    for name in ("z", *("g" if _ranges_over(of.candidate) else ""), "c", "m", "h"):
                         self._see(f"lstm{number}.{name}", getattr(codes, name)[trace.valid])
                     if of.initial_c is not None:
                         self._see(f"lstm{number}.c", of.initial_c)
@@ -579,13 +592,12 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
     for number, layer in enumerate(network.layers):
         chosen[f"lstm{number}.z"] = SQ(tail_integer_bits(gate.f), bits - 1)
         chosen[f"lstm{number}.c"] = seen.ranges[f"lstm{number}.c"].of_width(bits, HEADROOM)
-        lstm = layer.directions[0]
         # A hidden state is never beyond 1, unless one is given to begin with, or is no tanh.
         h = m = SQ(1, bits - 1)
-        if lstm.squash != TANH:
+        if any(each.squash != TANH for each in layer.directions):
             m = max(m, seen.ranges[f"lstm{number}.m"].of_width(bits, HEADROOM),
                     key=lambda to: to.i)
-        if lstm.projection is None:
+        if layer.directions[0].projection is None:
             h = m
         else:
             chosen[f"lstm{number}.m"] = m
@@ -618,14 +630,12 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
     given = dict.fromkeys(chosen, 0)
     candidates, scaled = [], []
     for number, layer in enumerate(network.layers):
-        lstm = layer.directions[0]
         # A line has a format for what it gives; that of a hard sigmoid is that of a tanh.
-        g = tanh
-        if lstm.candidate.name in ("Relu", "Affine"):
-            g = seen.ranges[f"lstm{number}.g"].of_width(bits, HEADROOM)
+        g = [seen.ranges[f"lstm{number}.g"].of_width(bits, HEADROOM)
+             if _ranges_over(each.candidate) else tanh for each in layer.directions]
         candidates.append(g)
-        rows = _Rows.of([_with_lines(each, z=chosen[f"lstm{number}.z"], g=g)
-                         for each in layer.directions])
+        rows = _Rows.of([_with_lines(each, z=chosen[f"lstm{number}.z"], g=to)
+                         for each, to in zip(layer.directions, g, strict=True)])
         scaled.append(rows)
         pair = reads[number], f"lstm{number}.h"
         power = [seen.power[f"lstm{number - 1}.y" if number else "x"], seen.power[pair[1]]]
@@ -653,14 +663,15 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
         names_seen = ("z", "c", *(() if projection is None else ("m",)), "h",
                       *(("y",) if _merges(layer) else ()))
         range_c = seen.ranges[f"lstm{number}.c"]
+        formats, *others = [LSTMFormats(
+            x=own, h=h, c=c, z=chosen[f"lstm{number}.z"], g=g,
+            s=_squashed_format(each.squash, range_c, (c, tanh), bits),
+            p=_peephole_format(rows.peepholes, c, point, bits),
+            w_x=Range.of(rows.w_x).of_fraction(point - own.f),
+            w_h=Range.of(rows.w_h).of_fraction(point - h.f), gate=gate, tanh=tanh,
+            m=m, w_r=w_r) for each, g in zip(layer.directions, candidates[number], strict=True)]
         chosen_layers.append(LSTMCalibration(
-            formats=LSTMFormats(
-                x=own, h=h, c=c, z=chosen[f"lstm{number}.z"], g=candidates[number],
-                s=_squashed_format(layer.directions[0].squash, range_c, (c, tanh), bits),
-                p=_peephole_format(rows.peepholes, c, point, bits),
-                w_x=Range.of(rows.w_x).of_fraction(point - own.f),
-                w_h=Range.of(rows.w_h).of_fraction(point - h.f), gate=gate, tanh=tanh,
-                m=m, w_r=w_r),
+            formats=formats, backward=others[0] if others else None,
             lost_x=max(0, min(points[0], exact[0]) - point) if rows.w_x.any() else 0,
             lost_h=max(0, min(points[1], exact[1]) - point) if rows.w_h.any() else 0,
             rescaled_x=given[reads[number]], rescaled_h=given[f"lstm{number}.h"],

@@ -390,6 +390,12 @@ class QuantizedLSTM:
         return tuple(n for n, curve in enumerate(curves) if not curve.table)
 
     @property
+    def functions(self) -> tuple[object, ...]:
+        """All that the functions are about: where it is alike, two directions drain alike."""
+        return (self.gate, self.of_candidate, self.of_cell, self.candidate_reading,
+                self.cell_reading, self.slope, self.formats.g, self.formats.s)
+
+    @property
     def first_bias(self) -> np.ndarray:
         """The bias of a sequence's first step, whose hidden states are those of its start."""
         return np.asarray(self.bias + self.w_h @ self.initial_h)

@@ -10,9 +10,12 @@ distances, and a *token* that travels along them switches each register and mult
 The bias is added here rather than loaded into the accumulators: a lane needs one adder and one
 narrow memory for it, the array would need a word as wide as all its accumulators in every pass.
 Half a unit in the last place comes with it, and makes a truncation of what would be a rounding.
+
+Two directions whose functions differ are alike in all distances: a line takes as long as a table.
+So what differs is made for both, and a bit that travels with the token tells whose unit it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -23,8 +26,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.activation import SIGMOID, TANH
-from golden.fixed import Format
-from golden.quantized import QuantizedLSTM
+from golden.fixed import SQ, Format
+from golden.quantized import Curve, QuantizedLSTM
 from hdl.buffer import Beat
 from hdl.cycles import LSTMCycles
 from hdl.drain_timing import CANDIDATE, GATES
@@ -115,6 +118,11 @@ def _total_width(directions: Sequence[QuantizedLSTM]) -> int:
     return max(layer.array.width for layer in directions)
 
 
+def _differ(directions: Sequence[QuantizedLSTM]) -> bool:
+    """Whether the functions of two directions are not the same."""
+    return len({layer.functions for layer in directions}) > 1
+
+
 class _Lane(wiring.Component):
     """One lane of the drain.
 
@@ -126,6 +134,9 @@ class _Lane(wiring.Component):
         Bit ``LEAD + n``: a unit's first sums left the chain n cycles ago.
     fresh, stream : In(1), In(range(streams))
         With bit 0: the step is the first of its sequence, so c is 0; whose it is.
+    second : In(LEAD + timing.hidden + 1)
+        Where the functions of two directions differ: with each bit of the token, and until the
+        next unit comes there, whether the unit is one of the second direction.
     c, h : Out(signed)
         The new states; h is what the output gate lets out, where a projection follows.
     overflow : Out(4)
@@ -151,6 +162,7 @@ class _Lane(wiring.Component):
             "token": In(LEAD + cycles.timing.hidden + 1),
             "fresh": In(1),
             "stream": In(range(cycles.streams)),
+            **({"second": In(LEAD + cycles.timing.hidden + 1)} if _differ(directions) else {}),
             "c": Out(signed(formats.c.width)),
             "h": Out(signed(formats.m.width)),
             "overflow": Out(4),
@@ -192,10 +204,31 @@ class _Lane(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         layer, k, t, formats = self._layer, self._cycles, self._cycles.timing, self._layer.formats
-        tables = [(TableUnit(layer.table, stages=k.pipeline.table), _Shared())
+        # A further reading of a table changes none of its knots.
+        of_all = max((each.table for each in self._directions), key=lambda to: len(to.readings))
+        tables = [(TableUnit(of_all, stages=k.pipeline.table), _Shared())
                   for _ in range(max(t.table_of) + 1)]
         multipliers = [_Shared() for _ in range(t.state_multipliers - t.peephole_multipliers)]
         token = _Token(m, list(self.token), t.interval)
+
+        def kinds(what: Callable[[QuantizedLSTM], Any]) -> Sequence[QuantizedLSTM]:
+            """Both directions where they differ in something, else one for all."""
+            return self._directions[:len({what(each) for each in self._directions})]
+
+        def own(cycle: int, made: Sequence[Value]) -> Value:
+            """Of what is made for one of :func:`kinds` each: that of the unit in a cycle."""
+            ours, *theirs = made
+            return Mux(self.second[LEAD + cycle], theirs[0], ours) if theirs else ours
+
+        def own_pair(cycle: int, made: Sequence[tuple[Value, Value]]) -> tuple[Value, Value]:
+            first, second = zip(*made, strict=True)
+            return own(cycle, first), own(cycle, second)
+
+        def aligned(value: Value, cycle: int, f: Callable[[QuantizedLSTM], int]) -> Value:
+            """With as many fraction bits as the finer of the directions has."""
+            finest = max(f(each) for each in self._directions)
+            return own(cycle, [value << finest - f(each) if f(each) < finest else value
+                               for each in kinds(f)])
 
         def fitted(value: Value, f: int, to: Format) -> tuple[Value, Value]:
             """Round and saturate, in the cycles that there are for it but the last."""
@@ -293,17 +326,42 @@ class _Lane(wiring.Component):
         stored = [[int(code) for code in banks([np.array(order) for order in orders])]
                   for orders in zip(*(self._biases(row) for each in rows for row in each),
                                     strict=True)]
-        curves = layer.gate, layer.gate, layer.of_candidate, layer.gate
-        arguments = formats.z, formats.z, layer.candidate, formats.z
-        width = max(to.width for to in arguments)
-        of_tanh = layer.of_candidate.table and layer.candidate_reading == TANH
+        width = max(formats.z.width, *(each.candidate.width for each in self._directions))
+
+        def bounds(each: QuantizedLSTM, gate: int) -> tuple[SQ, Curve]:
+            """Of a direction's preactivation."""
+            return (each.candidate, each.of_candidate) if gate == CANDIDATE else (
+                formats.z, each.gate)
+
+        def bounded(whole: Value, gate: int) -> tuple[Value, Value]:
+            """A preactivation, and whether it saturates."""
+            return own_pair(t.preactivation[gate] - 1, [
+                limited(whole, *bounds(each, gate))
+                for each in kinds(lambda each: bounds(each, gate))])
+
+        def limits(gate: int) -> list[tuple[int, Curve]]:
+            return [(to.width, curve) for each in self._directions
+                    for to, curve in [bounds(each, gate)]]
+
+        def tabled(*gates: int) -> list[bool]:
+            """Whether they come from the table, in each direction."""
+            return [curve.table for gate in gates for _, curve in limits(gate)]
+
+        def of_tanh(each: QuantizedLSTM) -> bool:
+            return each.of_candidate.table and each.candidate_reading == TANH
+
+        tanhs = [of_tanh(each) for each in self._directions]
+        readings = {each.candidate_reading for each in self._directions if each.of_candidate.table}
         z_overflow, lines = [], []
         output: Value = Const(0)
         for n, (table, biases) in enumerate(zip(tables[:t.gate_tables], stored, strict=True)):
             # A tanh has a fraction bit more: the table takes half its argument.
             gates = [slot * t.gate_tables + n for slot in range(t.slots)]
-            halves = [half(drop) >> (gate == CANDIDATE and of_tanh) for gate in gates]
-            rom, layout = bias_memory([[bias + halves[slot % t.slots]]
+            halves = [[half(drop) >> (gate == CANDIDATE and tanh) for gate in gates]
+                      for tanh in tanhs]
+            # The biases of a direction lie in so many places.
+            places = len(rows[0]) << (units * t.slots - 1).bit_length()
+            rom, layout = bias_memory([[bias + halves[slot // places][slot % t.slots]]
                                        for slot, bias in enumerate(biases)])
             m.submodules[f"bias{n}"] = rom
             m.d.comb += rom.addr[0].eq(bias_address)
@@ -331,48 +389,53 @@ class _Lane(wiring.Component):
             reading: Value = Const(SIGMOID)
             # Half of a single bit that is dropped could not be added before.
             twice = Cat(Const(drop == 1, 1), total).as_signed()
-            if CANDIDATE in gates and layer.of_candidate.table:
-                if gates == [CANDIDATE]:
-                    doubled, reading = (twice if of_tanh else total,
-                                        Const(layer.candidate_reading))
-                elif of_tanh:
-                    doubled = Mux(token.at(t.summed + t.slot(CANDIDATE)), twice, total)
-                    reading = token.at(t.preactivation[CANDIDATE])
-                else:
-                    reading = Mux(token.at(t.preactivation[CANDIDATE]), layer.candidate_reading,
-                                  SIGMOID)
+            if CANDIDATE in gates and readings:
+                at = t.summed + t.slot(CANDIDATE)
+                entering = t.preactivation[CANDIDATE]
+                doubled = own(at, [twice if of_tanh(each) else total for each in kinds(of_tanh)])
+                reading = (Const(*readings) if len(readings) == 1 else own(
+                    entering, [Const(each.candidate_reading) for each in self._directions]))
+                if len(gates) > 1:
+                    doubled = Mux(token.at(at), doubled, total) if any(tanhs) else total
+                    reading = (token.at(entering) if readings == {TANH}
+                               else Mux(token.at(entering), reading, SIGMOID))
             whole = floor_to_even(doubled, drop,
                                   lambda value: delayed(m, value, k.pipeline.preactivation - 1))
-            code, overflow = limited(whole, arguments[n], curves[n])
-            if CANDIDATE in gates[1:] and (curves[n], arguments[n].width) != (
-                    layer.of_candidate, layer.candidate.width):
+            code, overflow = bounded(whole, n)
+            if CANDIDATE in gates[1:] and limits(n) != limits(CANDIDATE):
                 now = token.at(t.preactivation[CANDIDATE] - 1)
-                other = limited(whole, layer.candidate, layer.of_candidate)
                 code, overflow = (Mux(now, theirs, ours) for theirs, ours in zip(
-                    other, (code, overflow), strict=True))
+                    bounded(whole, CANDIDATE), (code, overflow), strict=True))
             z = Signal(signed(width), name=f"z{n}", reset_less=True)
             m.d.sync += z.eq(code)
             if formats.p and gates[-1] == GATES - 1:
                 overflow &= ~token.at(t.preactivation[0] - 1 + t.slot(GATES - 1))
             z_overflow.append(overflow)
-            if any(curves[gate].table for gate in gates):
+            if any(tabled(*gates)):
                 table[1].use(t.preactivation[n], z, reading)
             # Without a table it is the gate itself, at the same time.
-            lines.append(z if all(curves[gate].table for gate in gates) else
-                         delayed(m, z, k.pipeline.table))
+            lines.append(z if all(tabled(*gates)) else delayed(m, z, k.pipeline.table))
         z_active = Cat(token.at(t.preactivation[0] - 1 + slot) for slot in range(t.slots)).any()
 
-        def result(n: int) -> Value:
-            """A gate, or the candidate."""
-            to = formats.g if n == CANDIDATE else formats.gate
-            if not curves[n].table:
-                line = lines[n % t.gate_tables][:to.width]
-                return line.as_signed() if to.signed else line
-            unit = tables[n % t.gate_tables][0]
-            return (getattr(unit, layer.table.readings[layer.candidate_reading].name)
-                    if n == CANDIDATE else unit.sigmoid[:to.width])
+        def result(n: int, unit: TableUnit, through: Value) -> Value:
+            """A gate, or the candidate, of what a table gives and of the preactivation."""
+            def what(each: QuantizedLSTM) -> tuple[bool, Format, int]:
+                to, reading = (each.formats.g, each.candidate_reading) if n == CANDIDATE else (
+                    formats.gate, SIGMOID)
+                return bounds(each, n)[1].table, to, reading
 
-        gate = [result(n) for n in range(3 if formats.p else GATES)]
+            def of(each: QuantizedLSTM) -> Value:
+                from_table, to, reading = what(each)
+                if not from_table:
+                    code = through[:to.width]
+                    return code.as_signed() if to.signed else code
+                code = getattr(unit, of_all.readings[reading].name)
+                return code if to.signed else code[:to.width]
+
+            return own(t.gate[n], [of(each) for each in kinds(what)])
+
+        gate = [result(n, tables[n % t.gate_tables][0], lines[n % t.gate_tables])
+                for n in range(3 if formats.p else GATES)]
 
         # The cell state, read into a register that is 0 at the start of a sequence.
         if not formats.p:
@@ -386,7 +449,8 @@ class _Lane(wiring.Component):
         squash = tables[t.table_of[GATES]]
         show = multipliers[0 if t.shared_multiplier else -1]
 
-        shape = signed(max(formats.g.width, formats.s.width, formats.c.width))
+        shape = signed(max(formats.c.width, *(to.width for each in self._directions
+                                              for to in (each.formats.g, each.formats.s))))
         products = [Multiplier(unsigned(formats.gate.width), shape, stages=k.pipeline.multiplier)
                     for _ in multipliers]
 
@@ -396,34 +460,49 @@ class _Lane(wiring.Component):
         # Both products are aligned to the finer binary point before they are added.
         present = t.input_product + k.pipeline.multiplier
         f_c = token.carry(product_of(forget), t.forget_product + k.pipeline.multiplier, present)
-        i_g = product_of(enter)
-        fraction = formats.state_fraction
+        i_g = aligned(product_of(enter), present, lambda each: each.formats.g.f)
+        fraction = max(each.formats.state_fraction for each in self._directions)
+        of_g = max(each.formats.g.f for each in self._directions)
         exact = (f_c << fraction - formats.gate.f - formats.c.f) + (
-            i_g << fraction - formats.gate.f - formats.g.f)
+            i_g << fraction - formats.gate.f - of_g)
         total = Signal(signed(len(exact)), name="c_exact", reset_less=True)
         m.d.sync += total.eq(exact)
         c_code, c_overflow = fitted(total, fraction, formats.c)
+        squashing = [each for each in kinds(lambda each: (each.of_cell.table, each.squashed))
+                     if each.of_cell.table]
+        fits = [fitted(total, fraction, each.squashed) for each in squashing]
+        m.d.sync += self.c.eq(c_code)
         u_overflow: Value = Const(0)
-        if layer.of_cell.table:
-            u_code, u_overflow = fitted(total, fraction, layer.squashed)
+        if fits:
+            u_code, u_overflow = own_pair(t.state - 1, fits)
             u = Signal(signed(formats.z.width), reset_less=True)
-            m.d.sync += [self.c.eq(c_code), u.eq(u_code)]
-            squash[1].use(t.state, u, layer.cell_reading)
-            shown = getattr(squash[0], layer.table.readings[layer.cell_reading].name)
-        elif layer.slope:
-            m.d.sync += self.c.eq(c_code)
-            # In the time that a table would take, with a register before the limits if it is long.
-            below = layer.slope.f + formats.c.f - formats.s.f
+            m.d.sync += u.eq(u_code)
+            squash[1].use(t.state, u, own(t.state, [Const(each.cell_reading)
+                                                    for each in squashing]))
+
+        def passed_on(each: QuantizedLSTM) -> tuple[Value, Value, int]:
+            """What becomes of c', in the time of a table; whether it saturates, and when."""
+            if each.of_cell.table:
+                name = of_all.readings[each.cell_reading].name
+                return getattr(squash[0], name), u_overflow, t.state - 1
+            if not each.slope:
+                code, _ = limited(self.c, formats.c, each.of_cell)
+                return delayed(m, code, k.pipeline.table), Const(0), t.state - 1
+            # With a register before the limits if it is long.
+            below = each.slope.f + formats.c.f - each.formats.s.f
             late = int(k.pipeline.table > 5)
             whole = floor_to_even(
-                line(m, self.c, layer.slope, offset=layer.slope.b + half(below),
+                line(m, self.c, each.slope, offset=each.slope.b + half(below),
                      cycles=k.pipeline.table - 1 - late),
                 below, lambda value: delayed(m, value, late))
-            code, u_overflow = limited(whole, formats.s, layer.of_cell)
-            shown = delayed(m, code, 1)
-        else:
-            m.d.sync += self.c.eq(c_code)
-            shown = delayed(m, limited(self.c, formats.c, layer.of_cell)[0], k.pipeline.table)
+            code, overflow = limited(whole, each.formats.s, each.of_cell)
+            return delayed(m, code, 1), overflow, t.state + k.pipeline.table - 1
+
+        shown, overflows, times = zip(*map(passed_on, kinds(lambda each: (
+            each.of_cell, each.cell_reading, each.slope, each.formats.s))), strict=True)
+        u_saturates = reduce(or_, (
+            own(at, [overflow if n == place else Const(0) for place in range(len(times))])
+            & token.at(at) for n, (overflow, at) in enumerate(zip(overflows, times, strict=True))))
         m.d.comb += [
             store.write_addr.eq(Cat(counter(t.state, units - 1),
                                     token.carry(stream, read_at, t.state))),
@@ -445,21 +524,24 @@ class _Lane(wiring.Component):
                            peepholes[-1][0].p)
             whole = floor_to_even(o_sum, drop,
                                   lambda value: delayed(m, value, k.pipeline.preactivation - 1))
-            code, overflow = limited(whole, formats.z, layer.gate)
+            code, overflow = bounded(whole, 3)
             z_o = Signal(signed(formats.z.width), reset_less=True)
             m.d.sync += z_o.eq(code)
             z_saturates |= overflow & token.at(t.preactivation[3] - 1)
-            if layer.gate.table:
-                unit, shared = tables[t.table_of[3]]
+            unit, shared = tables[t.table_of[3]]
+            if any(tabled(3)):
                 shared.use(t.preactivation[3], z_o, SIGMOID)
-                gate.append(unit.sigmoid[:formats.gate.width])
-            else:
-                gate.append(delayed(m, z_o[:formats.gate.width], k.pipeline.table))
+            gate.append(result(3, unit, z_o if all(tabled(3)) else delayed(
+                m, z_o[:formats.gate.width], k.pipeline.table)))
 
         # The hidden state.
         show.use(t.squashed, token.carry(gate[3], t.gate[3], t.squashed),
-                 token.carry(shown, t.state + k.pipeline.table, t.squashed))
-        h_code, h_overflow = fitted(product_of(show), formats.gate.f + formats.s.f, formats.m)
+                 token.carry(own(t.state + k.pipeline.table, shown), t.state + k.pipeline.table,
+                             t.squashed))
+        h_code, h_overflow = fitted(
+            aligned(product_of(show), t.squashed + k.pipeline.multiplier,
+                    lambda each: each.formats.s.f),
+            formats.gate.f + max(each.formats.s.f for each in self._directions), formats.m)
         hold = Signal(signed(formats.m.width), name="h_now", reset_less=True)
         m.d.sync += hold.eq(h_code)
         m.d.comb += self.h.eq(hold)
@@ -475,8 +557,7 @@ class _Lane(wiring.Component):
             m.submodules[f"peephole_product{n}"] = multiplier
             shared.connect(m, token, (multiplier.a, multiplier.b))
         m.d.sync += self.overflow.eq(Cat(
-            z_saturates, u_overflow & token.at(
-                t.state + (k.pipeline.table if layer.slope else 0) - 1),
+            z_saturates, u_saturates,
             c_overflow & token.at(t.state - 1), h_overflow & token.at(t.hidden - 1)))
         return m
 
@@ -577,6 +658,12 @@ class Drain(wiring.Component):
 
         marks = Signal(LEAD + t.hidden)
         m.d.sync += marks.eq(Cat(start, marks))
+        seconds: Value = Const(0)
+        if _differ(self._directions):
+            # The step's stream stays as long as the next unit is away.
+            way = Signal(LEAD + t.hidden, reset_less=True)
+            seconds = Cat(step.stream, way)
+            m.d.sync += way.eq(seconds)
         token = _Token(m, [start, *marks], t.interval)
         # These go to every bit of the hold chain, so they come straight out of registers.
         load, shift, move = Signal(), Signal(), Signal()
@@ -605,6 +692,8 @@ class Drain(wiring.Component):
                     m.d.sync += before[n].eq([*before, *chain][behind])
             m.d.comb += [part.token.eq(Cat(start, marks)), part.fresh.eq(step.fresh),
                          part.stream.eq(step.stream)]
+            if _differ(self._directions):
+                m.d.comb += part.second.eq(seconds)
             for n in range(t.gate_tables):
                 m.d.comb += [part.totals[n].eq(chain[n]), part.before[n].eq(before[n])]
 

@@ -123,9 +123,10 @@ class LSTMEngine(wiring.Component):
         self._whole = whole
         self._reads = reads
         self._counts = tuple(counts)
+        lines = layer.lines
         layer, streams = self._layer, streams * len(self._directions)
         self.cycles = LSTMCycles(inputs=layer.inputs, hidden=layer.hidden, folding=folding,
-                                 pipeline=pipeline, streams=streams, lines=layer.lines,
+                                 pipeline=pipeline, streams=streams, lines=lines,
                                  peepholes=layer.peepholes is not None, projected=layer.projected)
         self._drain = Drain(self._directions, self.cycles, keeps=stateful,
                             reads_c="c" in reads)
@@ -167,7 +168,7 @@ class LSTMEngine(wiring.Component):
 
     @property
     def layer(self) -> QuantizedLSTM:
-        """The first direction; what the hardware must know of the other is the same."""
+        """The first direction; the other has the same shapes and formats, but for its functions."""
         return self._layer
 
     @property

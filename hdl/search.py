@@ -87,7 +87,7 @@ class Stack:
                               for bias in (each.bias, each.first_bias)),
                 column_bits=max(formats.x.width, formats.m.width, formats.h.width),
                 state_bits=formats.c.width,
-                lines=directions[0].lines, peepholes=directions[0].peepholes is not None,
+                lines=layer.lines, peepholes=directions[0].peepholes is not None,
                 initial_h=any(each.initial_h.any() for each in directions),
                 initial_c=any(each.initial_c.any() for each in directions),
                 directions=len(directions), before=between[n],

@@ -68,6 +68,8 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
             "cycles": {"passes": cycles.passes, "words": cycles.words, "drain": cycles.drain,
                        "bubble": cycles.bubble, "step": cycles.step, "round": cycles.round},
         })
+        if (of_reverse := engine.directions[-1].formats) != layer.formats:
+            layers[-1]["reverse_formats"] = _formats(of_reverse)
         shown = {"c": (layer.hidden, cycles.folding.lanes), "h": (layer.outputs, cycles.lanes)}
         if projection := cycles.projection:
             shown = {"c": shown["c"], "m": shown["c"], "h": shown["h"]}

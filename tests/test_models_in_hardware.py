@@ -51,6 +51,8 @@ REST: dict[str, tuple[dict[str, Any], int, int, str, str | None]] = {
     "keras/tf_states.keras": ({}, 2, 2, "medium", None),
     "keras/two_ends.keras": ({}, 2, 2, "short", "ecp5"),
     "keras/functions.keras": ({}, 2, 2, "fast", "ecp5"),
+    "keras/own_backward.keras": ({}, 2, 1, "short", "ecp5"),
+    "keras/tf_own_backward.keras": ({}, 1, 2, "fast", None),
     "keras/hard.keras": ({}, 1, 2, "short", None),
     "keras/tf_hard.h5": ({}, 2, 1, "medium", "ice40"),
     "keras/cell.keras": ({}, 2, 2, "fast", None),
@@ -132,6 +134,37 @@ def test_operator(seed: int, tmp_path: Path) -> None:
     network = load(write(tmp_path / "m.onnx", arrays, ["x", "w", "r", "b", "", "h0", "c0", "p"],
                          outputs, n=n, opset=OPSETS[seed % 3], **attributes)).network
     assert network.directions[0].peepholes is not None
+    x = rng.uniform(-1, 1, (12, 9, network.inputs))
+    lengths = rng.integers(1, 10, len(x))
+    quantized = quantize(network, x, lengths, bits=16)
+    error = quantized.run_real(x, lengths).real - network.run(x, lengths)
+    assert np.abs(error).max() < 1e-2
+    design = tmp_path / "design"
+    design.mkdir()
+    units, columns = (int(number) for number in rng.integers(1, 4, 2))
+    write_design(design, quantized, units, columns,
+                 Vectors.compute(quantized, quantized.x.quantize(x)[0], lengths),
+                 family=(None, "ecp5", "ice40")[seed % 3],
+                 pipeline=list(PIPELINES.values())[seed // 3 % 3])
+    result = verify(design, tests=["full_speed", "random_stalls", "reset_midway"], seed=1,
+                    effort=10_000)
+    assert result.failure is None
+    assert all(test.words and test.states for test in result.tests)
+
+
+@pytest.mark.parametrize("seed", [5, *(
+    pytest.param(seed, marks=pytest.mark.slow) for seed in range(12) if seed != 5)])
+def test_six_functions(seed: int, tmp_path: Path) -> None:
+    """ONNX's operator with functions for each of the two directions."""
+    rng = np.random.default_rng(seed)
+    n, h = (int(number) for number in rng.integers(1, 5, 2))
+    attributes = functions(rng, 2) | ({"clip": float(rng.uniform(0.5, 2.0))} if seed % 2 else {})
+    network = load(write(
+        tmp_path / "m.onnx", random_arrays(rng, n, h, 2), ["x", "w", "r", "b", "", "", "", "p"],
+        [["Y", "", ""], ["", "Yh", ""], ["Y", "Yh", "Yc"]][seed % 3], n=n, opset=OPSETS[seed % 3],
+        hidden_size=h, direction="bidirectional", **attributes)).network
+    ours, theirs = network.directions
+    assert ours.candidate != theirs.candidate or ours.squash != theirs.squash
     x = rng.uniform(-1, 1, (12, 9, network.inputs))
     lengths = rng.integers(1, 10, len(x))
     quantized = quantize(network, x, lengths, bits=16)
