@@ -21,16 +21,17 @@ DEMO    := build/adding
 PYTEST  := $(BIN)/python -m pytest
 # The commands among the modules of benchmarks.
 BENCHES := benchmarks/golden_speed.py benchmarks/activation_tables.py \
-           benchmarks/engine.py
+           benchmarks/simulation_speed.py benchmarks/engine.py
 SOURCES := golden hdl sim fpga proofs tests examples $(wildcard benchmarks) gatefold.py \
            output_folder.py
 
-.PHONY: help setup demo test test-full test-torch prove lint bench clean distclean
+.PHONY: help setup demo test test-full test-torch coverage prove lint bench clean distclean
 
 help:
 	@echo "make demo        build and verify the example: model -> Verilog -> simulation -> bitstream"
 	@echo "make test        ruff, types, and the test suite (minutes)"
 	@echo "make test-full   the same with the slow tests"
+	@echo "make coverage    which lines of the Python code the test suite runs"
 	@echo "make test-torch  the tests against PyTorch (installs the train extra)"
 	@echo "make prove       all proofs of the hardware, and the faults planted to see them fail"
 	@echo "make bench       what benchmarks/ measures: bit-true model, tables, engine (an hour and more)"
@@ -75,6 +76,9 @@ test-full: setup lint
 
 test-torch: setup $(VENV)/.torch
 	$(PYTEST) -m torch
+
+coverage: setup
+	$(PYTEST) -n $(JOBS) --cov --cov-report=term
 
 prove: setup
 	$(BIN)/python -m proofs --faults --jobs $(JOBS)

@@ -38,6 +38,7 @@ from fpga.summary import build_table
 from fpga.tools import keeping_logs, telling_time
 from golden.accuracy import Metric, MetricError, compare, load_metric, mean_squared_error
 from golden.calibrate import BITS, quantize, unsupported
+from golden.corners import with_corners
 from golden.data import DataError, Sequences
 from golden.model import ModelError, Network
 from golden.model_file import STEPS, SUFFIXES, describe
@@ -50,9 +51,10 @@ from hdl.network import Network as Core
 from hdl.pipeline import PIPELINES
 from hdl.verilog import generate
 from output_folder import REPORT, FolderError, check_folder, new_folder
+from sim.coverage import REACHED, of_network
 from sim.manifest import MANIFEST, Manifest, ManifestError
 from sim.simulator import SimulatorError
-from sim.summary import verify_table
+from sim.summary import coverage_lines, verify_table
 from sim.vectors import VECTORS, Vectors, VectorsError
 from sim.verify import verify
 from sim.verilog_coverage import CoverageError
@@ -254,11 +256,16 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
             verilog, description = generate(core, family=None if portable else target.family)
         (folder / description["verilog"]).write_text(verilog)
         (folder / MANIFEST).write_text(json.dumps(description, indent=2) + "\n")
-        vectors = Vectors.compute(quantized, *_codes(quantized, x[:sequences], lengths[:sequences]))
+        codes = _codes(quantized, x[:sequences], lengths[:sequences])
+        played = with_corners(quantized, *codes)
+        vectors = Vectors.compute(quantized, *played)
         vectors.save(folder / VECTORS)
+        of_network(quantized, *played).save(folder / REACHED)
         manifest, cycles = Manifest.load(folder), description["cycles"]
         with _blaming("self-test"):
-            stored = store(vectors.x, vectors.y, vectors.lengths, every_step=vectors.every_step,
+            # The self-test shows saturations, so it has none of what was made to saturate.
+            plain = Vectors.compute(quantized, *codes)
+            stored = store(plain.x, plain.y, plain.lengths, every_step=plain.every_step,
                            source=manifest.input, sink=manifest.output, further=cycles["further"],
                            latency=cycles["latency"], board=target)
         with keeping_logs(folder / "fpga"):
@@ -537,6 +544,8 @@ def _verify(args: argparse.Namespace, progress: _Progress, console: Console) -> 
     with _blaming(str(args.directory)):
         result = verify(args.directory, seed=args.seed, coverage=args.coverage, progress=progress)
     console.print(verify_table(result))
+    for line in coverage_lines(result):
+        progress(line)
     if result.failure is not None:
         print(f"gatefold: {args.directory} is wrong: {result.failure}", file=sys.stderr)
         return 1

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from sim.coverage import REACHED
 from sim.manifest import MANIFEST, Manifest, ManifestError
 from sim.vectors import VECTORS
 
@@ -34,7 +35,7 @@ def _entries(directory: Path) -> set[str]:
     except ManifestError:
         return set()
     bitstreams = {path.name for path in directory.glob("selftest.*")}
-    return {MANIFEST, VECTORS, REPORT, verilog, "fpga", "sim"} | bitstreams
+    return {MANIFEST, VECTORS, REACHED, REPORT, verilog, "fpga", "sim"} | bitstreams
 
 
 def check_folder(directory: Path) -> None:

@@ -46,7 +46,7 @@ class LSTMCodes:
     """Every intermediate of an LSTM layer over B sequences of T steps: int64 codes.
 
     All have the shape B x T x H except ``x``, B x T x N, ``z``, B x T x 4H with the gates in the
-    order i, f, g, o, and ``h``, B x T x R. Zero beyond the end of a sequence.
+    order i, f, g, o, ``h``, B x T x R, and ``outside``. Zero beyond the end of a sequence.
 
     Parameters
     ----------
@@ -58,6 +58,8 @@ class LSTMCodes:
     c : in ``c``
     h : in ``h``
     m : what the output gate lets out, in ``m``; ``h`` without a projection
+    outside : B x T x 2 S, how many elements of each of the layer's S saturating tensors lay below
+        their format, and how many above
     """
 
     x: np.ndarray
@@ -69,6 +71,7 @@ class LSTMCodes:
     u: np.ndarray
     c: np.ndarray
     h: np.ndarray
+    outside: np.ndarray
     m: np.ndarray = field(default=None)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
@@ -109,6 +112,8 @@ class Result:
         The intermediates, where they were asked for.
     final : tuple of StateCodes
         The state of each layer after each sequence's last step.
+    behind : int64 array, B x H, or B x T x H with an output at every step, or None
+        What the dense layers take, where the intermediates were asked for.
     """
 
     y: np.ndarray
@@ -116,6 +121,7 @@ class Result:
     saturated: dict[str, int]
     layers: tuple[LSTMCodes, ...] | None
     final: tuple[StateCodes, ...]
+    behind: np.ndarray | None = None
 
     @property
     def real(self) -> np.ndarray:
@@ -165,12 +171,15 @@ def _reach(layer: QuantizedLSTM | QuantizedDense) -> int:
     return max(-layer.array.min, -layer.accumulator.min)
 
 
-def _outside(values: np.ndarray, low: float, high: float) -> int:
-    """How many values lie outside ``low`` to ``high``."""
+def _outside(values: np.ndarray, low: float, high: float, sides: np.ndarray | None = None) -> int:
+    """How many values lie outside ``low`` to ``high``; ``sides`` gets how many of each column."""
     # Mostly none does, and two reductions say so faster than comparing each.
     if values.min() >= low and values.max() <= high:
         return 0
-    return int(np.count_nonzero(values < low) + np.count_nonzero(values > high))
+    below, above = values < low, values > high
+    if sides is not None:
+        sides += below.sum(axis=0), above.sum(axis=0)
+    return int(np.count_nonzero(below) + np.count_nonzero(above))
 
 
 class _LSTM:
@@ -229,6 +238,8 @@ class _LSTM:
         self._sums, self._values = np.empty((2, 4 * hidden * batch))
         self._indices = np.empty(4 * hidden * batch, dtype=np.int64)
         self.saturated = dict.fromkeys(layer.saturating, 0)
+        # For each of them what lies below and above in this step, where somebody wants to know.
+        self._sides: dict[str, np.ndarray] = {}
 
     def start(self, state: StateCodes | None, rows: np.ndarray) -> None:
         """Set the states to what sequences begin with, or to those given for ``rows``."""
@@ -268,6 +279,8 @@ class _LSTM:
         hidden, gates, first = self._hidden, 3 * self._hidden, self._first
         i, f, g, o, c, h = self._i, self._f, self._g, self._o, self._c, self.h
         z, index, values = self._z, self._index, self._a
+        self._sides = {name: np.zeros((2, z.shape[1]), dtype=np.int64)
+                       for name in (self.saturated if record else ())}
 
         np.matmul(self._weights, self._v, out=z)
         if self._peepholes is not None:
@@ -293,8 +306,8 @@ class _LSTM:
             u = np.multiply(total, 2.0 ** (layer.squashed.f - formats.c.f), out=g)
             np.add(u, squash.offset, out=u)
             np.rint(u, out=u)
-            self.saturated["u"] += _outside(u, layer.squashed.min + squash.offset,
-                                            layer.squashed.max + squash.offset)
+            self._count("u", u, layer.squashed.min + squash.offset,
+                        layer.squashed.max + squash.offset)
             self._settle("c", total, formats.c, c)
         elif layer.slope:
             self._settle("c", total, formats.c, c)
@@ -304,7 +317,7 @@ class _LSTM:
             np.add(u, squash.offset, out=u)
             np.rint(u, out=u)
             low, high = layer.of_cell.flagged(formats.s)
-            self.saturated["u"] += _outside(u, low + squash.offset, high + squash.offset)
+            self._count("u", u, low + squash.offset, high + squash.offset)
         else:
             self._settle("c", total, formats.c, c)
             u = np.add(c, squash.offset, out=g)
@@ -330,7 +343,7 @@ class _LSTM:
         np.multiply(o, 2.0**formats.m.f, out=o)
         if self._projector:
             self._settle("m", o, formats.m, o)
-            h[:] = self._projector.run(o)
+            h[:] = self._projector.run(o, self._sides.get("h"))
             self.saturated["h"] = self._projector.saturated
             if record:
                 record("m", o)
@@ -339,19 +352,23 @@ class _LSTM:
         if record:
             record("c", c)
             record("h", h)
+            record("outside", np.concatenate(list(self._sides.values())))
 
     def _round(self, rows: slice, lookup: _Lookup, curve: Curve, to: Format) -> None:
         """Round preactivations to indices of their lookup, and count what saturates."""
         z = self._z[rows]
         np.rint(z, out=z)
         low, high = curve.flagged(to)
-        self.saturated["z"] += _outside(z, low + lookup.offset, high + lookup.offset)
+        self._count("z", z, low + lookup.offset, high + lookup.offset)
         np.copyto(self._index[rows], z, casting="unsafe")
+
+    def _count(self, name: str, values: np.ndarray, low: float, high: float) -> None:
+        self.saturated[name] += _outside(values, low, high, self._sides.get(name))
 
     def _settle(self, name: str, exact: np.ndarray, to: Format, state: np.ndarray) -> None:
         """Round, count what saturates, and write the new state; ``exact`` is lost."""
         np.rint(exact, out=exact)
-        self.saturated[name] += _outside(exact, to.min, to.max)
+        self._count(name, exact, to.min, to.max)
         np.clip(exact, to.min, to.max, out=state)
 
 
@@ -365,10 +382,10 @@ class _Dense:
         self._layer, self._bounds = layer, layer.curve.flagged(layer.formats.z)
         self.saturated = 0
 
-    def run(self, h: np.ndarray) -> np.ndarray:
-        """Map codes, one column per sequence, to output codes."""
+    def run(self, h: np.ndarray, sides: np.ndarray | None = None) -> np.ndarray:
+        """Map codes, one column per sequence, to output codes; ``sides`` as of `_outside`."""
         y = np.rint(self._weights[:, :-1] @ h + self._weights[:, -1:])
-        self.saturated += _outside(y, *self._bounds)
+        self.saturated += _outside(y, *self._bounds, sides)
         codes = np.clip(y, self._layer.curve.low, self._layer.curve.high)
         if not self._layer.curve.table:
             return codes
@@ -525,11 +542,12 @@ def _simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], 
     outputs, to = ((head[-1].outputs, head[-1].formats.y) if head else
                    (layers[-1].outputs, layers[-1].y))
     y = np.zeros((count, steps, outputs) if every_step else (count, outputs), dtype=np.int64)
+    before = np.zeros((*y.shape[:-1], layers[-1].outputs), dtype=np.int64) if trace else None
     traces = [
         {field.name: np.zeros((count, steps, width), dtype=np.int64)
          for field in fields(LSTMCodes) if field.name != "m" or each.projector
-         for width in [{"x": each.inputs, "z": 4 * each.hidden, "h": each.outputs}.get(
-             field.name, each.hidden)]}
+         for width in [{"x": each.inputs, "z": 4 * each.hidden, "h": each.outputs,
+                        "outside": 2 * len(each.saturating)}.get(field.name, each.hidden)]}
         for _, each in directions if trace]
     begun = None if state is None else [
         StateCodes(h=h, c=c) for layer, given in zip(layers, state, strict=True)
@@ -541,11 +559,13 @@ def _simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], 
     saturated = {f"lstm{number}.{tensor}": 0 for number, layer in enumerate(layers)
                  for tensor in layer.saturating}
 
-    def settled(h: np.ndarray) -> np.ndarray:
-        """The outputs of some sequences, one row each, of the last layer's."""
+    def settle(at: Any, h: np.ndarray) -> None:
+        """The outputs at some places, of the last layer's."""
+        if before is not None:
+            before[at] = h.T
         for dense in behind:
             h = dense.run(h)
-        return h.T
+        y[at] = h.T
 
     def merged(number: int, parts: list[np.ndarray], axis: int) -> np.ndarray:
         layer = layers[number]
@@ -589,14 +609,14 @@ def _simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], 
         elif every_step:
             last = ((t, active, columns[t, :, :active]) for t, active in enumerate(part.running))
         else:
-            y[rows] = settled(columns)
+            settle(rows, columns)
             continue
         for t, active, h in last:
             if every_step:
-                y[rows[:active], part.places(t, active, backwards)] = settled(h)
+                settle((rows[:active], part.places(t, active, backwards)), h)
         if not every_step:
             stack[-1].keep(len(rows))
-            y[rows] = settled(stack[-1].h)
+            settle(rows, stack[-1].h)
 
     for (number, _), each in zip(directions, stack, strict=True):
         for name, value in each.saturated.items():
@@ -609,4 +629,5 @@ def _simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], 
                       StateCodes(h=np.concatenate([each.h for each in of_layer], axis=1),
                                  c=np.concatenate([each.c for each in of_layer], axis=1))
                       for of_layer in layered),
-                  layers=tuple(LSTMCodes(**codes) for codes in traces) if trace else None)
+                  layers=tuple(LSTMCodes(**codes) for codes in traces) if trace else None,
+                  behind=before)

@@ -205,9 +205,7 @@ class Table:
             From 0 to ``2**magnitude_bits``; the last one is the end of the last segment.
         """
         inside = np.minimum(magnitude, (1 << self.magnitude_bits) - 1)
-        block = inside >> self.block_bits
-        width = self.block_bits - np.array(self.block_splits)[block]
-        segment = np.array(self.bases)[block] + ((inside & (1 << self.block_bits) - 1) >> width)
+        segment, width = self._segment(inside)
         place = (inside & (1 << width) - 1) + (magnitude - inside)
         place = place << self.block_bits - width >> self.block_bits - self.place_bits
 
@@ -215,6 +213,20 @@ class Table:
         left, right = self.knots[segment], self.knots[segment + 1]
         slope = right - left - (bend >> self.bend_bits)
         return (right << self.place_bits) - slope * ((1 << self.place_bits) - place)
+
+    def _segment(self, magnitude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Number and width, in bits, of the segment that each magnitude is in."""
+        block = magnitude >> self.block_bits
+        width = self.block_bits - np.array(self.block_splits)[block]
+        return (np.array(self.bases)[block] + ((magnitude & (1 << self.block_bits) - 1) >> width),
+                width)
+
+    def segment(self, codes: np.ndarray) -> np.ndarray:
+        """Number of the segment in which the hardware looks each argument up.
+
+        Of a negative one it inverts the bits, so where two segments meet, the lower is taken.
+        """
+        return self._segment(np.where(codes < 0, ~codes, codes))[0]
 
     def evaluate(self, codes: np.ndarray, reading: int = 0) -> np.ndarray:
         """Result codes of argument codes.

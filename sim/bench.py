@@ -21,6 +21,7 @@ import numpy as np
 from cocotb.triggers import First, RisingEdge, Timer, ValueChange
 
 from sim.checker import Checker, Difference
+from sim.coverage import COVERED, EIGHTHS, Coverage, of_ports, of_reset
 from sim.driver import PERIOD, AxiDriver, Driver, PortDriver, Stalls
 from sim.manifest import Manifest
 from sim.model import Course, Expected, Model
@@ -47,6 +48,7 @@ class _Setup:
         self.vectors = Vectors.load(directory / VECTORS, every_step=self.manifest.every_step)
         self.model = Model(self.manifest, self.vectors)
         self.recording = Recording(self.manifest, self.folder)
+        self.coverage = Coverage()
 
 
 @cache
@@ -75,6 +77,7 @@ class _Session:
         self.rng = np.random.default_rng([setup.seed, zlib.crc32(name.encode())])
         self.model = setup.model
         self.recording = setup.recording
+        self.coverage = setup.coverage
         self.clock = RisingEdge(dut.clk)
         self.words = self.states = self.sequences = self.steps = 0
         # Without a beat for so long, nothing will come any more.
@@ -226,8 +229,8 @@ class _Session:
 
         async def compare() -> None:
             outputs, probes, packets = await self.recorded()
-            if timing is not None:
-                collected.append((outputs, probes))
+            # The probes' many values are kept only where their cycles are asked for.
+            collected.append((outputs, probes if timing is not None else []))
             before = checker.words, checker.states
             try:
                 checker.feed(outputs, probes, packets)
@@ -265,8 +268,11 @@ class _Session:
         self.sequences += len(order)
         self.steps += len(course.turns)
         self._check_flags(model)
+        inputs = self.recording.inputs()
+        self.coverage.merge(of_ports(self.manifest, inputs, [outputs for outputs, _ in collected],
+                                     int(self.dut.met.value)))
         if timing is not None:
-            timing.keep(course, self.vectors.lengths, self.recording.inputs(), collected)
+            timing.keep(course, self.vectors.lengths, inputs, collected)
 
     def _check_received(self, driver: Driver, expected: Sequence[Expected]) -> None:
         """What the driver itself received, independently of the monitor, is right too."""
@@ -333,6 +339,7 @@ class _Session:
         if late:
             raise Difference(f"a word or a state came out in cycle {max(late)}, although the "
                              f"design was reset after cycle {last} and had no input since")
+        self.coverage.merge(of_reset(self.manifest, self.recording.inputs(), probes, last))
         checker.feed(outputs, probes, packets)
         self.words += checker.words
         self.states += checker.states
@@ -360,6 +367,7 @@ async def _session(dut: Any, name: str) -> AsyncIterator[_Session]:
                 "seconds": time.process_time() - started}
         with (setup.folder / "report.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+        session.coverage.save(setup.folder / COVERED)
 
 
 @cocotb.test()
@@ -422,16 +430,22 @@ async def single_steps(dut: Any) -> None:
 async def reset_midway(dut: Any) -> None:
     """Resets at random moments; nothing from before may show in what follows."""
     async with _session(dut, "reset_midway") as session:
-        rounds, step, streams = 8, session.manifest.step, session.manifest.streams
+        rounds, step, streams = EIGHTHS, session.manifest.step, session.manifest.streams
+        # In another part of a step each time.
+        begin = int(session.rng.integers(1, 1 + max(1, step // rounds), endpoint=True))
         for number in range(rounds):
             interrupted = session.longer()
             length = int(session.vectors.lengths[interrupted].max()) * step
             # Every other time early, where the first words are still on their way.
             limit = min(length, 3 * step if number % 2 else max(step, session.effort // rounds))
-            after = int(session.rng.integers(1, limit, endpoint=True))
+            steps = int(session.rng.integers(max(1, limit // step)))
+            after = steps * step + begin + number * step // rounds
             await session.interrupt(session.deal(interrupted, mixed=number % 4 > 1), after)
             await session.play(PortDriver(dut, session.manifest),
                                session.deal(session.shortest(2 * streams)))
+        if session.manifest.input.beats > 1:
+            # At full speed the first beat of a sequence is taken in the first cycle.
+            await session.interrupt(session.deal(session.longer()), 1)
         await session.play(PortDriver(dut, session.manifest), session.deal(session.longer()))
 
 

@@ -8,8 +8,9 @@ The clock's period is two simulator steps, rising edges at odd times.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import cocotb
@@ -53,12 +54,15 @@ class Stalls:
         """Cycles of a pause before the next beat, often 0."""
         return self.length() if self._rng.random() < 0.5 else 0
 
-    def levels(self) -> Iterator[bool]:
-        """For each cycle, whether to pause."""
+    async def hold(self, clock: RisingEdge, pause: Callable[[bool], None]) -> None:
+        """Call ``pause`` whenever that is to change, for ever; it wakes up for nothing else."""
+        # Between two rising edges, where no order of events can matter.
+        await clock
+        await Timer(PERIOD // 2, unit="step")
         while True:
-            for pause in (True, False):
-                for _ in range(self.length()):
-                    yield pause
+            for level in (True, False):
+                pause(level)
+                await Timer(PERIOD * self.length(), unit="step")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -175,20 +179,13 @@ class Sink:
     def __init__(self, dut: Any, prefix: str, *, stalls: Stalls | None = None,
                  ready: bool = True) -> None:
         self._ready = getattr(dut, f"{prefix}_tready")
-        self._clock = RisingEdge(dut.clk)
         self._stalling: Task[None] | None = None
         self._ready.value = int(ready)
         if stalls is not None and ready:
-            self._stalling = cocotb.start_soon(self._stall(stalls))
+            self._stalling = cocotb.start_soon(stalls.hold(RisingEdge(dut.clk), self._pause))
 
-    async def _stall(self, stalls: Stalls) -> None:
-        # Between two rising edges, where no order of events can matter.
-        await self._clock
-        await Timer(PERIOD // 2, unit="step")
-        while True:
-            for level in (0, 1):
-                self._ready.value = level
-                await Timer(PERIOD * stalls.length(), unit="step")
+    def _pause(self, pause: bool) -> None:
+        self._ready.value = int(not pause)
 
     def take(self) -> None:
         """Take beats from now on."""
@@ -257,9 +254,12 @@ class AxiDriver:
                                        dut.clk, dut.rst)
         self._sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, manifest.output.prefix),
                                    dut.clk, dut.rst)
+        self._stalling: list[Task[None]] = []
         if stalls is not None:
-            self._source.set_pause_generator(stalls.levels())
-            self._sink.set_pause_generator(stalls.levels())
+            # A generator of its own for each would be asked, and woken, in every cycle.
+            clock = RisingEdge(dut.clk)
+            self._stalling = [cocotb.start_soon(stalls.hold(clock, partial(setattr, end, "pause")))
+                              for end in (self._source, self._sink)]
 
     async def send(self, part: Part) -> None:
         # A frame ends with TLAST and has one TID, so a sequence is one. TUSER is 0.
@@ -280,6 +280,6 @@ class AxiDriver:
                         last=np.concatenate(last), stream=np.concatenate(stream))
 
     def stop(self) -> None:
-        self._source.clear_pause_generator()
-        self._sink.clear_pause_generator()
+        for task in self._stalling:
+            task.cancel()
         self._sink.pause = True

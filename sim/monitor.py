@@ -8,7 +8,7 @@ The module also counts beats and sequences, so that Python can wait for one of t
 over the rule that a word, once offered, stays until it is taken.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,8 @@ def bench_verilog(manifest: Manifest) -> str:
                                     start.
     ``beats_out, frames_out`` out   The same at the output.
     ``packets_out``           out   Packets of states taken, where the design gives any.
+    ``met``                   out   Which of {TVALID, TREADY of the input, TVALID, TREADY of the
+                                    output} there has been, a bit for each; sticky.
     ``unstable``              out   An offered output was changed or withdrawn; sticky.
     ``cycle``                 out   Clock edges since the start.
     ========================  ====  ============================================================
@@ -72,7 +74,7 @@ def bench_verilog(manifest: Manifest) -> str:
         ("output", max(1, len(manifest.saturation)), "saturated"), ("output", 1, "malformed"),
         ("output reg", 32, "beats_in"), ("output reg", 32, "frames_in"),
         ("output reg", 32, "beats_out"), ("output reg", 32, "frames_out"),
-        ("output reg", 1, "unstable"), ("output reg", 64, "cycle"),
+        ("output reg", 16, "met"), ("output reg", 1, "unstable"), ("output reg", 64, "cycle"),
     ]
     ids = manifest.id_bits
     # What goes with a beat's data: a word with TLAST, and TID above it.
@@ -85,9 +87,11 @@ def bench_verilog(manifest: Manifest) -> str:
     out = manifest.state_output
     ports[3:3] = states
     if out:
-        ports.insert(-2, ("output reg", 32, "packets_out"))
+        ports.insert(-3, ("output reg", 32, "packets_out"))
     lines = [f"module {BENCH} ("]
-    lines += [f"  {direction} [{width - 1}:0] {name} {_PUBLIC}{',' if n < len(ports) else ''}"
+    # Python reads a bit much faster than a vector of one bit.
+    lines += [f"  {direction} {f'[{width - 1}:0] ' if width > 1 else ''}{name} "
+              f"{_PUBLIC}{',' if n < len(ports) else ''}"
               for n, (direction, width, name) in enumerate(ports, start=1)]
     lines += [");", f"  {_escaped(manifest.name)} dut ("]
     # The design keeps its own names for clock and reset; the bench's main program knows `clk`.
@@ -105,12 +109,15 @@ def bench_verilog(manifest: Manifest) -> str:
     files = ["input", "output", *(f"probe{n}" for n in range(len(manifest.probes)))]
     if out:
         files.append("states")
+    waits = [("input", s), ("output", m), *([("states", out)] if out else [])]
     lines += ["  string folder;"]
+    lines += [f"  reg [31:0] {name}_waited;" for name, _ in waits]
     lines += [f"  integer {name}_file;" for name in files]
     lines += ["  initial begin",
               "    if (!$value$plusargs(\"record=%s\", folder)) $fatal(1, \"no +record=FOLDER\");"]
     lines += [f"    {name}_file = $fopen({{folder, \"/{name}.bin\"}}, \"wb\");" for name in files]
     lines += [f"    {name} = 0;" for direction, _, name in ports if direction == "output reg"]
+    lines += [f"    {name}_waited = 0;" for name, _ in waits]
     if out:
         lines += ["    packet_held = 0;"]
     lines += ["    held = 0;", "  end",
@@ -121,19 +128,24 @@ def bench_verilog(manifest: Manifest) -> str:
               f"  wire [{m.width + ids}:0] offer = {{{m_tags}, {m.prefix}_tdata}};",
               "  always @(posedge clk) begin",
               "    cycle <= cycle + 1;",
+              f"    if (!rst) met[{{{s.prefix}_tvalid, {s.prefix}_tready, {m.prefix}_tvalid, "
+              f"{m.prefix}_tready}}] <= 1;",
+              *(
+                  f"    {name}_waited <= !rst && {port.prefix}_tvalid && !{port.prefix}_tready "
+                  f"? {name}_waited + 1 : 0;" for name, port in waits),
               f"    held <= !rst && {m.prefix}_tvalid && !{m.prefix}_tready;",
               "    offered <= offer;",
               f"    if (!rst && held && (!{m.prefix}_tvalid || offer != offered)) unstable <= 1;",
               f"    if (!rst && {s.prefix}_tvalid && {s.prefix}_tready) begin",
               "      beats_in <= beats_in + 1;",
               f"      frames_in <= frames_in + {{31'd0, {s.prefix}_tlast}};",
-              f"      $fwrite(input_file, \"%u\", {{{s_word}, cycle}});",
+              f"      $fwrite(input_file, \"%u\", {{input_waited, {s_word}, cycle}});",
               "    end",
               f"    if (!rst && {m.prefix}_tvalid && {m.prefix}_tready) begin",
               "      beats_out <= beats_out + 1;",
               f"      frames_out <= frames_out + {{31'd0, {m.prefix}_tlast}};",
               f"      $fwrite(output_file, \"%u\", {{{_slices(f'{m.prefix}_tdata', m.width)}, "
-              f"{m_word}, cycle}});",
+              f"output_waited, {m_word}, cycle}});",
               "    end"]
     if out:
         tags = f"{out.prefix}_tid, {out.prefix}_tlast" if ids else f"{out.prefix}_tlast"
@@ -144,8 +156,8 @@ def bench_verilog(manifest: Manifest) -> str:
                   f"    if (!rst && {out.prefix}_tvalid && {out.prefix}_tready) begin",
                   f"      packets_out <= packets_out + {{31'd0, {out.prefix}_tlast}};",
                   f"      $fwrite(states_file, \"%u\", "
-                  f"{{{_slices(f'{out.prefix}_tdata', out.width)}, {31 - ids}'d0, {tags}, "
-                  f"cycle}});",
+                  f"{{{_slices(f'{out.prefix}_tdata', out.width)}, states_waited, "
+                  f"{31 - ids}'d0, {tags}, cycle}});",
                   "    end"]
     for n, probe in enumerate(manifest.probes):
         valid, data = _below_top(probe.valid), _below_top(probe.data)
@@ -190,12 +202,15 @@ class Beats:
     stream : int64 array [B]
         TID; 0 where there is one stream only.
     data : uint8 array [B, lanes * bytes], or [B, 0] at the input, whose data the bench knows
+    waited : int64 array [B]
+        Cycles for which it was offered before it was taken; empty where nobody asks for them.
     """
 
     cycles: np.ndarray
     last: np.ndarray
     stream: np.ndarray
     data: np.ndarray
+    waited: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -243,16 +258,16 @@ class Recording:
         self._output = manifest.output
         self._states = manifest.state_output
         self._probes = manifest.probes
-        self._input_file = _RecordFile(folder / "input.bin", 1)
+        self._input_file = _RecordFile(folder / "input.bin", 2)
         self._output_file = _RecordFile(folder / "output.bin",
-                                        1 + recorded_words(self._output.width))
+                                        2 + recorded_words(self._output.width))
         self._probe_files = [
             _RecordFile(folder / f"probe{n}.bin", _stream_words(probe) + recorded_words(probe.lanes)
                         + recorded_words(probe.lanes * probe.width))
             for n, probe in enumerate(manifest.probes)]
 
         self._states_file = _RecordFile(
-            folder / "states.bin", 1 + recorded_words(self._states.width) if self._states else 0)
+            folder / "states.bin", 2 + recorded_words(self._states.width) if self._states else 0)
 
     def inputs(self) -> Beats:
         """New beats taken at the input."""
@@ -277,9 +292,10 @@ def _stream_words(probe: Probe) -> int:
 
 
 def _beats(records: np.ndarray, stream: Stream | None) -> Beats:
-    octets, tags = _octets(records["words"])[:, 4:], records["words"][:, 0].astype(np.int64)
+    words = records["words"]
+    octets, tags = _octets(words)[:, 8:], words[:, 0].astype(np.int64)
     return Beats(cycles=records["cycle"].astype(np.int64), last=(tags & 1).astype(bool),
-                 stream=tags >> 1,
+                 stream=tags >> 1, waited=words[:, 1].astype(np.int64),
                  data=octets[:, :stream.width // 8 if stream else 0])
 
 

@@ -5,15 +5,14 @@ from rich.table import Table
 
 from sim.verify import VerifyResult
 
-__all__ = ["verify_table"]
+__all__ = ["coverage_lines", "verify_table"]
 
 
 def verify_table(result: VerifyResult) -> Table:
     """A row for each test that ran."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("test")
-    for heading in ("sequences", "steps", "cycles", "output beats", "c and h values",
-                    "k cycles/s"):
+    for heading in ("sequences", "steps", "cycles", "beats out", "states", "k cycles/s"):
         table.add_column(heading, justify="right")
     table.add_column("result")
     for test in result.tests:
@@ -26,3 +25,13 @@ def verify_table(result: VerifyResult) -> Table:
             f"{test.cycles_per_second / 1000:,.0f}",
             "equal" if test.passed else "DIFFERS")
     return table
+
+
+def coverage_lines(result: VerifyResult) -> list[str]:
+    """What has been covered, in a line or two."""
+    lines = [f"coverage: {result.coverage.summary}"]
+    if result.verilog is not None:
+        lines.append("coverage of the Verilog: " + ", ".join(
+            f"{100 * met / max(count, 1):.1f} % of {count:,} {name}"
+            for name, (met, count) in result.verilog.shares.items()))
+    return lines

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from xml.etree import ElementTree
 
+from sim.coverage import COVERED, REACHED, Coverage
 from sim.manifest import Manifest
 from sim.model import Model
 from sim.simulator import SimulatorError, build_simulator, simulator_environment
@@ -102,6 +103,8 @@ class VerifyResult:
     build_seconds : float
     folder : Path
         Where the run left its files.
+    coverage : Coverage
+        What happened of all that should; also in ``coverage.txt``.
     verilog : VerilogCoverage or None
         Which lines ran and which bits changed, where that was asked for.
     """
@@ -111,6 +114,7 @@ class VerifyResult:
     failure: str | None
     build_seconds: float
     folder: Path
+    coverage: Coverage
     verilog: VerilogCoverage | None = None
 
     @property
@@ -189,8 +193,8 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
     effort : int
         About how many cycles each test but the first may take; ``full_speed`` plays all sequences.
     coverage : bool
-        Whether to count which lines of the Verilog run and which bits change, in a simulator that
-        is many times slower for it. What never did is listed in ``coverage.txt``.
+        Whether to count which lines of the Verilog run and which bits change, too, in a simulator
+        that is many times slower for it. What never did is listed in ``coverage.txt``.
     folder : str, path or None
         Where to write; ``sim`` in the design's folder if None. Runs at the same time need a
         folder each.
@@ -248,7 +252,8 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
     program = build_simulator(manifest, kept, coverage=coverage, progress=progress)
     build_seconds = time.monotonic() - started
 
-    for name in ("results.xml", "report.jsonl", "progress", "timing.npz", COUNTED, COVERAGE):
+    for name in ("results.xml", "report.jsonl", "progress", "timing.npz", COUNTED, COVERED,
+                 COVERAGE):
         (run / name).unlink(missing_ok=True)
     config = run / "config.json"
     config.write_text(json.dumps({"design": str(design), "folder": str(run), "seed": seed,
@@ -268,15 +273,19 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
                         f"+verilator+coverage+file+{run / COUNTED}"], environment, run, progress)
     done = _report(run)
     failure = _failure(done, tests, seed, status, run)
-    verilog = None
+    covered, verilog = Coverage(), None
+    if any(test.test == "full_speed" for test in done):
+        # It plays all sequences of the vectors.
+        covered = Coverage.load(design / REACHED)
+    covered.merge(Coverage.load(run / COVERED))
     if coverage and failure is None:
         progress("asking Yosys which bits cannot change")
         verilog = VerilogCoverage.load(run / COUNTED, manifest)
-        (run / COVERAGE).write_text("\n".join(
-            [f"{manifest.verilog.name}, seed {seed}", "", *verilog.report(), ""]),
-            encoding="utf-8")
+    (run / COVERAGE).write_text("\n".join([
+        f"{manifest.verilog.name}, seed {seed}", *covered.report(),
+        *(["", *verilog.report()] if verilog else []), ""]), encoding="utf-8")
     return VerifyResult(seed=seed, tests=done, build_seconds=build_seconds, folder=run,
-                        failure=failure, verilog=verilog)
+                        failure=failure, coverage=covered, verilog=verilog)
 
 
 def _simulate(command: Sequence[str], environment: dict[str, str], run: Path,

@@ -5,7 +5,7 @@ key and a value, set apart by control characters, and how often the point was me
 not part of the wheel.
 
 Only the generated Verilog counts, not the bench's module, nor the models of a device's blocks. Left
-out are initial blocks, which run before anything is counted, and the empty branches that Yosys
+out are initial values, given before anything is counted, and the empty branches that Yosys
 writes to make simulators evaluate a block at all.
 
 A bit that never changed may be one that cannot. Yosys says so: what it finds constant when it
@@ -34,7 +34,7 @@ CONSTANT, UNUSED, READ_ONLY = "constant", "without effect", "in a read-only memo
 
 _LINES = ("line", "branch")
 _DIRECTIONS = {"0->1": "rise", "1->0": "fall"}
-_LEFT_OUT = re.compile(r"\s*(if \(\\\$auto\$verilog_backend\S* \) begin end|initial\b)")
+_LEFT_OUT = re.compile(r"\s*(if \(\\\$auto\$verilog_backend\S* \) begin end|initial\b|reg\b)")
 # A separator other than the dot, behind which Yosys takes names that begin with $ for its own.
 _SCRIPT = ("read_verilog -sv design.v; hierarchy -top {top}; proc; flatten -separator /; "
            "opt -full; memory_dff; memory_collect; opt_mem; opt -full; write_json netlist.json")
@@ -104,6 +104,11 @@ def _points(path: Path, verilog: Path) -> Iterator[Point]:
                     instance=_plain(pairs["h"].removeprefix(f"{BENCH}.dut").removeprefix(".")))
 
 
+def _word(name: str, indices: Sequence[int]) -> str:
+    """What a bit belongs to: its signal, or the word of its memory."""
+    return name + "".join(f"[{index}]" for index in indices[:-1])
+
+
 class _Netlist:
     """What Yosys knows of the bits of a design."""
 
@@ -136,9 +141,10 @@ class _Netlist:
     def reason(self, point: Point) -> str | None:
         """Why a bit cannot change; None where it can, for all that is known."""
         name, indices = point.signal
-        net = self._nets.get(name) or self._nets.get(f"{name}{indices[:-1]}")
         if name in self._written:
             return None
+        # A memory may have become registers, a net for each word.
+        net = self._nets.get(_word(name, indices))
         if net is None:
             return READ_ONLY if len(indices) > 1 else UNUSED
         bit = net["bits"][indices[-1] - net.get("offset", 0) if indices else 0]
@@ -218,8 +224,7 @@ def _bits(points: Iterable[Point]) -> list[str]:
         lambda: defaultdict(set))
     for point in points:
         name, indices = point.signal
-        word = f"{name}{''.join(f'[{index}]' for index in indices[:-1])}"
-        words[point.line, word][_DIRECTIONS[point.what.rpartition(":")[2]]].add(
+        words[point.line, _word(name, indices)][_DIRECTIONS[point.what.rpartition(":")[2]]].add(
             indices[-1] if indices else None)
     lines = []
     for (line, word), directions in sorted(words.items()):

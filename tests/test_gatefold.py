@@ -18,7 +18,9 @@ from fpga.boards import BOARDS, find
 from fpga.flow import Implementation
 from fpga.report import Figures, FitError, Usage
 from fpga.tools import ToolError
+from golden.corners import with_corners
 from hdl.pipeline import FAST, SHORT
+from sim.coverage import Coverage, of_network
 from sim.manifest import MANIFEST, Manifest
 from sim.vectors import Vectors
 
@@ -109,7 +111,8 @@ def test_build(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFix
     captured = capsys.readouterr()
     assert captured.err == ""
     assert sorted(path.name for path in output.iterdir()) == [
-        "fpga", "gatefold.v", "manifest.json", "report.json", "selftest.bit", "vectors.npz"]
+        "fpga", "gatefold.v", "manifest.json", "reached.json", "report.json", "selftest.bit",
+        "vectors.npz"]
     assert [path.name for path in output.parent.iterdir()] == ["out"]
     assert flow.arguments["seeds"] == (5, 6, 7)
     assert flow.arguments["verilog"] == (output / "gatefold.v").read_text()
@@ -152,13 +155,19 @@ def test_vectors_are_golden(tmp_path: Path, data: Path, flow: Flow) -> None:
     vectors = Vectors.load(tmp_path / "out" / "vectors.npz", every_step=False)
     given = sequences()
     quantized = gatefold.quantize(gatefold.load(MODEL), given["x"], given["lengths"])
-    # The first six, and the first steps of four of them as sequences of their own.
-    assert vectors.lengths.tolist() == [*given["lengths"][:6].tolist(), 1, 1, 1, 1]
+    codes, _ = quantized.x.quantize(given["x"])
+    # The first six, those that reach what these do not, and the first steps of four of the first
+    # as sequences of their own.
+    cornered, lengths = with_corners(quantized, codes[:6], given["lengths"][:6])
+    assert len(lengths) > 6
+    assert vectors.lengths.tolist() == [*lengths, 1, 1, 1, 1]
     result = gatefold.run(quantized, given["x"], given["lengths"])
     np.testing.assert_array_equal(vectors.y[:6], result.y[:6])
+    np.testing.assert_array_equal(vectors.y[6:-4], quantized.run(cornered, lengths).y[6:])
     alone = gatefold.run(quantized, given["x"][:4, :1])
-    np.testing.assert_array_equal(vectors.y[6:], alone.y)
-    codes, _ = quantized.x.quantize(given["x"])
+    np.testing.assert_array_equal(vectors.y[-4:], alone.y)
+    reached = Coverage.load(tmp_path / "out" / "reached.json")
+    assert reached.groups == of_network(quantized, cornered, lengths).groups
     trace = quantized.run(codes, given["lengths"], trace=True).layers
     assert trace is not None
     for sequence in range(6):
@@ -169,7 +178,8 @@ def test_vectors_are_golden(tmp_path: Path, data: Path, flow: Flow) -> None:
             np.testing.assert_array_equal(vectors.states[f"lstm0.{name}"][rows],
                                           getattr(trace[0], name)[sequence, :length])
 
-    # What the self-test replays is the same.
+    # What the self-test replays is the same, but for those that are made to saturate.
+    vectors = Vectors.compute(quantized, codes[:6], given["lengths"][:6])
     stored = flow.arguments["stored"]
     words, answers = stored.stimulus, stored.expected
     assert len(words) == len(vectors.x) * manifest.input.beats
@@ -681,6 +691,9 @@ def test_verify(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFi
     assert captured.err == ""
     assert "random stalls" in captured.out
     assert "bit for bit (seed 7), at " in captured.out
+    assert re.search(r"coverage: saturation \d+ of \d+, ends \d+ of \d+, segments \d+ of \d+, "
+                     r"handshakes \d+ of 12, stalls \d of \d, sequences 4 of 4, resets ",
+                     captured.out)
 
     vectors = Vectors.load(output / "vectors.npz", every_step=False)
     vectors.y[2, 0] ^= 1

@@ -14,6 +14,7 @@ from sim.simulator import SimulatorError, build_simulator
 from sim.timing import TimingRecord, check_alone, check_together
 from sim.vectors import VECTORS, Vectors, VectorsError
 from sim.verify import READ_TESTS, STATE_TESTS, STREAM_TESTS, TESTS, VerifyResult, verify
+from sim.verilog_coverage import CoverageError, VerilogCoverage
 
 # A stand-in for a network, small enough to be right at sight: c sums up x and h = -c = y.
 # An element 0 of MAGIC + n at the input makes it do the n-th thing wrong, so that one simulator
@@ -1053,3 +1054,16 @@ def test_coverage_of_the_verilog(counted: VerifyResult) -> None:
         assert f"  line {number}: {what}\n" in text
 
     assert "bench.sv" not in text
+
+
+def test_coverage_that_cannot_be_read(tmp_path: Path) -> None:
+    manifest = Manifest.load(write_design(tmp_path, sum_up(random_input(0))))
+    with pytest.raises(CoverageError, match=r"^the simulator left no coverage\.dat: No such file"):
+        VerilogCoverage.load(tmp_path / "coverage.dat", manifest)
+    (tmp_path / "coverage.dat").write_text("something else\n")
+    with pytest.raises(CoverageError, match=r"coverage\.dat is not a file of coverage by Veri"):
+        VerilogCoverage.load(tmp_path / "coverage.dat", manifest)
+    (tmp_path / "coverage.dat").write_text("# SystemC::Coverage-3\n")
+    manifest.verilog.write_text("module nonsense")
+    with pytest.raises(CoverageError, match=r"^Yosys failed: .*ERROR: syntax error"):
+        VerilogCoverage.load(tmp_path / "coverage.dat", manifest)
