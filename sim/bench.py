@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -47,6 +48,8 @@ class _Setup:
         self.seed: int = config["seed"]
         self.effort: int = config["effort"]
         self.manifest = Manifest.load(directory)
+        if not config["probes"]:
+            self.manifest = replace(self.manifest, probes=())
         self.vectors = Vectors.load(directory / VECTORS, every_step=self.manifest.every_step)
         self.model = Model(self.manifest, self.vectors)
         self.recording = Recording(self.manifest, self.folder)
@@ -317,6 +320,13 @@ class _Session:
         if broken and not reported:
             raise Difference("the design does not report a malformed input")
 
+    @property
+    def unknown(self) -> str | None:
+        """What to say where an output has been X that never must be."""
+        cycle = int(self.dut.unknown.value)
+        return (f"in cycle {cycle} the design puts out an unknown value (X): a valid, a ready or a "
+                f"flag, or what is offered with a valid" if cycle else None)
+
     def _check_flags(self, model: Model) -> None:
         flags = int(self.dut.saturated.value)
         for bit, name in enumerate(self.manifest.saturation):
@@ -373,8 +383,11 @@ async def _session(dut: Any, name: str) -> AsyncIterator[_Session]:
     first = int(dut.cycle.value)
     try:
         yield session
+        if session.unknown is not None:
+            raise Difference(session.unknown)
     except Exception as error:
-        message = str(error) if isinstance(error, Difference) else f"{error!r}"
+        # Where an output was X, whatever else is wrong comes of it.
+        message = session.unknown or (str(error) if isinstance(error, Difference) else f"{error!r}")
         raise
     finally:
         line = {"test": name, "message": message, "words": session.words,

@@ -103,7 +103,8 @@ def test_families(tmp_path: Path, family: str) -> None:
     assert result.failure is None
 
 
-@pytest.mark.parametrize(("units", "columns"), [(1, 2), (3, 1), (4, 6)])
+@pytest.mark.parametrize(("units", "columns"), [
+    (3, 1), *(pytest.param(*size, marks=pytest.mark.slow) for size in ((1, 2), (4, 6)))])
 def test_foldings_give_the_same_words(tmp_path: Path, units: int, columns: int) -> None:
     """One set of vectors serves every folding."""
     rng = np.random.default_rng(2)
@@ -113,7 +114,8 @@ def test_foldings_give_the_same_words(tmp_path: Path, units: int, columns: int) 
     assert verify(tmp_path, tests=["full_speed"], seed=2).failure is None
 
 
-@pytest.mark.parametrize("family", [None, "ecp5", "ice40"])
+@pytest.mark.parametrize("family", [
+    "ecp5", *(pytest.param(family, marks=pytest.mark.slow) for family in (None, "ice40"))])
 def test_all_registers(tmp_path: Path, family: str | None) -> None:
     """FAST, with what is in the Verilog alone: copies of registers, more than one of them."""
     rng = np.random.default_rng(3)

@@ -902,7 +902,7 @@ def test_family(tmp_path: Path, simulators: Path, monkeypatch: pytest.MonkeyPatc
     design = write_design(tmp_path, sum_up(random_input(0)))
     (design / "standin.v").write_text(block(pins, parameters))
     portable = Manifest.load(design)
-    assert portable.model is None
+    assert not portable.models
     with pytest.raises(SimulatorError, match=r"MULT18X18D"):
         build_simulator(portable, simulators)
     (design / MANIFEST).write_text(json.dumps({**SHAPE, "family": "ecp5"}))
@@ -921,10 +921,9 @@ def test_family(tmp_path: Path, simulators: Path, monkeypatch: pytest.MonkeyPatc
     # Another model is another simulator.
     (design / "standin.v").write_text(block(pins, parameters))
     other = tmp_path / "ecp5.v"
-    assert manifest.model is not None
-    other.write_text(manifest.model.read_text() + "// more\n")
-    monkeypatch.setattr(Manifest, "model", other)
-    assert build_simulator(manifest, simulators) != program
+    (model,) = manifest.models
+    other.write_text(model.read_text() + "// more\n")
+    assert build_simulator(replace(manifest, models=(other,)), simulators) != program
 
 
 def test_manifest_errors(tmp_path: Path) -> None:
