@@ -9,7 +9,6 @@ from golden.argmax import ArgMax
 from golden.fixed import SQ
 from golden.quantized import DenseFormats, QuantizedDense
 from golden.softmax import Softmax
-from hdl.buffer import StepBuffer
 from hdl.dense import DenseEngine
 from hdl.dense_cycles import DenseFolding
 from hdl.largest import ArgMaxEngine
@@ -22,7 +21,7 @@ from hdl.softmax import SoftmaxEngine
 from hdl.states import StateLoader, StateReader, Tensor
 
 __all__ = ["CODE", "COUNTS", "LOGIT", "argmax", "dense", "entrance", "loader", "outlet",
-           "reader", "sequence", "softmax", "step_buffer"]
+           "reader", "sequence", "softmax"]
 
 COUNTS = (2, 1)
 """Columns in each beat of a step: a full beat, and the rest."""
@@ -37,11 +36,6 @@ TENSORS = (Tensor(name="lstm0.h", width=2, counts=(2, 1)), Tensor(name="lstm0.c"
 
 def entrance(*, stateful: bool = False) -> _Entrance:
     return _Entrance(width=CODE.width, counts=COUNTS, streams=STREAMS, stateful=stateful)
-
-
-def step_buffer(*, streams: int = STREAMS, prompt: bool = False) -> StepBuffer:
-    return StepBuffer(width=CODE.width, columns=2, counts=COUNTS, streams=streams, prompt=prompt,
-                      keeps=True)
 
 
 def outlet() -> Outlet:

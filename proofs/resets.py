@@ -68,7 +68,7 @@ PROOFS = tuple(
          "ends, strobe = Signal(reset_less=True), Signal(reset_less=True)"),
         ("argmax", True, 10, "hdl.largest", "valid, marks = register(valid, reset=True)",
          "valid, marks = register(valid)"),
-        ("outlet", True, 14, "hdl.outlet", "k.to_queue, reset=True)", "k.to_queue)"),
-        ("sequence", True, 14, "hdl.sequence", "k.memory + k.merging, reset=True)",
+        ("outlet", True, 12, "hdl.outlet", "k.to_queue, reset=True)", "k.to_queue)"),
+        ("sequence", True, 12, "hdl.sequence", "k.memory + k.merging, reset=True)",
          "k.memory + k.merging)"),
     ))
