@@ -283,7 +283,7 @@ one stream, several, and two directions; all pipelines."""
 
 HAZARDS = (
     Fault(module="hdl.cycles", old="late + self.pipeline.feedback - 2)",
-          new="late + self.pipeline.feedback - 3)", depth=50),
+          new="late + self.pipeline.feedback - 3)", depth=80),
     Fault(module="hdl.lstm", old="h.read_page.eq(page_of(sequencer.stream, of_stream(half, ",
           new="h.read_page.eq(page_of(sequencer.stream, of_stream(~half, ", depth=40),
     Fault(module="hdl.buffer", old="if stage < self._forward:",
@@ -293,7 +293,7 @@ HAZARDS = (
 
 CARRIED = (
     Fault(module="hdl.lstm", old="drain.step.eq(delayed(m, entering, array.latency - 2))",
-          new="drain.step.eq(delayed(m, entering, array.latency - 1))", depth=50),
+          new="drain.step.eq(delayed(m, entering, array.latency - 1))", depth=80),
     Fault(module="hdl.drain", old="self.page.eq(token.carry(step.page, -LEAD, t.hidden))",
           new="self.page.eq(step.page)", depth=50),
 )
