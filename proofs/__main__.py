@@ -5,7 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
+from warnings import filterwarnings
 
+from amaranth.hdl import UnusedElaboratable
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -107,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.list:
         print(page(wanted))
         return 0
+    # A fault may leave a design half made.
+    filterwarnings("ignore", category=UnusedElaboratable)
     begin, told = monotonic(), Console(highlight=False, stderr=True)
 
     def progress(text: str) -> None:

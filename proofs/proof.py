@@ -5,7 +5,8 @@ submodule. What may be anything is an ``AnySeq`` (new in each cycle) or an ``Any
 for ever) of ``amaranth.asserts``. Registers begin as at power-up.
 
 A planted fault is a change of the design's source, some text for some other, in one module of
-``hdl``. So it is read like a patch, and it reaches every place where that module is used.
+``hdl`` or, where that says how wide something is, of ``golden``. So it is read like a patch, and
+reaches every place where that module is used.
 """
 
 import importlib
@@ -26,8 +27,8 @@ from amaranth.hdl import ClockDomain, Module
 
 __all__ = ["Fault", "FaultError", "Engine", "Proof", "planted", "written"]
 
-CHANGED = ("hdl", "proofs")
-"""Packages that are imported anew where a fault is planted: what may be changed, and its users."""
+DESIGN = ("golden", "hdl")
+"""Packages in which a fault may be planted."""
 
 _importing = Lock()
 
@@ -76,8 +77,9 @@ class Fault:
     depth: int = 30
 
     def __post_init__(self) -> None:
-        if self.module.partition(".")[0] != "hdl":
-            raise FaultError(f"a fault must be in a module of hdl, not in {self.module}")
+        if self.module.partition(".")[0] not in DESIGN:
+            raise FaultError(f"a fault must be in a module of {' or '.join(DESIGN)}, not in "
+                             f"{self.module}")
 
     def applied(self, source: str) -> str:
         """The module's source with the fault in it.
@@ -114,6 +116,8 @@ class Proof:
         As the engine says.
     quick : bool
         Takes seconds, so that the quick tests run it.
+    wild : str or None
+        The submodule whose registers and memories begin as anything at all.
 
     Raises
     ------
@@ -128,6 +132,7 @@ class Proof:
     engine: Engine = Engine.INDUCTION
     depth: int = 2
     quick: bool = False
+    wild: str | None = None
 
     def __post_init__(self) -> None:
         if not self.faults:
@@ -167,7 +172,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 @contextmanager
 def planted(fault: Fault) -> Iterator[None]:
-    """Within it, what is imported of hdl and proofs has the fault in it.
+    """Within it, what is imported of golden, hdl and proofs has the fault in it.
 
     Modules that were imported before are there again behind it.
 
@@ -184,7 +189,7 @@ def planted(fault: Fault) -> Iterator[None]:
 
         def take() -> dict[str, ModuleType]:
             return {name: sys.modules.pop(name) for name in list(sys.modules)
-                    if name.partition(".")[0] in CHANGED}
+                    if name.partition(".")[0] in (*DESIGN, "proofs")}
 
         kept = take()
         sys.meta_path.insert(0, finder)

@@ -72,7 +72,7 @@ def limits() -> Module:
 
 PROOFS = (
     Proof(
-        name="rounding.rounded", bench=carried, quick=True, depth=1,
+        name="rounding.rounded", bench=carried, depth=1,
         claim="`rounded` gives the nearest whole number, of two the even one, for every value",
         faults=[
             Fault(module="hdl.rounding", depth=1, old="(highest & (below.any() | kept[0]))",

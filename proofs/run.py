@@ -16,6 +16,9 @@ __all__ = ["Outcome", "prove", "run_all", "see_fault"]
 SECONDS = 900
 """After which a single proof is given up."""
 
+FAILURE = 100
+"""Cycles within which the trace of a failure is looked for again."""
+
 ABC = Path(__file__).with_name("abc.py")
 
 
@@ -46,13 +49,16 @@ class Outcome:
         return self.text == ("caught" if self.fault else "proven")
 
 
-def _script(engine: Engine, depth: int, *, fault: bool) -> str:
-    # A fault is looked for from power-up on, by the solver that knows the proof.
+def _script(proof: Proof, engine: Engine, depth: int, *, fault: bool = False) -> str:
+    # A fault is looked for from power-up on.
     mode = "bmc" if fault or engine is Engine.BOUNDED else "prove"
-    solver = "smtbmc yices"
-    if engine is Engine.PDR:
-        solver = "abc bmc3" if fault else "abc pdr"
-    # Depth counts cycles.
+    # Flat, so that what no property looks at is gone. What stands in a memory that is never written
+    # is known to an induction only where it is made of logic.
+    solver = "abc pdr" if engine is Engine.PDR and not fault else "smtbmc yices"
+    registers = memories = ""
+    if proof.wild:
+        registers = f"setattr -unset init top.{proof.wild}*/w:*\n"
+        memories = f"setparam -set INIT 1'x c:{proof.wild}.* t:$mem_v2 %i\n"
     return f"""\
 [options]
 mode {mode}
@@ -64,7 +70,9 @@ timeout {SECONDS}
 
 [script]
 read_rtlil top.il
-prep -top top
+{registers}prep -flatten -top top
+memory_map -rom-only
+{memories}opt_clean -purge
 
 [files]
 top.il
@@ -90,8 +98,10 @@ def _run(script: str, design: str, folder: Path, processes: Processes,
         failed = str(error)
     status = folder / "run" / "status"
     found = status.read_text().split()[0] if status.exists() else ""
+    if found == "UNKNOWN":
+        return f"NOT PROVEN, see {folder / 'sby.log'}", None
     if found not in ("PASS", "FAIL"):
-        return failed or f"{found or 'no answer'}; the log is {folder / 'sby.log'}", None
+        return f"{failed or found}; see {folder / 'sby.log'}", None
     traces = sorted((folder / "run").glob("engine_*/trace*.vcd"))
     return found, traces[0] if traces else None
 
@@ -101,8 +111,13 @@ def prove(proof: Proof, folder: Path, processes: Processes,
     """Prove one, in a folder of its own that is made anew."""
     begin = monotonic()
     design = written(proof.bench)
-    found, trace = _run(_script(proof.engine, proof.depth, fault=False), design, folder,
+    found, trace = _run(_script(proof, proof.engine, proof.depth), design, folder,
                         processes, waiting)
+    if found not in ("PASS", "FAIL") and "(abc pdr) returned FAIL" in (
+            folder / "sby.log").read_text(errors="replace"):
+        # SymbiYosys cannot turn every trace of ABC's into one of the design.
+        found, trace = _run(_script(proof, Engine.BOUNDED, FAILURE), design, folder,
+                            processes, waiting)
     text = {"PASS": "proven", "FAIL": f"NOT TRUE, see {trace or folder / 'sby.log'}"}.get(
         found, found)
     return Outcome(proof=proof, fault=None, text=text, seconds=monotonic() - begin, trace=trace)
@@ -120,11 +135,11 @@ def see_fault(proof: Proof, fault: Fault, folder: Path, processes: Processes,
     except Exception as error:
         return Outcome(proof=proof, fault=fault, text=f"cannot be planted: {error}",
                        seconds=monotonic() - begin, trace=None)
-    found, trace = _run(_script(proof.engine, fault.depth, fault=True), design, folder,
+    found, trace = _run(_script(proof, proof.engine, fault.depth, fault=True), design, folder,
                         processes, waiting)
     text = "caught" if trace else "failed without a trace"
     if found != "FAIL":
-        text = "NOT CAUGHT" if found == "PASS" or "UNKNOWN" in found else found
+        text = "NOT CAUGHT" if found == "PASS" or found.startswith("NOT PROVEN") else found
     return Outcome(proof=proof, fault=fault, text=text, seconds=monotonic() - begin, trace=trace)
 
 

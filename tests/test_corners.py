@@ -8,6 +8,7 @@ from golden.corners import with_corners
 from golden.coverage import labels, possible, reached
 from golden.quantized_network import QuantizedNetwork
 from tests.networks import FORMATS, peepholed, random_codes, random_network
+from tests.test_differing_directions import PAIRS, pair
 
 
 def network(name: str, *, seed: int = 0, size: float = 1.0,
@@ -47,6 +48,23 @@ def test_nothing_impossible_happens(name: str, peepholes: bool) -> None:
     for what, count in found.items():
         assert count.shape == (len(lengths), len(labels(what, len(able[what]))))
         assert not count[:, ~able[what]].any(), what
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_two_directions(name: str) -> None:
+    """Each has points of its own, and what they are merged to."""
+    of, _ = pair(name)
+    rng = np.random.default_rng(3)
+    x, lengths = with_corners(of, random_codes(rng, of.x, (8, 9, of.inputs)),
+                              rng.integers(1, 10, 8))
+    found, able = counts(of, x, lengths), possible(of)
+    assert found.keys() == able.keys()
+    assert not any(count[:, ~able[what]].any() for what, count in found.items())
+    for tensor, total in of.run(x, lengths).saturated.items():
+        layer, what = tensor.rsplit(".", 1)
+        parts = [count for name, count in found.items()
+                 if name in (f"saturation.{tensor}", f"saturation.{layer}.reverse.{what}")]
+        assert sum(int(count.sum()) for count in parts) == total, tensor
 
 
 def test_bounds_exclude_what_cannot_be() -> None:

@@ -87,10 +87,10 @@ def test_planted_in_what_is_used() -> None:
         pass
 
 
-def test_planted_in_hdl_alone() -> None:
-    with pytest.raises(FaultError, match=r"^a fault must be in a module of hdl, not in "
-                       r"golden\.fixed$"):
-        Fault(module="golden.fixed", old="a", new="b")
+def test_planted_in_the_design_alone() -> None:
+    with pytest.raises(FaultError, match=r"^a fault must be in a module of golden or hdl, not in "
+                       r"sim\.bench$"):
+        Fault(module="sim.bench", old="a", new="b")
     fault = Fault(module="hdl.nowhere", old="a", new="b")
     with pytest.raises(FaultError, match=r"^the module of a fault must be there, but hdl\.nowhere "
                        r"is not$"), planted(fault):
