@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 import numpy as np
 from rich.console import Console
 
+from design_forms import as_netlist, with_unknown
 from fpga.boards import BOARDS, BoardError, find
 from fpga.choice import choose_for, wanted
 from fpga.flow import implement
@@ -52,8 +53,8 @@ from hdl.pipeline import PIPELINES
 from hdl.verilog import generate
 from output_folder import REPORT, FolderError, check_folder, new_folder
 from sim.coverage import REACHED, of_network
-from sim.manifest import MANIFEST, Manifest, ManifestError
-from sim.simulator import SimulatorError
+from sim.manifest import FAMILIES, MANIFEST, Manifest, ManifestError
+from sim.simulator import SIMULATORS, SimulatorError
 from sim.summary import coverage_lines, verify_table
 from sim.vectors import VECTORS, Vectors, VectorsError
 from sim.verify import verify
@@ -62,6 +63,7 @@ from sim.verilog_coverage import CoverageError
 __all__ = ["InputError", "build", "inspect", "load", "quantize", "run", "verify"]
 
 DEFAULT_BOARD = "ulx3s-85f"
+OWN_FAMILY = "own"
 
 
 class InputError(ValueError):
@@ -462,9 +464,20 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
     verify_parser.add_argument("directory", metavar="DIR", type=Path, help="what build wrote")
     verify_parser.add_argument("--seed", type=int, help="repeat a run; each has a new one, and "
                                                         "says which")
-    verify_parser.add_argument("--coverage", action="store_true",
-                               help="count which lines of the Verilog run and which bits change, "
-                                    "which is slow, and list in DIR/sim/coverage.txt what did not")
+    verify_parser.add_argument("--simulator", choices=SIMULATORS, default=SIMULATORS[0],
+                               help="icarus has to be installed, and is slow (%(default)s)")
+    forms = verify_parser.add_mutually_exclusive_group()
+    forms.add_argument("--netlist", nargs="?", const=OWN_FAMILY, choices=(OWN_FAMILY, *FAMILIES),
+                       metavar="FAMILY",
+                       help="synthesise the core as the flow does, and verify the netlist of the "
+                            "device's cells, at its ports; for portable Verilog, say of which "
+                            f"family: {' or '.join(FAMILIES)}")
+    forms.add_argument("--unknown", action="store_true",
+                       help="let every register, and every memory that is written, begin as X, and "
+                            "verify that no X comes out after the reset; of portable Verilog")
+    forms.add_argument("--coverage", action="store_true",
+                       help="count which lines of the Verilog run and which bits change, which is "
+                            "slow, and list in DIR/sim/coverage.txt what did not")
     return parser
 
 
@@ -542,16 +555,27 @@ def _inspect(args: argparse.Namespace, progress: _Progress, console: Console) ->
 
 def _verify(args: argparse.Namespace, progress: _Progress, console: Console) -> int:
     with _blaming(str(args.directory)):
-        result = verify(args.directory, seed=args.seed, coverage=args.coverage, progress=progress)
+        manifest, subject = None, str(args.directory)
+        if args.netlist is not None:
+            manifest = as_netlist(
+                args.directory, progress=progress,
+                family=None if args.netlist == OWN_FAMILY else args.netlist)
+            subject = f"the netlist of {args.directory} for {manifest.family}"
+        elif args.unknown:
+            manifest = with_unknown(args.directory, progress=progress)
+            subject = f"{args.directory} with all that it stores unknown"
+        result = verify(args.directory, manifest=manifest, simulator=args.simulator,
+                        seed=args.seed, coverage=args.coverage, progress=progress)
     console.print(verify_table(result))
     for line in coverage_lines(result):
         progress(line)
     if result.failure is not None:
-        print(f"gatefold: {args.directory} is wrong: {result.failure}", file=sys.stderr)
+        print(f"gatefold: {subject} is wrong: {result.failure}", file=sys.stderr)
         return 1
-    progress(f"{args.directory} passed: {result.words:,} output beats and {result.states:,} states "
-             f"are equal to the bit-true network's, bit for bit (seed {result.seed}), at "
-             f"{result.cycles_per_second:,.0f} cycles a second")
+    shown = f" and {result.states:,} states" if result.states else ""
+    progress(f"{subject} passed: {result.words:,} output beats{shown} are equal to the bit-true "
+             f"network's, bit for bit (seed {result.seed}), at {result.cycles_per_second:,.0f} "
+             f"cycles a second")
     return 0
 
 

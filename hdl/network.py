@@ -97,8 +97,9 @@ class _Entrance(wiring.Component):
             filling, 0, self.tdata[n * size:n * size + self._width].as_signed()))
             for n in range(lanes)]
         if self._stateful:
-            keep, between, entered = self.tlast & self.tuser & ~filling, (beat == 0) & ~filling, (
-                offered & ready & ~stranger & final)
+            keep = self.tlast & self.tuser & ~filling
+            between = (beat == 0) & ~filling
+            entered = offered & ready & ~stranger & final
             if self._longest:
                 # Steps of the sequence before this one.
                 before = Signal(range(self._longest + 1))
@@ -106,7 +107,8 @@ class _Entrance(wiring.Component):
                     m.d.sync += before.eq(Mux(self.o.payload.last, 0, before + (
                         before != self._longest)))
                 keep = keep & (before != self._longest)
-                between, entered = between & ~self.open.any(), entered & self.o.payload.last
+                between = between & ~self.open.any()
+                entered = entered & self.o.payload.last
             m.d.comb += [
                 self.o.payload.keep.eq(keep),
                 self.between.eq(between),
@@ -496,15 +498,14 @@ class Network(wiring.Component):
             if ways == 1:
                 wiring.connect(m, getattr(loader, f"o{n}"), taken)
             else:
-                for way in range(ways):
-                    part = getattr(loader, f"o{n + way}")
-                    with m.If(part.valid):
-                        m.d.comb += [
-                            taken.valid.eq(1),
-                            taken.payload.data.eq(part.payload.data),
-                            taken.payload.count.eq(part.payload.count),
-                            taken.payload.stream.eq(way),
-                        ]
+                one, other = (getattr(loader, f"o{n + way}") for way in range(ways))
+                m.d.comb += [
+                    taken.valid.eq(one.valid | other.valid),
+                    taken.payload.stream.eq(other.valid),
+                    *(taken.payload[part].eq(Mux(other.valid, other.payload[part],
+                                                 one.payload[part]))
+                      for part in ("data", "count", "last")),
+                ]
             n += ways
         # Every step goes through all layers, and is over with the last h of the last one. Engines
         # hold two of each stream, and those that have left the array. Where sequences are buffered,

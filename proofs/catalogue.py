@@ -2,12 +2,24 @@
 
 from collections.abc import Mapping
 
-from proofs import buffers, contract, numbers, order, resets, room, rounding, sums
+from proofs import (
+    buffers,
+    contract,
+    hidden,
+    inputs,
+    numbers,
+    order,
+    pages,
+    resets,
+    room,
+    rounding,
+    sums,
+)
 from proofs.proof import Proof
 
 __all__ = ["proofs"]
 
-MODULES = (rounding, numbers, sums, contract, room, buffers, order, resets)
+MODULES = (rounding, numbers, sums, contract, room, buffers, order, resets, hidden, inputs, pages)
 
 
 def proofs() -> Mapping[str, Proof]:

@@ -12,7 +12,9 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from cocotb.triggers import First, RisingEdge, Timer, ValueChange
 from sim.checker import Checker, Difference
 from sim.coverage import COVERED, EIGHTHS, Coverage, of_ports, of_reset
 from sim.driver import PERIOD, AxiDriver, Driver, PortDriver, Stalls
+from sim.malformed import Fault, faults
 from sim.manifest import Manifest
 from sim.model import Course, Expected, Model
 from sim.monitor import Beats, Recording, Values
@@ -45,6 +48,8 @@ class _Setup:
         self.seed: int = config["seed"]
         self.effort: int = config["effort"]
         self.manifest = Manifest.load(directory)
+        if not config["probes"]:
+            self.manifest = replace(self.manifest, probes=())
         self.vectors = Vectors.load(directory / VECTORS, every_step=self.manifest.every_step)
         self.model = Model(self.manifest, self.vectors)
         self.recording = Recording(self.manifest, self.folder)
@@ -184,9 +189,9 @@ class _Session:
                 steps += length
         return order
 
-    async def _send(self, driver: Driver, course: Course, model: Model,
-                    states: StatePorts) -> None:
-        for part in model.beats(course, self.rng):
+    async def _send(self, driver: Driver, course: Course, model: Model, states: StatePorts,
+                    broken: Fault | None = None) -> None:
+        for part in chain([broken.part] if broken else [], model.beats(course, self.rng)):
             if part.given is not None:
                 await states.send(*part.given)
             await driver.send(part)
@@ -200,7 +205,7 @@ class _Session:
 
     async def play(self, driver: Driver, course: Course, *, model: Model | None = None,
                    states: StatePorts | None = None, timing: Timing | None = None,
-                   held: Callable[[], Any] | None = None) -> None:
+                   held: Callable[[], Any] | None = None, broken: Fault | None = None) -> None:
         """Put in sequences and compare all that comes out, until some time after the last word.
 
         Parameters
@@ -215,6 +220,8 @@ class _Session:
             Is given the cycles of everything that happened.
         held : function or None
             Awaited after the sequences have been handed to the driver.
+        broken : Fault or None
+            Goes in first. What comes of it is not compared, but the design has to report it.
 
         Raises
         ------
@@ -229,6 +236,8 @@ class _Session:
 
         async def compare() -> None:
             outputs, probes, packets = await self.recorded()
+            if broken is not None:
+                outputs, probes, packets = checker.latest(outputs, probes, packets)
             # The probes' many values are kept only where their cycles are asked for.
             collected.append((outputs, probes if timing is not None else []))
             before = checker.words, checker.states
@@ -241,8 +250,9 @@ class _Session:
         dut = self.dut
         # What ends sequences: their last outputs, and their states.
         ends = [dut.frames_out, *([dut.packets_out] if self.manifest.state_output else [])]
-        goals = [int(end.value) + len(order) for end in ends]
-        source = cocotb.start_soon(self._send(driver, course, model, states))
+        count = len(order) + (broken.sequences if broken else 0)
+        goals = [int(end.value) + count for end in ends]
+        source = cocotb.start_soon(self._send(driver, course, model, states, broken))
         if held is not None:
             await held()
         checked = time.monotonic()
@@ -255,22 +265,28 @@ class _Session:
                 checker.finish()
                 raise Difference(f"after everything expected came out, the design went on without "
                                  f"a TLAST for {self.patience} cycles")
-            if time.monotonic() - checked > CHECK_SECONDS:
+            # What came last is only known at the end.
+            if broken is None and time.monotonic() - checked > CHECK_SECONDS:
                 await compare()
                 checked = time.monotonic()
-        # What should not come needs time to come.
-        await self.cycles(2 * self.manifest.step + 200)
+        # What should not come needs time to come, and a layer that reads from the end may have its
+        # output before it is through.
+        await self.cycles(2 * self.manifest.step + 200
+                          + (0 if self.manifest.every_step else self.gathering))
         await compare()
         source.cancel()
         checker.finish()
         self._check_received(driver, expected)
-        self._check_rules()
+        self._check_rules(broken)
         self.sequences += len(order)
         self.steps += len(course.turns)
-        self._check_flags(model)
         inputs = self.recording.inputs()
-        self.coverage.merge(of_ports(self.manifest, inputs, [outputs for outputs, _ in collected],
-                                     int(self.dut.met.value)))
+        # What saturates in broken input is not known, nor what there is to cover in it.
+        if broken is None:
+            self._check_flags(model)
+            self.coverage.merge(of_ports(self.manifest, inputs,
+                                         [outputs for outputs, _ in collected],
+                                         int(self.dut.met.value)))
         if timing is not None:
             timing.keep(course, self.vectors.lengths, inputs, collected)
 
@@ -293,13 +309,23 @@ class _Session:
                     and np.array_equal(last, rows.last)):
                 raise Difference("the sink received words that the monitor did not see")
 
-    def _check_rules(self) -> None:
+    def _check_rules(self, broken: Fault | None) -> None:
         if int(self.dut.unstable.value):
             raise Difference(f"{self.manifest.output.prefix}: a word was changed or withdrawn "
                              f"after it was offered and before it was taken")
-        if int(self.dut.malformed.value):
+        reported = int(self.dut.malformed.value)
+        if reported and broken is None:
             raise Difference("the design reports a malformed input (TLAST amid a step), but there "
                              "was none")
+        if broken and not reported:
+            raise Difference("the design does not report a malformed input")
+
+    @property
+    def unknown(self) -> str | None:
+        """What to say where an output has been X that never must be."""
+        cycle = int(self.dut.unknown.value)
+        return (f"in cycle {cycle} the design puts out an unknown value (X): a valid, a ready or a "
+                f"flag, or what is offered with a valid" if cycle else None)
 
     def _check_flags(self, model: Model) -> None:
         flags = int(self.dut.saturated.value)
@@ -357,8 +383,11 @@ async def _session(dut: Any, name: str) -> AsyncIterator[_Session]:
     first = int(dut.cycle.value)
     try:
         yield session
+        if session.unknown is not None:
+            raise Difference(session.unknown)
     except Exception as error:
-        message = str(error) if isinstance(error, Difference) else f"{error!r}"
+        # Where an output was X, whatever else is wrong comes of it.
+        message = session.unknown or (str(error) if isinstance(error, Difference) else f"{error!r}")
         raise
     finally:
         line = {"test": name, "message": message, "words": session.words,
@@ -529,3 +558,21 @@ async def packets_held(dut: Any) -> None:
         await session.play(PortDriver(dut, session.manifest),
                            session.deal(session.shortest(16 * session.manifest.streams)),
                            states=states, held=hold)
+
+
+@cocotb.test()
+async def malformed_input(dut: Any) -> None:
+    """What breaks the rules is reported, then and not before; sequences around it are right."""
+    async with _session(dut, "malformed_input") as session:
+        manifest = session.manifest
+        session.patience += 2 * manifest.further * (manifest.longest or 0)
+        for stalls in (None, session.stalls()):
+            for broken in faults(session.model, session.rng):
+                await session.reset()
+                course = session.deal([*session.longer(), *session.shortest(manifest.streams)])
+                await session.play(PortDriver(dut, manifest, stalls=stalls), course)
+                try:
+                    await session.play(PortDriver(dut, manifest, stalls=stalls), course,
+                                       broken=broken)
+                except Difference as error:
+                    raise Difference(f"after {broken.name}: {error}") from error

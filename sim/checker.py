@@ -1,8 +1,9 @@
 """The scoreboard: what came out against what must come out, and the first difference by name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from sim.model import Expected, Rows
 from sim.monitor import Beats, Values
 
 __all__ = ["Checker", "Difference"]
+
+Recorded = TypeVar("Recorded", Beats, Values)
 
 
 @dataclass(frozen=True, order=True)
@@ -87,6 +90,13 @@ class _Track:
                           f"expected, after the end of the last sequence")
 
 
+def _latest(items: Recorded, tracks: Sequence[_Track]) -> Recorded:
+    own = [np.flatnonzero(items.stream == track.stream) for track in tracks]
+    kept = np.sort(np.concatenate([some[max(0, len(some) - track.total):]
+                                   for some, track in zip(own, tracks, strict=True)]))
+    return replace(items, **{each.name: getattr(items, each.name)[kept] for each in fields(items)})
+
+
 class Checker:
     """Compares a recording with what is expected, as it grows.
 
@@ -149,6 +159,14 @@ class Checker:
         if packets is not None:
             self._final.feed(packets)
         self._raise_first()
+
+    def latest(self, outputs: Beats, probes: Sequence[Values], packets: Beats | None
+               ) -> tuple[Beats, list[Values], Beats | None]:
+        """Of a recording what came last in each stream: as much as is expected."""
+        return (_latest(outputs, self._outputs.tracks),
+                [_latest(values, [tracks[number] for tracks in self._probes])
+                 for number, values in enumerate(probes)],
+                packets and _latest(packets, self._final.tracks))
 
     def finish(self) -> None:
         """Nothing more will come.

@@ -22,7 +22,7 @@ from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStream
 from sim.manifest import Manifest
 from sim.model import Part
 
-__all__ = ["PERIOD", "AxiDriver", "Driver", "PortDriver", "Received", "Stalls"]
+__all__ = ["PERIOD", "AxiDriver", "Driver", "PortDriver", "Received", "Sink", "Source", "Stalls"]
 
 PERIOD = 2
 """Simulator steps of a clock cycle."""
@@ -94,47 +94,45 @@ class Driver(Protocol):
         """Offer and take nothing more."""
 
 
-class PortDriver:
-    """Our own driver.
+class Source:
+    """Offers beats at a design's ports.
 
     Parameters
     ----------
     dut : handle
         The bench's module.
-    manifest : Manifest
+    prefix : str
+        Of the ports.
+    ids, users : bool
+        Whether TID and TUSER are among them.
     stalls : Stalls or None
-        Pauses on both sides, or full speed.
-    ready : bool
-        Whether to take outputs from the start; `take` does so later.
+        Pauses before some beats, or full speed.
+    longest : int or None
+        Cycles of a pause, at most, if these are fewer.
     """
 
-    def __init__(self, dut: Any, manifest: Manifest, *, stalls: Stalls | None = None,
-                 ready: bool = True) -> None:
-        source, sink = manifest.input.prefix, manifest.output.prefix
-        self._data = getattr(dut, f"{source}_tdata")
-        self._valid = getattr(dut, f"{source}_tvalid")
-        self._last = getattr(dut, f"{source}_tlast")
-        self._id = getattr(dut, f"{source}_tid") if manifest.id_bits else None
-        self._user = getattr(dut, f"{source}_tuser") if manifest.stateful else None
-        self._ready = getattr(dut, f"{source}_tready")
-        self._take = getattr(dut, f"{sink}_tready")
+    def __init__(self, dut: Any, prefix: str, *, ids: bool, users: bool = False,
+                 stalls: Stalls | None = None, longest: int | None = None) -> None:
+        self._data = getattr(dut, f"{prefix}_tdata")
+        self._valid = getattr(dut, f"{prefix}_tvalid")
+        self._last = getattr(dut, f"{prefix}_tlast")
+        self._id = getattr(dut, f"{prefix}_tid") if ids else None
+        self._user = getattr(dut, f"{prefix}_tuser") if users else None
+        self._ready = getattr(dut, f"{prefix}_tready")
         self._clock = RisingEdge(dut.clk)
         self._becomes_ready = RisingEdge(self._ready)
         self._stalls = stalls
-        self._stalling: Task[None] | None = None
-        self._take.value = int(ready)
-        if stalls is not None and ready:
-            self._stalling = cocotb.start_soon(stalls.hold(self._clock, self._pause_output))
-
-    def _pause_output(self, pause: bool) -> None:
-        self._take.value = int(not pause)
+        self._longest = longest
 
     async def send(self, part: Part) -> None:
+        """Put in beats; back when all have been taken."""
         # A write costs as much as a wake-up, so nothing is written twice.
         offering, shown, named, kept = False, None, None, None
         for beat, final, owner, keep in zip(part.data, part.last.tolist(), part.stream.tolist(),
                                             part.keep.tolist(), strict=True):
             pause = self._stalls.before_beat() if self._stalls else 0
+            if self._longest is not None:
+                pause = min(pause, self._longest)
             if pause:
                 self._valid.value = 0
                 offering = False
@@ -158,18 +156,81 @@ class PortDriver:
                 await self._clock
         self._valid.value = 0
 
+    def stop(self) -> None:
+        """Offer nothing more."""
+        self._valid.value = 0
+
+
+class Sink:
+    """Takes beats at a design's ports.
+
+    Parameters
+    ----------
+    dut : handle
+        The bench's module.
+    prefix : str
+        Of the ports.
+    stalls : Stalls or None
+        Pauses, or full speed.
+    ready : bool
+        Whether to take beats from the start; `take` does so later.
+    """
+
+    def __init__(self, dut: Any, prefix: str, *, stalls: Stalls | None = None,
+                 ready: bool = True) -> None:
+        self._ready = getattr(dut, f"{prefix}_tready")
+        self._stalling: Task[None] | None = None
+        self._ready.value = int(ready)
+        if stalls is not None and ready:
+            self._stalling = cocotb.start_soon(stalls.hold(RisingEdge(dut.clk), self._pause))
+
+    def _pause(self, pause: bool) -> None:
+        self._ready.value = int(not pause)
+
+    def take(self) -> None:
+        """Take beats from now on."""
+        self._ready.value = 1
+
+    def stop(self) -> None:
+        """Take nothing more."""
+        if self._stalling is not None:
+            self._stalling.cancel()
+        self._ready.value = 0
+
+
+class PortDriver:
+    """Our own driver.
+
+    Parameters
+    ----------
+    dut : handle
+        The bench's module.
+    manifest : Manifest
+    stalls : Stalls or None
+        Pauses on both sides, or full speed.
+    ready : bool
+        Whether to take outputs from the start; `take` does so later.
+    """
+
+    def __init__(self, dut: Any, manifest: Manifest, *, stalls: Stalls | None = None,
+                 ready: bool = True) -> None:
+        self._source = Source(dut, manifest.input.prefix, ids=bool(manifest.id_bits),
+                              users=manifest.stateful, stalls=stalls)
+        self._sink = Sink(dut, manifest.output.prefix, stalls=stalls, ready=ready)
+
+    async def send(self, part: Part) -> None:
+        await self._source.send(part)
+
     def take(self) -> None:
         """Take outputs from now on."""
-        self._take.value = 1
+        self._sink.take()
 
     def received(self) -> None:
         return None
 
     def stop(self) -> None:
-        if self._stalling is not None:
-            self._stalling.cancel()
-        self._valid.value = 0
-        self._take.value = 0
+        self._source.stop()
+        self._sink.stop()
 
 
 class AxiDriver:

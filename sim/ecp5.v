@@ -9,8 +9,9 @@
 // Only the modes in use are modelled. Any other parameter ends the elaboration; ports that these
 // modes do not use are left out, so connecting one ends it too; an input that would leave the mode
 // (a write, a reset, an operand from the block beside) makes the output undefined. A missing module
-// is what ends it for certain: Verilator can be told to go on after $error. Defaults are the
-// device's, so read the file with Yosys's `read_verilog -sv -defer`.
+// is what ends it for certain: Verilator can be told to go on after $error, and Icarus knows it in
+// SystemVerilog alone. Defaults are the device's, so read the file with Yosys's `read_verilog -sv
+// -defer`.
 
 `default_nettype none
 
@@ -58,7 +59,9 @@ module MULT18X18D #(
             REG_INPUTC_CLK != "NONE" || REG_PIPELINE_CLK != "NONE" ||
             MULT_BYPASS != "DISABLED" || SOURCEB_MODE != "B_SHIFT" || CAS_MATCH_REG != "FALSE" ||
             RESETMODE != "SYNC" || GSR != "DISABLED") begin
+`ifndef __ICARUS__
             $error("MULT18X18D is modelled with operand and output registers on CLK0 alone");
+`endif
             MULT18X18D_mode_without_model stop ();
         end
     endgenerate
@@ -166,8 +169,10 @@ module DP16KD #(
             CSDECODE_A != "0b000" || CSDECODE_B != "0b000" ||
             WRITEMODE_A != "NORMAL" || WRITEMODE_B != "NORMAL" ||
             RESETMODE != "SYNC" || ASYNC_RESET_RELEASE != "SYNC" || GSR != "DISABLED") begin
+`ifndef __ICARUS__
             $error("DP16KD is modelled with two ports of 18, 9, 4, 2 or 1 bits and output ",
                    "registers alone");
+`endif
             DP16KD_mode_without_model stop ();
         end
     endgenerate

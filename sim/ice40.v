@@ -9,8 +9,9 @@
 // Only the modes in use are modelled. Any other parameter ends the elaboration; outputs that these
 // modes do not use are left out, so connecting one ends it too; an input that would leave the mode
 // (a reset, a held operand, a subtraction, a carry) makes the output undefined. A missing module
-// is what ends it for certain: Verilator can be told to go on after $error. Defaults are the
-// device's, so read the file with Yosys's `read_verilog -sv -defer`.
+// is what ends it for certain: Verilator can be told to go on after $error, and Icarus knows it in
+// SystemVerilog alone. Defaults are the device's, so read the file with Yosys's `read_verilog -sv
+// -defer`.
 
 `default_nettype none
 
@@ -68,8 +69,10 @@ module SB_MAC16 #(
             NEG_TRIGGER != 0 || MODE_8x8 != 0 || PIPELINE_16x16_MULT_REG1 != 0 ||
             TOP_8x8_MULT_REG != 0 || BOT_8x8_MULT_REG != 0 ||
             TOPADDSUB_UPPERINPUT != 0 || BOTADDSUB_UPPERINPUT != 0) begin
+`ifndef __ICARUS__
             $error("SB_MAC16 is modelled as a multiplier with operand registers alone, with one ",
                    "for the product or an accumulator behind it");
+`endif
             SB_MAC16_mode_without_model stop ();
         end
     endgenerate

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hdl.bus import Bus
+from sim.cells import block_models
 
 __all__ = ["FAMILIES", "MANIFEST", "Manifest", "ManifestError", "Probe", "StateStream", "Stream"]
 
@@ -109,6 +110,9 @@ class Manifest:
     saturation : tuple of str
         The tensors behind the bits of the port ``saturated``.
     probes : tuple of Probe
+        None where the Verilog was made into another form.
+    layers : int
+        LSTM layers.
     step : int
         Cycles between successive steps of a stream in steady state, by the cycle model, while all
         streams are busy.
@@ -123,17 +127,24 @@ class Manifest:
         Steps of a sequence, at most, where the design buffers whole sequences.
     state_input, state_output : StateStream or None
         States that can be set, in a stateful design, and those that come out as a sequence ends.
+    models : tuple of Path
+        The behavioural models of all that the Verilog instantiates and does not contain.
+    mapped : bool
+        Whether the Verilog is a netlist of the family's cells.
+    watched : bool
+        Whether the top module has one output more, ``unknown``: in a cycle with this high another
+        output is unknown that must not be.
 
     Attributes
     ----------
-    model : Path or None
-        The behavioural models of the family's blocks.
     id_bits : int
         Width of TID; 0 where there is one stream only, and no such port.
     stateful : bool
         Whether TUSER says that a state is kept.
     crowded : bool
         Whether a packet of states may take longer than a step, and set a pace of its own.
+    breakable : bool
+        Whether there is an input that the design calls malformed.
     settling : int
         Steps after which the layers have filled up: the buffers between them hold two each.
     """
@@ -149,6 +160,7 @@ class Manifest:
     every_step: bool
     saturation: tuple[str, ...]
     probes: tuple[Probe, ...]
+    layers: int
     step: int
     alone: int
     work: int
@@ -156,6 +168,9 @@ class Manifest:
     longest: int | None
     state_input: StateStream | None = None
     state_output: StateStream | None = None
+    models: tuple[Path, ...] = ()
+    mapped: bool = False
+    watched: bool = False
 
     @property
     def stateful(self) -> bool:
@@ -167,16 +182,17 @@ class Manifest:
                 and self.streams * self.state_output.elements > self.work)
 
     @property
-    def model(self) -> Path | None:
-        return Path(__file__).with_name(f"{self.family}.v") if self.family else None
-
-    @property
     def id_bits(self) -> int:
         return (self.streams - 1).bit_length()
 
     @property
+    def breakable(self) -> bool:
+        return (self.input.beats > 1 or self.streams < 1 << self.id_bits
+                or self.longest is not None or self.stateful)
+
+    @property
     def settling(self) -> int:
-        return 3 * len({probe.layer for probe in self.probes}) + 2
+        return 3 * self.layers + 2
 
     @classmethod
     def load(cls, directory: Path) -> "Manifest":
@@ -283,6 +299,7 @@ class Manifest:
                       stream=follows(part),
                       direction=None if part["direction"] is None else count(part, "direction", 0))
                 for part in data["probes"]),
+            layers=len({part["layer"] for part in data["probes"]}),
             step=step,
             alone=alone,
             work=work,
@@ -290,4 +307,5 @@ class Manifest:
             longest=None if data["longest"] is None else count(data, "longest"),
             state_input=states("state_input"),
             state_output=states("state_output"),
+            models=block_models(family) if family else (),
         )

@@ -229,11 +229,11 @@ class Model:
             keep[final] = keeps[start:end][last[start:end]]
             yield Part(self.manifest.input.pack(self.vectors.x[rows[start:end]], rng),
                        final.ravel(), np.repeat(course.turns[start:end], beats), keep.ravel(),
-                       (int(course.turns[start]), self._packet(int(rows[start]) - 1))
+                       (int(course.turns[start]), self.packet(int(rows[start]) - 1))
                        if given[start] else None)
             start = end
 
-    def _packet(self, row: int) -> np.ndarray:
+    def packet(self, row: int) -> np.ndarray:
         """The beats that set the state after a row."""
         port = self.manifest.state_input
         if port is None:

@@ -16,10 +16,14 @@ import numpy as np
 from hdl.bus import signed
 from sim.manifest import Manifest, Probe, Stream
 
-__all__ = ["BENCH", "Beats", "Recording", "Values", "bench_verilog", "recorded_words"]
+__all__ = ["BENCH", "WATCH", "Beats", "Recording", "Values", "bench_verilog", "recorded_words",
+           "unknown_output", "watching_verilog"]
 
 BENCH = "gatefold_bench"
 """The name of the module around the design."""
+
+WATCH = "gatefold_watch"
+"""The name of the module that says which outputs are X."""
 
 _PUBLIC = "/*verilator public_flat_rw*/"
 
@@ -45,8 +49,15 @@ def _slices(signal: str, bits: int) -> str:
     return f"{{{spare}'d0, {signal}}}" if spare else signal
 
 
-def bench_verilog(manifest: Manifest) -> str:
-    """The module around a design, in SystemVerilog.
+def bench_verilog(manifest: Manifest, *, clocked: bool = False) -> str:
+    """The module around a design, in Verilog.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    clocked : bool
+        Whether it makes its own clock, for a simulator whose main program does not: rising edges
+        at odd times, and no port ``clk``.
 
     Its ports are those of the design, and:
 
@@ -59,47 +70,46 @@ def bench_verilog(manifest: Manifest) -> str:
     ``met``                   out   Which of {TVALID, TREADY of the input, TVALID, TREADY of the
                                     output} there has been, a bit for each; sticky.
     ``unstable``              out   An offered output was changed or withdrawn; sticky.
+    ``unknown``               out   The first cycle in which an output was X that must not be: a
+                                    valid or ready or a flag, or what goes with a high valid; 0 if
+                                    none was.
     ``cycle``                 out   Clock edges since the start.
     ========================  ====  ============================================================
 
-    Files are written into the folder that the plusarg ``record`` names.
+    Files are written into the current folder.
     """
-    s, m = manifest.input, manifest.output
+    s, m, ids, out = manifest.input, manifest.output, manifest.id_bits, manifest.state_output
+    # What goes with a beat's data: a word with TLAST, and TID above it.
+    s_tags, m_tags = (", ".join([*([f"{part.prefix}_tid"] if ids else []), f"{part.prefix}_tlast"])
+                      for part in (s, m))
+    s_word, m_word = (f"{31 - ids}'d0, {tags}" for tags in (s_tags, m_tags))
+    streams = _stream_ports(manifest)
     ports = [
-        ("input", 1, "clk"), ("input", 1, "rst"), ("input", 1, "flush"),
-        ("input", s.width, f"{s.prefix}_tdata"), ("input", 1, f"{s.prefix}_tvalid"),
-        ("input", 1, f"{s.prefix}_tlast"), ("output", 1, f"{s.prefix}_tready"),
-        ("output", m.width, f"{m.prefix}_tdata"), ("output", 1, f"{m.prefix}_tvalid"),
-        ("output", 1, f"{m.prefix}_tlast"), ("input", 1, f"{m.prefix}_tready"),
+        ("input", 1, "clk"), ("input", 1, "rst"), ("input", 1, "flush"), *streams,
         ("output", max(1, len(manifest.saturation)), "saturated"), ("output", 1, "malformed"),
         ("output reg", 32, "beats_in"), ("output reg", 32, "frames_in"),
         ("output reg", 32, "beats_out"), ("output reg", 32, "frames_out"),
-        ("output reg", 16, "met"), ("output reg", 1, "unstable"), ("output reg", 64, "cycle"),
+        *([("output reg", 32, "packets_out")] if out else []), ("output reg", 16, "met"),
+        ("output reg", 1, "unstable"), ("output reg", 64, "unknown"), ("output reg", 64, "cycle"),
     ]
-    ids = manifest.id_bits
-    # What goes with a beat's data: a word with TLAST, and TID above it.
-    s_tags, m_tags = f"{s.prefix}_tlast", f"{m.prefix}_tlast"
-    if ids:
-        ports[11:11] = [("input", ids, f"{s.prefix}_tid"), ("output", ids, f"{m.prefix}_tid")]
-        s_tags, m_tags = f"{s.prefix}_tid, {s_tags}", f"{m.prefix}_tid, {m_tags}"
-    s_word, m_word = (f"{31 - ids}'d0, {tags}" for tags in (s_tags, m_tags))
-    states = _state_ports(manifest)
-    out = manifest.state_output
-    ports[3:3] = states
-    if out:
-        ports.insert(-3, ("output reg", 32, "packets_out"))
-    lines = [f"module {BENCH} ("]
+    lines = ["`timescale 1ps / 1ps"] if clocked else []
+    lines += [f"module {BENCH} ("]
     # Python reads a bit much faster than a vector of one bit.
     lines += [f"  {direction} {f'[{width - 1}:0] ' if width > 1 else ''}{name} "
               f"{_PUBLIC}{',' if n < len(ports) else ''}"
-              for n, (direction, width, name) in enumerate(ports, start=1)]
-    lines += [");", f"  {_escaped(manifest.name)} dut ("]
+              for n, (direction, width, name) in enumerate(ports, start=1)
+              if not (clocked and name == "clk")]
+    leaks = "" if manifest.watched else f" = {unknown_output(manifest)}"
+    lines += [");", *(["  reg clk = 0;", "  always #1 clk = !clk;"] if clocked else []),
+              f"  wire leaks{leaks};",
+              f"  {_escaped(manifest.name)} dut ("]
     # The design keeps its own names for clock and reset; the bench's main program knows `clk`.
     pins = [(manifest.clock, "clk"), (manifest.reset, "rst"),
-            *((name, name) for _, _, name in ports[3:len(states) + (13 if ids else 11)]),
-            ("malformed", "malformed")]
+            *((name, name) for _, _, name in streams), ("malformed", "malformed")]
     if manifest.saturation:
         pins.append(("saturated", "saturated"))
+    if manifest.watched:
+        pins.append(("unknown", "leaks"))
     lines += [f"    .{_escaped(pin)}({net}){',' if n < len(pins) else ''}"
               for n, (pin, net) in enumerate(pins, start=1)]
     lines += ["  );"]
@@ -110,12 +120,10 @@ def bench_verilog(manifest: Manifest) -> str:
     if out:
         files.append("states")
     waits = [("input", s), ("output", m), *([("states", out)] if out else [])]
-    lines += ["  string folder;"]
     lines += [f"  reg [31:0] {name}_waited;" for name, _ in waits]
     lines += [f"  integer {name}_file;" for name in files]
-    lines += ["  initial begin",
-              "    if (!$value$plusargs(\"record=%s\", folder)) $fatal(1, \"no +record=FOLDER\");"]
-    lines += [f"    {name}_file = $fopen({{folder, \"/{name}.bin\"}}, \"wb\");" for name in files]
+    lines += ["  initial begin"]
+    lines += [f"    {name}_file = $fopen(\"{name}.bin\", \"wb\");" for name in files]
     lines += [f"    {name} = 0;" for direction, _, name in ports if direction == "output reg"]
     lines += [f"    {name}_waited = 0;" for name, _ in waits]
     if out:
@@ -128,6 +136,7 @@ def bench_verilog(manifest: Manifest) -> str:
               f"  wire [{m.width + ids}:0] offer = {{{m_tags}, {m.prefix}_tdata}};",
               "  always @(posedge clk) begin",
               "    cycle <= cycle + 1;",
+              "    if (!rst && leaks && unknown == 0) unknown <= cycle;",
               f"    if (!rst) met[{{{s.prefix}_tvalid, {s.prefix}_tready, {m.prefix}_tvalid, "
               f"{m.prefix}_tready}}] <= 1;",
               *(
@@ -175,13 +184,57 @@ def bench_verilog(manifest: Manifest) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _state_ports(manifest: Manifest) -> list[tuple[str, int, str]]:
-    """The ports of a design that has to do with states: direction, width, name."""
+def unknown_output(manifest: Manifest) -> str:
+    """A Verilog expression: is an output X that must not be?
+
+    Data, TLAST and TID may be while nothing is offered. Without X in the simulator it is 0.
+    """
+    always = [f"{manifest.input.prefix}_tready", "malformed"]
+    always += ["saturated"] if manifest.saturation else []
+    always += [f"{manifest.state_input.prefix}_tready"] if manifest.state_input else []
+    terms = []
+    for stream in filter(None, (manifest.output, manifest.state_output)):
+        always.append(f"{stream.prefix}_tvalid")
+        offered = [f"{stream.prefix}_tdata", f"{stream.prefix}_tlast",
+                   *([f"{stream.prefix}_tid"] if manifest.id_bits else [])]
+        terms.append(f"{stream.prefix}_tvalid && (^{{{', '.join(offered)}}}) === 1'bx")
+    return " || ".join([f"(^{{{', '.join(always)}}}) === 1'bx", *terms])
+
+
+def watching_verilog(manifest: Manifest) -> str:
+    """A module around a design, with its ports and `unknown_output` at one more, ``unknown``.
+
+    What comes with a valid that is low is X, whatever it was outside.
+    """
+    ports = [("input", 1, manifest.clock), ("input", 1, manifest.reset), *_stream_ports(manifest),
+             ("output", 1, "malformed")]
+    if manifest.saturation:
+        ports.append(("output", len(manifest.saturation), "saturated"))
+
+    def given(direction: str, width: int, name: str) -> str:
+        prefix, _, signal = name.rpartition("_")
+        if direction == "input" and signal in ("tdata", "tlast", "tid", "tuser"):
+            return f"{prefix}_tvalid ? {name} : {width}'bx"
+        return name
+
+    lines = [f"module {WATCH} ("]
+    lines += [f"  {direction} [{width - 1}:0] {_escaped(name)},"
+              for direction, width, name in ports]
+    lines += ["  output unknown", ");", f"  {_escaped(manifest.name)} dut (",
+              ",\n".join(f"    .{_escaped(port[2])}({given(*port)})" for port in ports), "  );",
+              f"  assign unknown = {unknown_output(manifest)};", "endmodule"]
+    return "\n".join(lines) + "\n"
+
+
+def _stream_ports(manifest: Manifest) -> list[tuple[str, int, str]]:
+    """The ports of all streams of a design: direction, width, name."""
     ports, ids = [], manifest.id_bits
     if manifest.stateful:
         ports.append(("input", 1, f"{manifest.input.prefix}_tuser"))
     for part, ours, theirs in ((manifest.state_input, "input", "output"),
-                               (manifest.state_output, "output", "input")):
+                               (manifest.state_output, "output", "input"),
+                               (manifest.input, "input", "output"),
+                               (manifest.output, "output", "input")):
         if part:
             ports += [(ours, part.width, f"{part.prefix}_tdata"),
                       (ours, 1, f"{part.prefix}_tvalid"), (ours, 1, f"{part.prefix}_tlast"),
@@ -251,7 +304,7 @@ class Recording:
     ----------
     manifest : Manifest
     folder : Path
-        The plusarg ``record`` of the simulation.
+        In which the simulation runs.
     """
 
     def __init__(self, manifest: Manifest, folder: Path) -> None:

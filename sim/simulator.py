@@ -1,8 +1,10 @@
-"""The simulator of a design: Verilator's C++, compiled once and kept while nothing changes.
+"""The simulator of a design, compiled once and kept while nothing changes: Verilator's or Icarus's.
 
 cocotb's own runner makes every signal of a design public to Python, which halves the speed, and
 compiles Verilator's run-time library anew for each design, which takes most of the build. Here
 only the ports of the bench's module are public, and the library is kept in the user's cache folder.
+
+Icarus Verilog, where it is installed, is slow, but a second opinion; and it knows the value X.
 """
 
 import hashlib
@@ -24,7 +26,11 @@ from sim.manifest import Manifest
 from sim.monitor import BENCH, bench_verilog
 from sim.prerequisites import missing_tools, shared_libpython
 
-__all__ = ["SimulatorError", "build_simulator", "simulator_environment"]
+__all__ = ["SIMULATORS", "SimulatorError", "build_simulator", "simulator_command",
+           "simulator_environment"]
+
+SIMULATORS = ("verilator", "icarus")
+"""What the bench runs in. The second has to be installed."""
 
 _RUNTIME = ("verilated", "verilated_cov", "verilated_dpi", "verilated_threads", "verilated_vpi")
 _DEFINES = ("-DVERILATOR=1", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE=0")
@@ -51,6 +57,12 @@ _RUNTIME_LEVEL, _DESIGN_LEVEL = "-O2", "-O1"
 
 # A design may leave outputs of a device's block open, one pin for each bit. Inputs it may not.
 _OPEN_PINS = {"ecp5": ("P?", "P??", "DO??", "DO???"), "ice40": ()}
+# In a netlist also other blocks' outputs, and two inputs that the mode of a flip-flop does not use.
+_OPEN_PINS_MAPPED = {"ecp5": (*_OPEN_PINS["ecp5"], "M", "CE", "COUT", "S?"),
+                     "ice40": ("CO", "ACCUMCO", "SIGNEXTOUT")}
+
+# Yosys's models of the ECP5 include files of further cells, which a netlist has not.
+_MACROS = ("-DNO_INCLUDES",)
 
 _JOBS = 2
 
@@ -148,14 +160,16 @@ def _runtime_library(progress: Callable[[str], None]) -> list[Path]:
     return objects
 
 
-def _open_pins(family: str | None) -> str:
-    """Verilator's configuration that accepts the outputs a family's blocks may leave open."""
+def _open_pins(manifest: Manifest) -> str:
+    """Verilator's configuration that accepts the pins a family's blocks may leave open."""
+    accepted = _OPEN_PINS_MAPPED if manifest.mapped else _OPEN_PINS
     lines = [f'lint_off -rule PINMISSING -file "*" -match "Instance has missing pin: \'{pins}\'"'
-             for pins in _OPEN_PINS.get(family or "", ())]
+             for pins in accepted.get(manifest.family or "", ())]
     return "\n".join(["`verilator_config", *lines]) + "\n"
 
 
-def build_simulator(manifest: Manifest, folder: Path, *, coverage: bool = False,
+def build_simulator(manifest: Manifest, folder: Path, *, simulator: str = "verilator",
+                    coverage: bool = False,
                     progress: Callable[[str], None] = lambda text: None) -> Path:
     """Compile a design, the models of its device's blocks, and the bench's module around it.
 
@@ -165,6 +179,8 @@ def build_simulator(manifest: Manifest, folder: Path, *, coverage: bool = False,
     folder : Path
         Gets a subfolder for each version of the design and the tools. It may be shared by
         processes that run at the same time.
+    simulator : str
+        One of `SIMULATORS`.
     coverage : bool
         Whether the program writes which lines ran and which bits changed into the file that the
         plusarg ``verilator+coverage+file`` names.
@@ -174,26 +190,29 @@ def build_simulator(manifest: Manifest, folder: Path, *, coverage: bool = False,
     Returns
     -------
     Path
-        The program. The same as before, untouched, if nothing has changed.
+        The program, for `simulator_command`. The same as before, untouched, if nothing has changed.
 
     Raises
     ------
     SimulatorError
         If a tool is missing or fails.
     """
+    if simulator not in SIMULATORS:
+        raise ValueError(f"simulator must be one of {', '.join(SIMULATORS)}, not {simulator!r}")
+    if simulator == "icarus":
+        return _build_icarus(manifest, folder, progress)
     lacking = missing_tools()
     if lacking:
         raise SimulatorError("; ".join(lacking))
     main = Path(__file__).with_name("main.cpp")
     bench = bench_verilog(manifest)
-    model = [manifest.model] if manifest.model else []
-    settings = _open_pins(manifest.family)
+    settings = _open_pins(manifest)
     libraries = cocotb_tools.config.libs_dir
     options = (*_VERILATOR, *(_COVERAGE if coverage else ()))
     counting = f"-DVM_COVERAGE={int(coverage)}"
     key = _digest(_toolchain(), str(libraries), importlib.metadata.version("cocotb"),
                   _DESIGN_LEVEL, " ".join(options), bench, manifest.verilog.read_bytes(),
-                  main.read_bytes(), settings, *(path.read_bytes() for path in model))
+                  main.read_bytes(), settings, *(path.read_bytes() for path in manifest.models))
     final = folder / key
     program = final / "simulator"
     if program.is_file():
@@ -206,8 +225,8 @@ def build_simulator(manifest: Manifest, folder: Path, *, coverage: bool = False,
         (work / "bench.sv").write_text(bench, encoding="utf-8")
         (work / "open_pins.vlt").write_text(settings, encoding="utf-8")
         _run(["verilator", *options, "--prefix", "Vbench", "--top-module", BENCH, "-Mdir", ".",
-              "open_pins.vlt", manifest.verilog.resolve(), *model, "bench.sv"], folder=work,
-             what="Verilator")
+              *_MACROS, "open_pins.vlt", manifest.verilog.resolve(), *manifest.models, "bench.sv"],
+             folder=work, what="Verilator")
         commands: list[tuple[Sequence[str | Path], str]] = [
             (["g++", _DESIGN_LEVEL, "-I.", *_include_flags(), counting, "-c", main, "-o",
               "main.o"], "compiling main.cpp"),
@@ -230,13 +249,66 @@ def build_simulator(manifest: Manifest, folder: Path, *, coverage: bool = False,
     return program
 
 
-def simulator_environment(*, module: str, extra: Mapping[str, str]) -> dict[str, str]:
+def _build_icarus(manifest: Manifest, folder: Path, progress: Callable[[str], None]) -> Path:
+    if manifest.mapped:
+        raise SimulatorError("a netlist needs Verilator: Icarus Verilog does not read Yosys's "
+                             "models of the cells")
+    if not (compiler := shutil.which("iverilog")) or not shutil.which("vvp"):
+        raise SimulatorError("Icarus Verilog is not installed (Debian, Ubuntu: apt install "
+                             "iverilog)")
+    bench = bench_verilog(manifest, clocked=True)
+    version = _run([compiler, "-V"], folder=Path.cwd(), what="iverilog -V").split("\n")[0]
+    final = folder / _digest("icarus", version, bench, manifest.verilog.read_bytes(),
+                             *(path.read_bytes() for path in manifest.models))
+    program = final / "simulator.vvp"
+    if program.is_file():
+        return program
+    progress("compiling the design for Icarus Verilog")
+    folder.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=folder, prefix="building-"))
+    try:
+        (work / "bench.v").write_text(bench, encoding="utf-8")
+        # Not as SystemVerilog: there, the initial value of a register makes no event, and Yosys's
+        # `always @*` with constant inputs would never run.
+        _run([compiler, "-g2005", *_MACROS, "-s", BENCH, "-o", "simulator.vvp",
+              "bench.v", manifest.verilog.resolve(), *manifest.models], folder=work,
+             what="Icarus Verilog")
+        _place(work, final)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return program
+
+
+def simulator_command(program: Path, *, seed: int, coverage: Path) -> list[str]:
+    """The command that runs a simulator, in the folder into which the bench's module writes.
+
+    Parameters
+    ----------
+    program : Path
+        By `build_simulator`.
+    seed : int
+        Of Verilator's random initial values. Icarus has none: what has no value is X.
+    coverage : Path
+        The file to which a simulator that counts writes.
+    """
+    if program.suffix == ".vvp":
+        return ["vvp", "-m", str(cocotb_tools.config.libs_dir / "libcocotbvpi_icarus.so"),
+                str(program)]
+    # Verilator's seed must be positive.
+    return [str(program), "+verilator+rand+reset+2", f"+verilator+coverage+file+{coverage}",
+            f"+verilator+seed+{seed % 0x7FFFFFFE + 1}"]
+
+
+def simulator_environment(*, module: str, simulator: str, extra: Mapping[str, str]
+                          ) -> dict[str, str]:
     """The environment in which a simulator finds Python, cocotb and the bench.
 
     Parameters
     ----------
     module : str
         The Python module with the cocotb tests.
+    simulator : str
+        One of `SIMULATORS`.
     extra : mapping of str to str
         Further variables.
 
@@ -258,7 +330,8 @@ def simulator_environment(*, module: str, extra: Mapping[str, str]) -> dict[str,
         "TOPLEVEL_LANG": "verilog",
         "COCOTB_TOPLEVEL": BENCH,
         "COCOTB_TEST_MODULES": module,
-        "COCOTB_TRUST_INERTIAL_WRITES": "1",
+        # Icarus would let a write at a clock edge reach some registers before that edge.
+        "COCOTB_TRUST_INERTIAL_WRITES": str(int(simulator == "verilator")),
         "COCOTB_ANSI_OUTPUT": "0",
         # A simulation is one thread; more for its arrays would only take them from others.
         "OPENBLAS_NUM_THREADS": "1",

@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-import cocotb
 import numpy as np
-from cocotb.task import Task
-from cocotb.triggers import RisingEdge, Timer
 
-from sim.driver import PERIOD, Stalls
+from sim.driver import Sink, Source, Stalls
 from sim.manifest import Manifest
-from sim.model import Course
+from sim.model import Course, Part
 from sim.vectors import Vectors
 
 __all__ = ["LONGEST", "StatePorts", "in_pieces"]
@@ -35,58 +32,30 @@ class StatePorts:
 
     def __init__(self, dut: Any, manifest: Manifest, *, stalls: Stalls | None = None,
                  ready: bool = True) -> None:
-        self._dut = dut
-        self._input = manifest.state_input
-        self._ids = bool(manifest.id_bits)
-        self._clock = RisingEdge(dut.clk)
-        self._stalls = stalls
-        self._stalling: Task[None] | None = None
-        self._take = (getattr(dut, f"{manifest.state_output.prefix}_tready")
-                      if manifest.state_output else None)
-        if self._take is not None:
-            self._take.value = int(ready)
-            if stalls is not None and ready:
-                self._stalling = cocotb.start_soon(stalls.hold(self._clock, self._pause))
-
-    def _pause(self, pause: bool) -> None:
-        assert self._take is not None
-        self._take.value = int(not pause)
+        given, taken = manifest.state_input, manifest.state_output
+        # Short pauses: a packet has many beats.
+        self._source = Source(dut, given.prefix, ids=bool(manifest.id_bits), stalls=stalls,
+                              longest=LONGEST) if given else None
+        self._sink = Sink(dut, taken.prefix, stalls=stalls, ready=ready) if taken else None
 
     async def send(self, stream: int, beats: np.ndarray) -> None:
         """Set the state of a stream: uint8 [E, bytes]; back when it has been taken."""
-        assert self._input is not None
-        data, valid, last, ready = (getattr(self._dut, f"{self._input.prefix}_t{name}")
-                                    for name in ("data", "valid", "last", "ready"))
-        if self._ids:
-            getattr(self._dut, f"{self._input.prefix}_tid").value = stream
-        for n, beat in enumerate(beats):
-            # Short ones: a packet has many beats.
-            pause = min(self._stalls.before_beat(), LONGEST) if self._stalls else 0
-            if pause:
-                valid.value = 0
-                await Timer(PERIOD * pause - PERIOD // 2, unit="step")
-            data.value = int.from_bytes(beat.tobytes(), "little")
-            last.value = int(n == len(beats) - 1)
-            valid.value = 1
-            await self._clock
-            while not ready.value:
-                await RisingEdge(ready)
-                await self._clock
-        valid.value = 0
+        assert self._source is not None
+        numbers = np.arange(len(beats))
+        await self._source.send(Part(
+            data=beats, last=numbers == len(beats) - 1, stream=np.full_like(numbers, stream),
+            keep=numbers < 0, given=None))
 
     def take(self) -> None:
         """Take states from now on."""
-        if self._take is not None:
-            self._take.value = 1
+        if self._sink is not None:
+            self._sink.take()
 
     def stop(self) -> None:
         """Offer and take nothing more."""
-        if self._stalling is not None:
-            self._stalling.cancel()
-        if self._take is not None:
-            self._take.value = 0
-        if self._input is not None:
-            getattr(self._dut, f"{self._input.prefix}_tvalid").value = 0
+        for end in (self._source, self._sink):
+            if end is not None:
+                end.stop()
 
 
 def in_pieces(vectors: Vectors, order: Sequence[int], streams: int, *, sets: bool,

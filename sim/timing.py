@@ -188,9 +188,10 @@ def check_alone(record: TimingRecord, manifest: Manifest, stream: int = 0,
         If one of its steps took longer, if it takes less cycles than promised, or if a sequence's
         first step came too early.
     """
-    if manifest.crowded:
-        return
     paces, places = record.paces(stream), record.places(stream)[1:]
+    # Without probes, and with one output for a sequence, there is nothing to see.
+    if manifest.crowded or not paces:
+        return
     promised = f"{manifest.alone} by the manifest"
     # Well within a sequence. First steps follow so closely that what comes behind may wait for room
     # in a buffer, where it would not at the promised pace.
@@ -233,7 +234,8 @@ def check_together(record: TimingRecord, manifest: Manifest) -> None:
     """
     streams = [record.paces(stream) for stream in range(manifest.streams)]
     # A mean over few steps says nothing.
-    if manifest.crowded or len(record.places(0)) < manifest.settling + 8:
+    if (manifest.crowded or not streams[0]
+            or len(record.places(0)) < manifest.settling + 8):
         return
     found: list[str] = []
     for name in streams[0]:

@@ -18,13 +18,18 @@ from xml.etree import ElementTree
 from sim.coverage import COVERED, REACHED, Coverage
 from sim.manifest import Manifest
 from sim.model import Model
-from sim.simulator import SimulatorError, build_simulator, simulator_environment
+from sim.simulator import (
+    SimulatorError,
+    build_simulator,
+    simulator_command,
+    simulator_environment,
+)
 from sim.timing import TimingRecord
 from sim.vectors import VECTORS, Vectors, VectorsError
 from sim.verilog_coverage import VerilogCoverage
 
-__all__ = ["READ_TESTS", "STATE_TESTS", "STREAM_TESTS", "TESTS", "TestResult", "VerifyResult",
-           "verify"]
+__all__ = ["FAULT_TESTS", "READ_TESTS", "STATE_TESTS", "STREAM_TESTS", "TESTS", "TestResult",
+           "VerifyResult", "verify"]
 
 TESTS = ("full_speed", "random_stalls", "axi_full_speed", "axi_random_stalls", "single_steps",
          "reset_midway", "ready_held_low")
@@ -38,6 +43,9 @@ STATE_TESTS = ("kept_states", "set_states")
 
 READ_TESTS = ("packets_held",)
 """Of designs that give out final states."""
+
+FAULT_TESTS = ("malformed_input",)
+"""Of designs with an input that can be malformed."""
 
 EFFORT = 200_000
 
@@ -174,7 +182,8 @@ def _choose_seed(seed: int | None) -> int:
     return seed
 
 
-def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = None,
+def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = None,
+           simulator: str = "verilator", tests: Sequence[str] | None = None,
            seed: int | None = None, effort: int = EFFORT, coverage: bool = False,
            folder: str | os.PathLike[str] | None = None,
            simulators: str | os.PathLike[str] | None = None,
@@ -185,9 +194,13 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
     ----------
     directory : str or path
         The design's folder.
+    manifest : Manifest or None
+        The design in another form, with the same ports; if None, as it is in the folder.
+    simulator : str
+        One of `SIMULATORS`.
     tests : sequence of str or None
-        Which of `TESTS`, `STREAM_TESTS`, `STATE_TESTS` and `READ_TESTS`; all that the design can be
-        given if None.
+        Which of `TESTS`, `STREAM_TESTS`, `STATE_TESTS`, `READ_TESTS` and `FAULT_TESTS`; all that
+        the design can be given if None.
     seed : int or None
         For every random choice; None takes ``GATEFOLD_SEED`` from the environment, or any.
     effort : int
@@ -219,20 +232,23 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
     ValueError
         If a test is unknown or not for such a design, or the seed is negative.
     """
-    known = (*TESTS, *STREAM_TESTS, *STATE_TESTS, *READ_TESTS)
+    known = (*TESTS, *STREAM_TESTS, *STATE_TESTS, *READ_TESTS, *FAULT_TESTS)
     for name in tests or ():
         if name not in known:
             raise ValueError(f"test must be one of {', '.join(known)}, not {name}")
     if tests is not None and not tests:
         raise ValueError("there must be at least one test to run")
+    if coverage and (simulator != "verilator" or manifest is not None):
+        raise ValueError("coverage is counted by Verilator, of the generated Verilog alone")
     seed = _choose_seed(seed)
     design = Path(directory).resolve()
     run = Path(folder).resolve() if folder is not None else design / "sim"
-    manifest = Manifest.load(design)
+    manifest = manifest or Manifest.load(design)
     lacking = [
         (STREAM_TESTS, manifest.streams == 1, "a design of several streams, not of 1"),
         (STATE_TESTS, not manifest.stateful, "a stateful design"),
-        (READ_TESTS, manifest.state_output is None, "a design that gives out final states")]
+        (READ_TESTS, manifest.state_output is None, "a design that gives out final states"),
+        (FAULT_TESTS, not manifest.breakable, "a design whose input can be malformed")]
     if tests is None:
         tests = [name for name in known
                  if not any(name in of and lacks for of, lacks, _ in lacking)]
@@ -249,7 +265,8 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
     started = time.monotonic()
     run.mkdir(parents=True, exist_ok=True)
     kept = Path(simulators).resolve() if simulators is not None else run / "build"
-    program = build_simulator(manifest, kept, coverage=coverage, progress=progress)
+    program = build_simulator(manifest, kept, simulator=simulator, coverage=coverage,
+                              progress=progress)
     build_seconds = time.monotonic() - started
 
     for name in ("results.xml", "report.jsonl", "progress", "timing.npz", COUNTED, COVERED,
@@ -257,8 +274,9 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
         (run / name).unlink(missing_ok=True)
     config = run / "config.json"
     config.write_text(json.dumps({"design": str(design), "folder": str(run), "seed": seed,
-                                  "effort": effort}), encoding="utf-8")
-    environment = simulator_environment(module="sim.bench", extra={
+                                  "effort": effort, "probes": bool(manifest.probes)}),
+                      encoding="utf-8")
+    environment = simulator_environment(module="sim.bench", simulator=simulator, extra={
         "GATEFOLD_BENCH": str(config),
         "COCOTB_RESULTS_FILE": str(run / "results.xml"),
         "COCOTB_RANDOM_SEED": str(seed),
@@ -267,10 +285,8 @@ def verify(directory: str | os.PathLike[str], *, tests: Sequence[str] | None = N
         "COCOTB_REWRITE_ASSERTION_FILES": "",
     })
     progress(f"simulating, seed {seed}")
-    # Verilator's random initial values have a seed of their own, which must be positive.
-    status = _simulate([str(program), f"+record={run}", "+verilator+rand+reset+2",
-                        f"+verilator+seed+{seed % 0x7FFFFFFE + 1}",
-                        f"+verilator+coverage+file+{run / COUNTED}"], environment, run, progress)
+    status = _simulate(simulator_command(program, seed=seed, coverage=run / COUNTED), environment,
+                       run, progress)
     done = _report(run)
     failure = _failure(done, tests, seed, status, run)
     covered, verilog = Coverage(), None

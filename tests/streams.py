@@ -35,8 +35,12 @@ class Exchange:
         TID, or 0, and elements of each packet of final states.
     sent : list of (int, int)
         Cycles in which the first and the last element of each packet were taken.
+    resets : list of int
+        How many of the words came before each reset amid the beats.
     saturated, malformed : int
         The flags at the end.
+    reported : int
+        The first cycle in which ``malformed`` was high; 0 where it never was.
     """
 
     words: list[tuple[list[int], bool]] = field(default_factory=list)
@@ -47,8 +51,10 @@ class Exchange:
     states: dict[str, list[tuple[int, int, list[int]]]] = field(default_factory=dict)
     packets: list[tuple[int, list[int]]] = field(default_factory=list)
     sent: list[tuple[int, int]] = field(default_factory=list)
+    resets: list[int] = field(default_factory=list)
     saturated: int = 0
     malformed: int = 0
+    reported: int = 0
 
     def of(self, stream: int) -> list[tuple[list[int], bool]]:
         """The words of one stream."""
@@ -121,7 +127,7 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
     ----------
     sequences : sequence of int arrays, T x N
     outputs : int
-        Vectors to wait for.
+        Vectors to wait for; those after the last reset, where there are any among the beats.
     stall : float
         Probability that a side is not ready in a cycle.
     reset_after : int, optional
@@ -130,8 +136,8 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
         Cycles more, which show that no other vector follows.
     beats : sequence of (int, bool, int) or int, optional
         Bus beats with their TLAST and TID in place of ``sequences``, and of a stateful network with
-        TUSER; a number is a pause of so many cycles. A list of such ones, the TLAST as ``last``,
-        goes to the port of states, and what follows waits for it.
+        TUSER; a number is a pause of so many cycles, and None a reset. A list of such ones, the
+        TLAST as ``last``, goes to the port of states, and what follows waits for it.
     packets : int
         Packets of final states to wait for.
     hold, hold_states : int
@@ -148,6 +154,7 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
               for n, engine in enumerate(dut.engines)
               for tensor in (("c", "m", "h") if engine.cycles.projection else ("c", "h"))]
     seen.states = {name: [] for name, _, _ in probes}
+    resets = sum(beat is None for beat in fed)
     now = 0
     vector: list[int] = []
     states_sink: list[tuple[int, int, int]] = []
@@ -175,6 +182,10 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
                 if isinstance(beat, int):
                     await ctx.tick().repeat(beat)
                     continue
+                if beat is None:
+                    await restart()
+                    seen.resets.append(len(seen.words))
+                    continue
                 if isinstance(beat, list):
                     await give(beat)
                     continue
@@ -194,14 +205,17 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
                     seen.taken.append(now)
                 ctx.set(dut.s_axis_tvalid, 0)
 
-        if before is not None or reset_after is not None:
-            await feed(fed[:reset_after] if before is None else before)
+        async def restart():
             ctx.set(reset, 1)
             await ctx.tick()
             ctx.set(reset, 0)
-            seen.clear()
             vector.clear()
             states_sink.clear()
+
+        if before is not None or reset_after is not None:
+            await feed(fed[:reset_after] if before is None else before)
+            await restart()
+            seen.clear()
         await feed(fed)
 
     async def sink(ctx):
@@ -216,10 +230,12 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
             ctx.set(dut.m_axis_tready, now >= hold and rng.random() >= stall)
             if final:
                 ctx.set(dut.m_state_axis_tready, now >= hold_states and rng.random() >= stall)
-            _, _, valid, ready, word, last, tid, *states = await ctx.tick().sample(
+            _, _, valid, ready, word, last, tid, wrong, *states = await ctx.tick().sample(
                 dut.m_axis_tvalid, dut.m_axis_tready, dut.m_axis_tdata, dut.m_axis_tlast, whose,
-                *shown, *final)
+                dut.malformed, *shown, *final)
             now += 1
+            if wrong and not seen.reported:
+                seen.reported = now
             if final and all(states[len(shown):len(shown) + 2]):
                 code, ended, of_stream = states[len(shown) + 2:]
                 states_sink.append((now, of_stream, _signed(code, len(dut.m_state_axis_tdata))))
@@ -244,7 +260,9 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
                     seen.streams.append(tid)
                     seen.done.append(now)
                     vector.clear()
-            enough = len(seen.words) >= outputs and len(seen.packets) >= packets
+            since = seen.resets[-1] if seen.resets else 0
+            enough = (len(seen.resets) == resets and len(seen.words) - since >= outputs
+                      and len(seen.packets) >= packets)
             idle = idle + 1 if enough else 0
             assert now < limit, (f"only {len(seen.words)} of {outputs} vectors and "
                                  f"{len(seen.packets)} of {packets} packets came")

@@ -224,27 +224,6 @@ def test_cycles(name: str, units: int, columns: int, pipeline: str) -> None:
         assert ends[10] - ends[9] == dut.further
 
 
-@pytest.mark.parametrize("name", [
-    "reverse, last step", pytest.param("two directions", marks=pytest.mark.slow),
-    pytest.param("forward and back", marks=pytest.mark.slow)])
-def test_too_long(name: str) -> None:
-    """A sequence that is longer than the buffer sets the flag, and the next ones are right."""
-    network = stack(name)
-    rng = np.random.default_rng(5)
-    sequences = random_sequences(rng, network, 5, 6, 3, 5)
-    dut = Network(network, longest=5, foldings=folded(network, 2, 2))
-    words = expected_words(network, sequences)
-    first, spoilt = (5, 5) if network.every_step else (1, 1)
-    seen = run_network(dut, sequences[:1], outputs=first)
-    assert not seen.malformed
-    count = len(words) - (6 if network.every_step else 1) + spoilt
-    seen = run_network(dut, sequences, outputs=count)
-    assert seen.malformed
-    assert seen.words[:first] == words[:first]
-    after = 3 + 5 if network.every_step else 2
-    assert seen.words[-after:] == words[-after:]
-
-
 def test_streams_of_their_own() -> None:
     network = stack("two directions")
     with pytest.raises(ValueError, match="streams must be 1 where a layer reads from the end, not"):

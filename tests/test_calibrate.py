@@ -345,8 +345,8 @@ def test_quantised_weights_keep_their_format(k_x: int, k_h: int, bits: int) -> N
 def test_quantised_weights_of_very_different_scales_are_rounded() -> None:
     """Words of more than 16 bits would fit no narrow multiplier block."""
     rng = np.random.default_rng(0)
-    w_x, w_h = (rng.integers(-128, 128, shape) * 2.0**-k for shape, k in (((20, 2), 0),
-                                                                         ((20, 5), 12)))
+    w_x, w_h = (np.asarray(rng.integers(-128, 128, shape) * 2.0**-k, dtype=np.float64)
+                for shape, k in (((20, 2), 0), ((20, 5), 12)))
     model = Network(layers=(LSTM(w_x=w_x, w_h=w_h, bias=np.zeros(20)),),
                     head=(Dense(w=np.ones((1, 5)), bias=np.zeros(1)),), every_step=True)
     chosen = calibrate(model, data(1, 8, 6, 2), bits=8)

@@ -622,8 +622,10 @@ def declared_memories(verilog: str) -> Counter[str]:
     return found
 
 
-@pytest.mark.parametrize(("inputs", "layers", "outputs", "head", "streams", "pipeline", "formats"),
-                         MEMORIES)
+@pytest.mark.parametrize(
+    ("inputs", "layers", "outputs", "head", "streams", "pipeline", "formats"),
+    [pytest.param(*each, marks=[pytest.mark.slow] if n % 2 else [])
+     for n, each in enumerate(MEMORIES)])
 def test_memories_equal_hardware(inputs: int, layers: list[tuple[int, tuple[int, ...]]],
                                  outputs: int, head: tuple[int, int], streams: int, pipeline: str,
                                  formats: str) -> None:

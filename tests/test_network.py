@@ -19,7 +19,7 @@ from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import Folding
 from hdl.dense_cycles import DenseFolding
 from hdl.network import Network
-from hdl.pipeline import FAST, PIPELINE_LIMITS, PIPELINES, SHORT, Pipeline
+from hdl.pipeline import PIPELINES
 from hdl.ram import RAM
 from hdl.registers import delayed
 from tests.cases import thinned
@@ -31,7 +31,7 @@ from tests.networks import (
     random_network,
     random_sequences,
 )
-from tests.streams import interleaved, pack, run_network
+from tests.streams import interleaved, run_network
 
 # Inputs, hidden units of each layer, outputs, units and columns in parallel.
 SHAPES = {
@@ -238,61 +238,6 @@ def test_every_drain(units: int, columns: int, lanes: int, interval: int) -> Non
     assert run_network(dut, sequences, outputs=len(words), stall=0.3).words == words
 
 
-def drawn_pipeline(rng: np.random.Generator) -> Pipeline:
-    """SHORT, FAST, or each register by itself."""
-    mixed = Pipeline(**{name: int(rng.integers(low, high + 1))
-                        for name, (low, high) in PIPELINE_LIMITS.items()})
-    return (SHORT, FAST, mixed, mixed)[rng.integers(4)]
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_random_design(seed: int) -> None:
-    """Any legal folding, not only what would be chosen: bits, flags, cycles, latency."""
-    rng = np.random.default_rng(seed)
-    inputs = int(rng.integers(1, 8))
-    hidden = tuple(rng.integers(1, 8, rng.integers(1, 3)).tolist())
-    pipeline, streams = drawn_pipeline(rng), int(rng.choice([1, 1, 2, 3, 4]))
-    network = random_network(rng, FORMATS["8 bits"], inputs, hidden, int(rng.integers(1, 4)),
-                             every_step=True, size=float(rng.choice([0.3, 1])))
-    foldings = []
-    for layer in network.layers:
-        while True:
-            units = int(rng.integers(1, layer.hidden + 1))
-            folding = Folding(
-                units=units, columns=int(rng.integers(1, layer.inputs + layer.hidden + 1)),
-                lanes=int(rng.integers(1, units + 1)), interval=int(rng.integers(1, 16)))
-            # Redrawn where the drain does not keep up, or the simulation would take long.
-            if (-(-units // folding.lanes) * folding.interval
-                    <= -(-(layer.inputs + layer.hidden) // folding.columns)
-                    and folding.multipliers <= 24):
-                foldings.append(folding)
-                break
-    dut = Network(network, foldings=foldings, pipeline=pipeline, streams=streams)
-    sequences = [random_sequences(rng, network, *rng.permutation([1, 5, 1, 1, 4]).tolist())
-                 for _ in range(streams)]
-    words = [expected_words(network, some) for some in sequences]
-    order = iter(lambda: int(rng.integers(streams)), -1)
-    seen = run_network(dut, [], beats=interleaved(dut, sequences, order),
-                       outputs=sum(map(len, words)), stall=0.6)
-    assert [seen.of(stream) for stream in range(streams)] == words
-    counts = [sum(network.run(x[None]).saturated[name] for some in sequences for x in some)
-              for name in dut.saturation]
-    assert [seen.saturated >> bit & 1 for bit in range(len(counts))] == [
-        int(count > 0) for count in counts]
-
-    # A step alone, then all streams.
-    steps = 5 + 3 * len(hidden)
-    beats: list[tuple[int, bool, int] | int]
-    beats = [*interleaved(dut, [random_sequences(rng, network, 1)]), 2 * dut.latency,
-             *interleaved(dut, [random_sequences(rng, network, steps) for _ in range(streams)])]
-    seen = run_network(dut, [], beats=beats, outputs=1 + steps * streams, quiet=10)
-    assert seen.given[0] - seen.taken[0] == dut.latency
-    assert seen.done[0] - seen.taken[0] == dut.whole_latency
-    for stream in range(streams):
-        given = [now for now, one in zip(seen.given, seen.streams, strict=True) if one == stream]
-        assert set(np.diff(given[-steps:])[3 * len(hidden):].tolist()) == {dut.step}
-
-
 @pytest.mark.parametrize("name", SHAPES)
 def test_cycles_of_a_step(name: str) -> None:
     """Latency from the ports of an idle network, and distances of steps, an output in each."""
@@ -312,37 +257,6 @@ def test_cycles_of_a_step(name: str) -> None:
     # The first step of a sequence waits for none before it, but for the head and for room there.
     assert all(dut.work <= distance <= dut.step for distance in distances[5:7])
     assert dut.step == dut.alone
-
-
-@pytest.mark.parametrize("after", [1, 2, 3, 7, 12, 13, 14, 25])
-def test_reset(after: int) -> None:
-    """Nothing from before a reset, wherever it comes, shows after it."""
-    rng = np.random.default_rng(6)
-    network = random_network(rng, FORMATS["8 bits"], 3, (5,), 2, every_step=True, size=0.5)
-    dut = Network(network, foldings=folded(network, 2, 2))
-    sequences = random_sequences(rng, network, 5, 2, 6)
-    words = expected_words(network, sequences)
-    seen = run_network(dut, sequences, outputs=len(words), reset_after=after, stall=0.2)
-    assert seen.words == words
-
-
-@pytest.mark.parametrize(("cut", "stall"), [(0, 0), (1, 0), (2, 0.5), (4, 0)])
-def test_tlast_within_a_step(cut: int, stall: float) -> None:
-    """The step is filled up with zeros, the flag is set, and the next sequence is unharmed."""
-    rng = np.random.default_rng(7)
-    network = random_network(rng, FORMATS["8 bits"], 3, (4,), 1, every_step=True, size=0.5)
-    dut = Network(network, foldings=folded(network, 1, 1))
-    first, second = random_sequences(rng, network, 2, 3)
-    beats = [(word, False, 0) for step in first for word in pack(step, 1, 8)][:cut + 1]
-    beats[-1] = (beats[-1][0], True, 0)
-    beats += interleaved(dut, [[second]])
-    short = first.copy().reshape(-1)
-    short[cut + 1:] = 0
-    short = short.reshape(first.shape)[:cut // 3 + 1]
-    words = expected_words(network, [short, second])
-    seen = run_network(dut, [], beats=beats, outputs=len(words), stall=stall)
-    assert seen.words == words
-    assert seen.malformed == int(cut % 3 != 2)
 
 
 def test_head_folding() -> None:

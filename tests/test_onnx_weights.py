@@ -79,14 +79,15 @@ def test_weights_through_integers(tmp_path: Path, dtype: type, axis: int | None)
 def test_a_design_keeps_the_bits_of_quantised_weights(tmp_path: Path, bits: int) -> None:
     rng = np.random.default_rng(1)
     plain = arrays()
-    stored = {name: rng.integers(-128, 128, plain[of].shape).astype(np.int8)
-              for name, of in (("wq", "w_0"), ("rq", "r_0"))}
+    stored: dict[str, np.ndarray] = {
+        name: rng.integers(-128, 128, plain[of].shape).astype(np.int8)
+        for name, of in (("wq", "w_0"), ("rq", "r_0"))}
     exponents = {"wq": 6, "rq": 8}
     nodes = [node("DequantizeLinear", [name, f"{name}s", f"{name}z"], [to])
              for name, to in (("wq", "w_"), ("rq", "r_"))]
     nodes += [X, node("LSTM", ["xt", "w_", "r_", "b_0"], ["Y"], hidden_size=H), *ONE[2:]]
-    more = stored | {f"{name}s": np.float32(2.0**-k) for name, k in exponents.items()}
-    more |= {f"{name}z": np.int8(0) for name in exponents}
+    more = stored | {f"{name}s": np.array(2.0**-k, np.float32) for name, k in exponents.items()}
+    more |= {f"{name}z": np.array(0, np.int8) for name in exponents}
     path = save(tmp_path / "m.onnx", nodes, given(nodes, **more), opset=21)
     trained = load(path)
     assert [note.partition(", ")[2] for note in trained.notes] == 2 * [

@@ -35,7 +35,7 @@ from tests.networks import (
 )
 from tests.streams import interleaved, run_network
 from tests.test_cycles import TRIED, check_hardware, declared_memories
-from tests.test_network import drawn_pipeline, poisoned
+from tests.test_network import poisoned
 from tests.test_streams import check
 
 
@@ -106,48 +106,6 @@ def test_model_equals_hardware(inputs: int, hidden: tuple[int, ...],
                                projected: tuple[int | None, ...], foldings: list[Folding],
                                streams: int, pipeline: str) -> None:
     check_hardware(inputs, hidden, foldings, 0, 0, streams, pipeline, projected)
-
-
-@pytest.mark.parametrize("seed", [*range(2), *(
-    pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 100))])
-def test_random_design(seed: int) -> None:
-    """Any legal folding: bits, flags, cycles, latency, through resets and stalls."""
-    rng = np.random.default_rng(seed)
-    layers = int(rng.integers(1, 3))
-    hidden = tuple(rng.integers(1, 8, layers).tolist())
-    projected = tuple(int(rng.integers(1, 8)) if rng.random() < 0.8 else None for _ in hidden)
-    pipeline, streams = drawn_pipeline(rng), int(rng.integers(1, 4))
-    network = random_network(rng, FORMATS[rng.choice(list(FORMATS))], int(rng.integers(1, 8)),
-                             hidden, int(rng.integers(1, 4)), every_step=bool(rng.integers(2)),
-                             size=float(rng.choice([0.3, 1])), projected=projected)
-    foldings = []
-    for layer in network.directions:
-        while True:
-            units = int(rng.integers(1, layer.hidden + 1))
-            drawn: dict[str, Any] = {}
-            if layer.projected:
-                drawn["projection"] = DenseFolding(rows=int(rng.integers(1, layer.outputs + 1)),
-                                                   columns=int(rng.integers(1, layer.hidden + 1)))
-            drawn |= {"units": units, "lanes": int(rng.integers(1, units + 1)),
-                      "columns": int(rng.integers(1, layer.inputs + layer.outputs + 1)),
-                      "interval": int(rng.integers(1, 12))}
-            if drawn["units"] * drawn["columns"] > 8:
-                continue
-            try:
-                LSTMCycles(inputs=layer.inputs, hidden=layer.hidden, folding=Folding(**drawn),
-                           projected=layer.projected)
-            except ValueError:
-                continue
-            foldings.append(Folding(**drawn))
-            break
-    dut = Network(network, foldings=foldings, pipeline=pipeline, streams=streams)
-    sequences = [random_sequences(rng, network, *rng.permutation([1, 5, 1, 1, 4]).tolist())
-                 for _ in range(streams)]
-    words = sum(len(expected_words(network, some)) for some in sequences)
-    order = iter(lambda: int(rng.integers(streams)), -1)
-    seen = run_network(dut, [], beats=interleaved(dut, sequences, order), outputs=words,
-                       stall=0.6, reset_after=int(rng.integers(1, 30)))
-    check(network, sequences, seen)
 
 
 @pytest.mark.parametrize("after", [1, 8, 17])

@@ -13,7 +13,7 @@ from hdl.verilog import FAMILIES, generate
 from sim.manifest import FAMILIES as MODELLED
 from sim.manifest import MANIFEST
 from sim.vectors import VECTORS, Vectors
-from sim.verify import STREAM_TESTS, TESTS, verify
+from sim.verify import FAULT_TESTS, STREAM_TESTS, TESTS, verify
 from tests.cases import thinned
 from tests.networks import FORMATS, STANDARD, folded, random_codes, random_network
 
@@ -37,11 +37,16 @@ def write_design(folder: Path, network: QuantizedNetwork, units: int, columns: i
                  pipeline: Pipeline = SHORT) -> Network:
     dut = Network(network, streams=streams, pipeline=pipeline, longest=int(vectors.lengths.max()),
                   foldings=folded(network, units, columns, streams=streams, pipeline=pipeline))
+    save_design(folder, dut, vectors, family=family)
+    return dut
+
+
+def save_design(folder: Path, dut: Network, vectors: Vectors, *, family: str | None = None
+                ) -> None:
     verilog, manifest = generate(dut, family=family)
     (folder / manifest["verilog"]).write_text(verilog)
     (folder / MANIFEST).write_text(json.dumps(manifest))
     vectors.save(folder / VECTORS)
-    return dut
 
 
 @pytest.mark.parametrize(("name", "every_step"), thinned(DESIGNS, [True, False], every=2))
@@ -56,7 +61,8 @@ def test_bench(tmp_path: Path, name: str, every_step: bool) -> None:
     dut = write_design(tmp_path, network, units, columns, Vectors.compute(network, x, lengths))
     result = verify(tmp_path, seed=1, effort=20_000)
     assert result.failure is None
-    assert [test.test for test in result.tests] == list(TESTS)
+    assert [test.test for test in result.tests] == [
+        *TESTS, *(FAULT_TESTS if dut.in_lanes < inputs else ())]
     assert all(test.words and test.states for test in result.tests)
     if every_step:
         assert result.timing_alone.latency == dut.latency
@@ -75,7 +81,7 @@ def test_streams(tmp_path: Path, name: str, every_step: bool) -> None:
                  streams=streams)
     result = verify(tmp_path, seed=3, effort=20_000)
     assert result.failure is None
-    assert [test.test for test in result.tests] == [*TESTS, *STREAM_TESTS]
+    assert [test.test for test in result.tests] == [*TESTS, *STREAM_TESTS, *FAULT_TESTS]
     assert all(test.words and test.states for test in result.tests)
 
 
@@ -97,7 +103,8 @@ def test_families(tmp_path: Path, family: str) -> None:
     assert result.failure is None
 
 
-@pytest.mark.parametrize(("units", "columns"), [(1, 2), (3, 1), (4, 6)])
+@pytest.mark.parametrize(("units", "columns"), [
+    (3, 1), *(pytest.param(*size, marks=pytest.mark.slow) for size in ((1, 2), (4, 6)))])
 def test_foldings_give_the_same_words(tmp_path: Path, units: int, columns: int) -> None:
     """One set of vectors serves every folding."""
     rng = np.random.default_rng(2)
@@ -107,7 +114,8 @@ def test_foldings_give_the_same_words(tmp_path: Path, units: int, columns: int) 
     assert verify(tmp_path, tests=["full_speed"], seed=2).failure is None
 
 
-@pytest.mark.parametrize("family", [None, "ecp5", "ice40"])
+@pytest.mark.parametrize("family", [
+    "ecp5", *(pytest.param(family, marks=pytest.mark.slow) for family in (None, "ice40"))])
 def test_all_registers(tmp_path: Path, family: str | None) -> None:
     """FAST, with what is in the Verilog alone: copies of registers, more than one of them."""
     rng = np.random.default_rng(3)

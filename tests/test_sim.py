@@ -13,7 +13,15 @@ from sim.monitor import Beats, Recording, Values, bench_verilog
 from sim.simulator import SimulatorError, build_simulator
 from sim.timing import TimingRecord, check_alone, check_together
 from sim.vectors import VECTORS, Vectors, VectorsError
-from sim.verify import READ_TESTS, STATE_TESTS, STREAM_TESTS, TESTS, VerifyResult, verify
+from sim.verify import (
+    FAULT_TESTS,
+    READ_TESTS,
+    STATE_TESTS,
+    STREAM_TESTS,
+    TESTS,
+    VerifyResult,
+    verify,
+)
 from sim.verilog_coverage import CoverageError, VerilogCoverage
 
 # A stand-in for a network, small enough to be right at sight: c sums up x and h = -c = y.
@@ -23,7 +31,7 @@ MAGIC = 0x7000
 FAULTS = {name: MAGIC + 1 + n for n, name in enumerate((
     "wrong c", "wrong h", "wrong y", "missing word", "extra word", "tlast early", "no tlast",
     "state kept", "withdrawn", "waits for ready", "hangs", "malformed", "saturates",
-    "survives reset", "missing c", "not extended", "slow"))}
+    "survives reset", "missing c", "not extended", "slow", "silent", "cut state kept"))}
 VERILOG = """
 module \\standin.lstm0 (
   input clk, input rst, input signed [47:0] x, input clear, input [2:0] phase, input [15:0] fault,
@@ -67,17 +75,17 @@ module standin (
 );
   // Phases: 0 takes two beats, 1 to 5 compute, 6 sends two beats, 7 ends the step.
   reg [2:0] phase;
-  reg beat, last, extra, offered, late;
+  reg beat, last, cut, extra, offered, late;
   reg [47:0] x;
   wire [15:0] fault = x[15:12] == 4'h7 ? x[11:0] : 16'd0;
   wire [53:0] h;
   wire [53:0] y = h ^ (fault == 3 ? 54'd1 << 40 : 54'd0);
   wire taken = m_axis_tvalid && m_axis_tready;
-  \\standin.lstm0 lstm0 (.clk(clk), .rst(rst), .x(x), .clear(last), .phase(phase), .fault(fault),
-                         .h(h));
+  \\standin.lstm0 lstm0 (.clk(clk), .rst(rst), .x(x), .clear(last && !cut), .phase(phase),
+                         .fault(fault), .h(h));
   initial begin
     phase = 0; beat = 0; extra = 0; offered = 0; saturated = 0; malformed = 0; x = 0; last = 0;
-    late = 0;
+    late = 0; cut = 0;
   end
   assign s_axis_tready = phase == 0;
   assign m_axis_tvalid = phase == 6 && !(fault == 9 && offered) && !(fault == 10 && !m_axis_tready)
@@ -89,10 +97,12 @@ module standin (
     offered <= m_axis_tvalid && !m_axis_tready;
     case (phase)
       0: if (s_axis_tvalid) begin
-        if (beat) x[47:32] <= s_axis_tdata[15:0]; else x[31:0] <= s_axis_tdata;
-        beat <= !beat;
+        if (beat) x[47:32] <= s_axis_tdata[15:0]; else x <= {16'd0, s_axis_tdata};
+        beat <= !beat && !s_axis_tlast;
         last <= s_axis_tlast;
-        if (beat) phase <= 1;
+        cut <= s_axis_tlast && !beat && fault == 19;
+        if (beat || s_axis_tlast) phase <= 1;
+        if (s_axis_tlast && !beat && fault != 18) malformed <= 1;
       end
       6: if (taken) begin
         beat <= !beat;
@@ -192,12 +202,13 @@ module standin (
   input [31:0] s_axis_tdata, input s_axis_tvalid, output s_axis_tready, input s_axis_tlast,
   input [ID:0] s_axis_tid,
   output [47:0] m_axis_tdata, output m_axis_tvalid, input m_axis_tready, output m_axis_tlast,
-  output [ID:0] m_axis_tid, output [1:0] saturated, output malformed
+  output [ID:0] m_axis_tid, output [1:0] saturated, output reg malformed
 );
   reg [47:0] store [0:STREAMS-1];
   reg [STREAMS-1:0] full, ends;
   reg [31:0] low;
   reg part;
+  reg [ID:0] owner;
   // Phases: 0 picks a step, 1 to 5 compute, 6 sends two beats, 7 ends the step.
   reg [3:0] phase, idle;
   reg beat, last, fresh, offered, found;
@@ -211,11 +222,12 @@ module standin (
                          .phase(phase), .fault(fault), .h(h));
   initial begin
     full = 0; part = 0; phase = 0; idle = 0; beat = 0; last = 0; fresh = 1; offered = 0; x = 0;
-    stream = 0;
+    stream = 0; malformed = 0; owner = 0;
   end
   assign saturated = 0;
-  assign malformed = 0;
-  assign s_axis_tready = !full[s_axis_tid];
+  wire [ID:0] who = part ? owner : s_axis_tid;
+  wire stranger = who >= STREAMS;
+  assign s_axis_tready = stranger || !full[who];
   assign m_axis_tvalid = phase == 6 && fault != 5;
   assign m_axis_tdata = beat ? {24'h5a5a5a, {6{h[53]}}, h[53:36]}
                              : {{6{h[35]}}, h[35:18], {6{h[17]}}, h[17:0]};
@@ -236,12 +248,14 @@ module standin (
   always @(posedge clk) begin
     offered <= m_axis_tvalid && !m_axis_tready;
     if (s_axis_tvalid && s_axis_tready) begin
-      part <= !part;
+      part <= !part && !s_axis_tlast;
+      owner <= who;
       low <= s_axis_tdata;
-      if (part) begin
-        store[s_axis_tid] <= {s_axis_tdata[15:0], low};
-        full[s_axis_tid] <= 1;
-        ends[s_axis_tid] <= s_axis_tlast;
+      if (stranger || who != s_axis_tid || (s_axis_tlast && !part)) malformed <= 1;
+      if ((part || s_axis_tlast) && !stranger) begin
+        store[who] <= part ? {s_axis_tdata[15:0], low} : {16'd0, s_axis_tdata};
+        full[who] <= 1;
+        ends[who] <= s_axis_tlast;
       end
     end
     case (phase)
@@ -259,6 +273,7 @@ module standin (
     endcase
     if (rst) begin
       full <= 0; part <= 0; phase <= 0; idle <= 0; beat <= 0; fresh <= 1; offered <= 0; x <= 0;
+      malformed <= 0;
     end
   end
 endmodule
@@ -316,7 +331,7 @@ def planted(folder: Path, simulators: Path, fault: str, tests: tuple[str, ...], 
 def test_names() -> None:
     source = (Path(__file__).parents[1] / "sim/bench.py").read_text()
     assert tuple(re.findall(r"@cocotb\.test\(\)\nasync def (\w+)", source)) == (
-        TESTS + STREAM_TESTS + STATE_TESTS + READ_TESTS)
+        TESTS + STREAM_TESTS + STATE_TESTS + READ_TESTS + FAULT_TESTS)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -328,8 +343,9 @@ def test_right(tmp_path: Path, simulators: Path, seed: int) -> None:
     assert result.failure is None
     assert result.passed
     assert result.seed == seed
-    assert [test.test for test in result.tests] == list(TESTS)
-    assert [line for line in told if line.startswith("test ")] == [f"test {n}" for n in TESTS]
+    every = [*TESTS, *FAULT_TESTS]
+    assert [test.test for test in result.tests] == every
+    assert [line for line in told if line.startswith("test ")] == [f"test {n}" for n in every]
     full = result.tests[0]
     # All sequences back to back, and one of length 1 on its own.
     assert (full.sequences, full.steps) == (len(LENGTHS) + 1, sum(LENGTHS) + 1)
@@ -394,6 +410,10 @@ def test_planted_at_end(tmp_path: Path, simulators: Path, fault: str, step: int,
     ("survives reset", "reset_midway", "tensor lstm0.c, unit "),
     ("wrong y", "axi_full_speed", "tensor y, unit 2: expected"),
     ("wrong h", "single_steps", "sequence 0, step 0, tensor lstm0.h, unit 0: expected"),
+    ("silent", "malformed_input",
+     "after TLAST within a step: the design does not report a malformed input"),
+    ("cut state kept", "malformed_input",
+     "after TLAST within a step: sequence 1, step 0, tensor lstm0.c, unit 0: expected"),
 ])
 def test_planted_for_another_test(tmp_path: Path, simulators: Path, fault: str, test: str,
                                   message: str) -> None:
@@ -708,7 +728,7 @@ def test_interleaved(tmp_path: Path, simulators: Path, streams: int) -> None:
     vectors = sum_up(random_input(streams))
     result = verify(write_design(tmp_path, vectors, streams), seed=streams, simulators=simulators)
     assert result.failure is None
-    assert [test.test for test in result.tests] == [*TESTS, *STREAM_TESTS]
+    assert [test.test for test in result.tests] == [*TESTS, *STREAM_TESTS, *FAULT_TESTS]
     full = result.tests[0]
     # All sequences, one of length 1 on its own, the longest on all streams.
     assert full.steps == sum(LENGTHS) + 1 + streams * max(LENGTHS)
@@ -882,7 +902,7 @@ def test_family(tmp_path: Path, simulators: Path, monkeypatch: pytest.MonkeyPatc
     design = write_design(tmp_path, sum_up(random_input(0)))
     (design / "standin.v").write_text(block(pins, parameters))
     portable = Manifest.load(design)
-    assert portable.model is None
+    assert not portable.models
     with pytest.raises(SimulatorError, match=r"MULT18X18D"):
         build_simulator(portable, simulators)
     (design / MANIFEST).write_text(json.dumps({**SHAPE, "family": "ecp5"}))
@@ -901,10 +921,9 @@ def test_family(tmp_path: Path, simulators: Path, monkeypatch: pytest.MonkeyPatc
     # Another model is another simulator.
     (design / "standin.v").write_text(block(pins, parameters))
     other = tmp_path / "ecp5.v"
-    assert manifest.model is not None
-    other.write_text(manifest.model.read_text() + "// more\n")
-    monkeypatch.setattr(Manifest, "model", other)
-    assert build_simulator(manifest, simulators) != program
+    (model,) = manifest.models
+    other.write_text(model.read_text() + "// more\n")
+    assert build_simulator(replace(manifest, models=(other,)), simulators) != program
 
 
 def test_manifest_errors(tmp_path: Path) -> None:

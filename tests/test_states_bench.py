@@ -18,7 +18,7 @@ from sim.manifest import MANIFEST, Manifest, ManifestError
 from sim.model import Model
 from sim.states import in_pieces
 from sim.vectors import VECTORS, Vectors, VectorsError
-from sim.verify import READ_TESTS, STATE_TESTS, STREAM_TESTS, TESTS, verify
+from sim.verify import FAULT_TESTS, READ_TESTS, STATE_TESTS, STREAM_TESTS, TESTS, verify
 from tests.networks import FORMATS, folded, random_codes, random_network
 from tests.test_bidirectional import stack
 
@@ -66,7 +66,8 @@ def test_bench(tmp_path: Path, name: str) -> None:
     assert [test.test for test in result.tests] == [
         *TESTS, *(STREAM_TESTS if "streams" in settings else ()),
         *(STATE_TESTS if "stateful" in settings else ()),
-        *(READ_TESTS if "states" in settings else ())]
+        *(READ_TESTS if "states" in settings else ()),
+        *(FAULT_TESTS if "stateful" in settings else ())]
     assert all(test.words and test.states for test in result.tests)
 
 

@@ -8,7 +8,7 @@ from hdl.dense_cycles import DenseFolding
 from hdl.network import Network
 from hdl.pipeline import FAST, SHORT, Pipeline
 from tests.networks import FORMATS, expected_words, folded, random_network, random_sequences
-from tests.streams import Exchange, interleaved, pack, run_network
+from tests.streams import Exchange, interleaved, run_network
 
 Sequences = list[list[np.ndarray]]
 
@@ -169,73 +169,6 @@ def test_nobody_listens(every_step: bool) -> None:
     seen = run_network(dut, [], beats=interleaved(dut, sequences),
                        outputs=count(network, sequences), stall=0.97)
     check(network, sequences, seen)
-
-
-def step_beats(dut: Network, x: np.ndarray, stream: int, last: bool) -> list[tuple[int, bool, int]]:
-    words = pack(x, dut.in_lanes, 8 * dut.in_bytes)
-    return [(word, last and n == len(words) - 1, stream) for n, word in enumerate(words)]
-
-
-@pytest.mark.parametrize("other", [0, 2, 3])
-@pytest.mark.parametrize("place", [1, 2])
-def test_tid_changes_within_a_step(place: int, other: int) -> None:
-    """The flag is set, and the first beat's TID holds: even against one that is no stream."""
-    rng, network, dut = made(4, 3, (4,), 3, columns=1)
-    sequences = [random_sequences(rng, network, 3) for _ in range(3)]
-    beats = interleaved(dut, sequences)
-    # The second step of stream 1: steps of three beats, in turn.
-    at = 3 * (3 + 1) + place
-    assert beats[at - place][2] == 1
-    beats[at] = (*beats[at][:2], other)
-    seen = run_network(dut, [], beats=beats, outputs=9)
-    check(network, sequences, seen)
-    assert seen.malformed == 1
-
-
-@pytest.mark.parametrize("cut", [None, 0, 1])
-@pytest.mark.parametrize(("streams", "stranger"), [(3, 3), (5, 5), (5, 7)])
-def test_tid_of_no_stream(streams: int, stranger: int, cut: int | None) -> None:
-    """The step is dropped, and the flag set; the others do not notice, wherever TLAST was."""
-    rng, network, dut = made(5, 3, (3,), streams, columns=1)
-    sequences = [random_sequences(rng, network, 2) for _ in range(streams)]
-    beats = interleaved(dut, sequences)
-    strange = step_beats(dut, random_sequences(rng, network, 1)[0][0], stranger, True)
-    if cut is not None:
-        strange = [*strange[:cut], (strange[cut][0], True, stranger)]
-    # Between steps, in mid-sequence.
-    beats[6:6] = strange
-    seen = run_network(dut, [], beats=beats, outputs=2 * streams)
-    check(network, sequences, seen)
-    assert seen.malformed == 1
-
-
-def test_stream_of_a_stranger_step() -> None:
-    """A step that began for no stream stays dropped where a later beat names one."""
-    rng, network, dut = made(6, 3, (3,), 3, columns=1)
-    sequences = [random_sequences(rng, network, 3) for _ in range(3)]
-    beats = interleaved(dut, sequences)
-    beats[9:9] = [(1, False, 3), (2, False, 1), (3, False, 2)]
-    seen = run_network(dut, [], beats=beats, outputs=9)
-    check(network, sequences, seen)
-    assert seen.malformed == 1
-
-
-@pytest.mark.parametrize("cut", [0, 1])
-def test_tlast_within_a_step(cut: int) -> None:
-    """It ends the sequence of its own stream only."""
-    rng, network, dut = made(7, 3, (4,), 3, columns=1)
-    sequences = [random_sequences(rng, network, 3, 2) for _ in range(3)]
-    beats = interleaved(dut, sequences)
-    # In the second step of stream 1: its sequence is cut to two steps.
-    first = 3 * (3 + 1)
-    beats[first + cut] = (*beats[first + cut][:1], True, 1)
-    del beats[first + cut + 1:first + 3]
-    short = sequences[1][0][:2].copy()
-    short[1, cut + 1:] = 0
-    sequences[1] = [short, sequences[1][0][2:], sequences[1][1]]
-    seen = run_network(dut, [], beats=beats, outputs=count(network, sequences))
-    check(network, sequences, seen)
-    assert seen.malformed == 1
 
 
 def test_ports() -> None:
