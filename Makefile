@@ -23,7 +23,7 @@ PYTEST  := $(BIN)/python -m pytest
 BENCHES := benchmarks/golden_speed.py benchmarks/activation_tables.py \
            benchmarks/simulation_speed.py benchmarks/engine.py
 SOURCES := golden hdl sim fpga proofs tests examples $(wildcard benchmarks) gatefold.py \
-           output_folder.py
+           design_forms.py output_folder.py
 
 .PHONY: help setup demo test test-full test-torch coverage prove mutate lint bench clean distclean
 

@@ -105,7 +105,7 @@ PROOFS = (
           claim="the same where a page is free at once, and where reading takes two cycles",
           bench=partial(step_buffer, streams=1, latency=2, prompt=True),
           faults=[
-              Fault(module="hdl.buffer", old="m.d.sync += last_behind.eq(beat.last)",
-                    new="m.d.sync += last_behind.eq(beat.last & ~behind)"),
+              Fault(module="hdl.buffer", old="[self.ready[n].eq(behind), behind.eq(0)]",
+                    new="self.ready[n].eq(behind)", depth=12),
           ]),
 )

@@ -295,9 +295,9 @@ CARRIED = (
     Fault(module="hdl.lstm", old="drain.step.eq(delayed(m, entering, array.latency - 2))",
           new="drain.step.eq(delayed(m, entering, array.latency - 1))", depth=80),
     Fault(module="hdl.drain", old="self.page.eq(token.carry(step.page, -LEAD, t.hidden))",
-          new="self.page.eq(step.page)", depth=50),
+          new="self.page.eq(token.carry(step.fresh, -LEAD, t.hidden))", depth=50),
 )
-"""A step that comes to the drain too late, a page that is not carried along."""
+"""A step that comes to the drain too late, another mark in the place of the page."""
 
 PROOFS = (
     *(Proof(
