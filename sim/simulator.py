@@ -92,6 +92,8 @@ def _run(command: Sequence[str | Path], *, folder: Path, what: str) -> str:
     if done.returncode:
         lines = done.stdout.strip().splitlines()
         errors = [line for line in lines if re.match(r"%(Error|Warning)|.*\berror:", line)]
+        # A netlist's cells may give more warnings than are shown.
+        errors.sort(key=lambda line: line.startswith("%Warning"))
         raise SimulatorError(f"{what} failed: " + "\n".join(errors[:8] or lines[-5:]))
     return done.stdout
 

@@ -389,6 +389,23 @@ def test_planted(tmp_path: Path, simulators: Path, fault: str, message: str) -> 
     assert not result.passed
 
 
+def test_hasty(tmp_path: Path, simulators: Path) -> None:
+    """The first test that fails ends the run."""
+    x = random_input(7)
+    x[13, 0] = FAULTS["wrong h"]
+    result = verify(write_design(tmp_path, sum_up(x)), seed=1, simulators=simulators, hasty=True)
+    assert result.failure is not None
+    assert result.failure.startswith(f"full_speed, seed 1: {AT} lstm0.h")
+    assert [test.test for test in result.tests] == ["full_speed"]
+
+
+def test_too_long(tmp_path: Path, simulators: Path) -> None:
+    design = write_design(tmp_path, sum_up(random_input(7)))
+    result = verify(design, seed=1, simulators=simulators, seconds=0)
+    assert result.failure == (f"the simulator took too long and was ended; its output is in "
+                              f"{result.log}")
+
+
 @pytest.mark.parametrize(("fault", "step", "message"), [
     ("no tlast", 35, "sequence 2, step 29, tensor y, word 1: expected TLAST 1, got 0"),
     ("state kept", 35, "sequence 3, step 0, tensor lstm0.c, unit 0: expected"),
