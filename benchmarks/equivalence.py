@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from benchmarks.aig import Circuit, Graph
 from benchmarks.mutants import CORE, MODULE, SELECTOR, Mutation
@@ -35,7 +36,10 @@ DEPTHS = (1, 2, 4)
 """Registers on the way to the claim that are looked at; beyond them anything may be."""
 
 SECONDS = 30
-"""For PDR, of each claim."""
+"""For PDR, of each claim; what comes before it may take as long again."""
+
+LIMIT = 300
+"""Seconds for each fault, after which no further claim is tried."""
 
 # A register without an initial value holds anything at first, and the same in both copies.
 POWER_UP = r"""
@@ -186,6 +190,7 @@ class Prover:
         if mutation.clocks:
             # A graph of gates has one clock, which is not part of it.
             return Proof(number=number, proven=False)
+        begin = monotonic()
         for _ in range(ROUNDS):
             graph = Graph()
             inputs = [graph.leaf() for _ in circuit.inputs]
@@ -210,6 +215,8 @@ class Prover:
                 whole = graph.write(path, latches, claim, depth=depth)
                 if self._never(path):
                     return Proof(number=number, proven=True, changed=len(own), depth=depth)
+                if monotonic() - begin > LIMIT:
+                    return Proof(number=number, proven=False)
                 if whole:
                     break
             if not apart:
@@ -221,12 +228,14 @@ class Prover:
         """Whether the output of a circuit is proven to stay 0."""
         left = path.with_suffix(".left.aig")
         left.unlink(missing_ok=True)
-        said = subprocess.run(
-            [sys.executable, str(ABC), "-c",
-             f"read_aiger {path.name}; strash; fraig; scorr; scleanup; write_aiger {left.name}; "
-             f"pdr -T {SECONDS}; print_stats"],
-            cwd=path.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            check=False).stdout
+        command = (f"read_aiger {path.name}; strash; fraig; scorr; scleanup; "
+                   f"write_aiger {left.name}; pdr -T {SECONDS}; print_stats")
+        try:
+            said = subprocess.run([sys.executable, str(ABC), "-c", command], cwd=path.parent,
+                                  stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                  timeout=2 * SECONDS, check=False).stdout
+        except subprocess.TimeoutExpired:
+            return False
         if "Property proved" in said:
             return True
         # Where no register is left, there is nothing for PDR to do.
