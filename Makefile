@@ -70,7 +70,7 @@ demo: setup
 	@$(BIN)/gatefold verify $(DEMO)
 
 test: setup lint
-	$(PYTEST) -n $(JOBS)
+	$(PYTEST) -n $(JOBS) --durations=25
 
 test-full: setup lint
 	$(PYTEST) -n $(JOBS) -m "not torch"

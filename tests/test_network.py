@@ -145,7 +145,8 @@ def poisoned(ram: RAM, platform: Any) -> Module:
     return m
 
 
-@pytest.mark.parametrize("pipeline", ["short", "medium", "fast"])
+@pytest.mark.parametrize("pipeline", [
+    "short", "fast", pytest.param("medium", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("inputs", "hidden", "units", "columns", "streams"), [
     # All in one cycle, where a page of x is written in the cycle in which it is read at last.
     (1, (2,), 2, 3, 1), (3, (2,), 2, 5, 2),
