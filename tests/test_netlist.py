@@ -91,15 +91,16 @@ def _inverted(table: re.Match[str]) -> str:
 
 
 def _flipped(contents: re.Match[str]) -> str:
-    return f"{contents[1]}{int(contents[2], 16) ^ 1:x})"
+    # Not a bit alone: Yosys deals the bits of a word out, and rounding may take a low one away.
+    return f"{contents[1]}{int(contents[2], 16) ^ 0xffff:04x})"
 
 
 LOOKUP = (r"INIT\(16'h(\w+)\)", _inverted)
 FAULTS: dict[tuple[str, str], tuple[str, str | Callable[[re.Match[str]], str]]] = {
     ("ecp5", "a lookup table"): LOOKUP,
     ("ice40", "a lookup table"): LOOKUP,
-    ("ecp5", "a bit of a memory"): (r"(INITVAL_00\(\d+'h\w*)(\w)\)", _flipped),
-    ("ice40", "a bit of a memory"): (r"(INIT_0\(\d+'h\w*)([0-9a-f])\)", _flipped),
+    ("ecp5", "a word of a memory"): (r"(INITVAL_00\(\d+'h\w*)(\w{4})\)", _flipped),
+    ("ice40", "a word of a memory"): (r"(INIT_0\(\d+'h\w*)([0-9a-f]{4})\)", _flipped),
     ("ice40", "a register of a multiplier"): (r"\.A_REG\(1'h1\)", ".A_REG(1'h0)"),
     ("ecp5", "a set flip-flop"): (r'\.REGSET\("SET"\)', '.REGSET("RESET")'),
 }
