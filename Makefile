@@ -25,7 +25,7 @@ BENCHES := benchmarks/golden_speed.py benchmarks/activation_tables.py \
 SOURCES := golden hdl sim fpga proofs tests examples $(wildcard benchmarks) gatefold.py \
            design_forms.py output_folder.py
 
-.PHONY: help setup demo test test-full test-torch coverage prove lint bench clean distclean
+.PHONY: help setup demo test test-full test-torch coverage prove mutate lint bench clean distclean
 
 help:
 	@echo "make demo        build and verify the example: model -> Verilog -> simulation -> bitstream"
@@ -34,6 +34,7 @@ help:
 	@echo "make coverage    which lines of the Python code the test suite runs"
 	@echo "make test-torch  the tests against PyTorch (installs the train extra)"
 	@echo "make prove       all proofs of the hardware, and the faults planted to see them fail"
+	@echo "make mutate      faults that Yosys plants, and which of them the bench finds (half an hour)"
 	@echo "make bench       what benchmarks/ measures: bit-true model, tables, engine (an hour and more)"
 	@echo "make lint        ruff and types only"
 	@echo "make setup       set up .venv and warm the tools up; done by the others where needed"
@@ -69,7 +70,7 @@ demo: setup
 	@$(BIN)/gatefold verify $(DEMO)
 
 test: setup lint
-	$(PYTEST) -n $(JOBS)
+	$(PYTEST) -n $(JOBS) --durations=25
 
 test-full: setup lint
 	$(PYTEST) -n $(JOBS) -m "not torch"
@@ -82,6 +83,9 @@ coverage: setup
 
 prove: setup
 	$(BIN)/python -m proofs --faults --jobs $(JOBS)
+
+mutate: setup
+	@$(BIN)/python benchmarks/mutation.py --jobs $(JOBS)
 
 lint: $(VENV)/.installed
 	$(BIN)/python -m ruff check .

@@ -41,4 +41,10 @@ PROOFS = (
                         parts.CODE, (1,), steps=7, apart=False),
           faults=[Fault(module="hdl.largest", old="begins | (value > self.value)",
                         new="begins | (value >= self.value)")]),
+    Proof(name="outlet.order", engine=Engine.BOUNDED, depth=12,
+          claim="each step comes out once, as it came, those of a stream in order",
+          bench=partial(steps_through, parts.outlet, lambda codes: codes, parts.CODE, (2, 1),
+                        steps=7, apart=True),
+          faults=[Fault(module="hdl.outlet", old="of_stream(x.page, sequencer.stream)",
+                        new="of_stream(~x.page, sequencer.stream)", depth=12)]),
 )

@@ -3,15 +3,23 @@
 What is proven of streams is a matter of control, so numbers have two or three bits.
 """
 
+from typing import Any
+
 import numpy as np
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
 
 from golden.argmax import ArgMax
-from golden.fixed import SQ
-from golden.quantized import DenseFormats, QuantizedDense
+from golden.fixed import SQ, UQ
+from golden.quantized import Curve, DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
 from golden.softmax import Softmax
+from hdl.buffer import Beat, StepBuffer
 from hdl.dense import DenseEngine
 from hdl.dense_cycles import DenseFolding
+from hdl.foldings import choose_drain
 from hdl.largest import ArgMaxEngine
+from hdl.lstm import LSTMEngine
 from hdl.network import _Entrance
 from hdl.outlet import Outlet
 from hdl.pipeline import SHORT
@@ -20,8 +28,8 @@ from hdl.sequence_cycles import Link
 from hdl.softmax import SoftmaxEngine
 from hdl.states import StateLoader, StateReader, Tensor
 
-__all__ = ["CODE", "COUNTS", "LOGIT", "argmax", "dense", "entrance", "loader", "outlet",
-           "reader", "sequence", "softmax"]
+__all__ = ["CODE", "COUNTS", "LOGIT", "Layer", "argmax", "dense", "entrance", "loader", "outlet",
+           "reader", "sequence", "softmax", "step_buffer"]
 
 COUNTS = (2, 1)
 """Columns in each beat of a step: a full beat, and the rest."""
@@ -36,6 +44,10 @@ TENSORS = (Tensor(name="lstm0.h", width=2, counts=(2, 1)), Tensor(name="lstm0.c"
 
 def entrance(*, stateful: bool = False) -> _Entrance:
     return _Entrance(width=CODE.width, counts=COUNTS, streams=STREAMS, stateful=stateful)
+
+
+def step_buffer() -> StepBuffer:
+    return StepBuffer(width=CODE.width, columns=2, counts=COUNTS, streams=STREAMS, keeps=True)
 
 
 def outlet() -> Outlet:
@@ -74,3 +86,47 @@ def reader() -> StateReader:
 
 def loader() -> StateLoader:
     return StateLoader(TENSORS, streams=STREAMS)
+
+
+class Layer(wiring.Component):
+    """An engine and its outlet: one unit, one input, and functions that are lines.
+
+    Members
+    -------
+    i, o : streams of beats
+    h : Out(stream.Signature(Beat))
+        What goes from the one to the other.
+    saturated : Out(4)
+    """
+
+    def __init__(self) -> None:
+        lstm = QuantizedLSTM(
+            formats=LSTMFormats(x=SQ(2, 0), h=SQ(1, 1), c=SQ(2, 2), w_x=SQ(1, 1), w_h=SQ(2, 0),
+                                z=SQ(4, 2), gate=UQ(1, 2), tanh=SQ(2, 2), g=SQ(2, 2), s=SQ(2, 2)),
+            w_x=np.array([[1], [-1], [1], [1]]), w_h=np.array([[1], [1], [-1], [1]]),
+            bias=np.array([1, 1, 0, 1]), gate=Curve(False, 0, 4), of_candidate=Curve(False, -4, 4),
+            of_cell=Curve(False, -4, 4))
+        self._engine = engine = LSTMEngine(
+            lstm, folding=choose_drain(1, 1, units=1, columns=1, pipeline=SHORT, streams=1),
+            counts=(1,), every_step=True)
+        self._outlet = Outlet(lstm.formats.h, lanes=1, counts=engine.cycles.counts)
+        super().__init__({
+            "i": In(stream.Signature(Beat(lstm.formats.x.width, 1, 1))),
+            **{name: Out(stream.Signature(Beat(lstm.formats.h.width, 1, 1))) for name in "ho"},
+            "saturated": Out(4),
+        })
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.engine = engine = self._engine
+        m.submodules.outlet = outlet = self._outlet
+        wiring.connect(m, wiring.flipped(self.i), engine.i)
+        wiring.connect(m, engine.o, outlet.i)
+        wiring.connect(m, outlet.o, wiring.flipped(self.o))
+        m.d.comb += [
+            self.h.valid.eq(engine.o.valid),
+            self.h.payload.eq(engine.o.payload),
+            engine.freed_behind.eq(outlet.freed),
+            self.saturated.eq(engine.saturated),
+        ]
+        return m

@@ -6,7 +6,7 @@ inputs, and nothing that they give may differ: what a reset leaves as it was, in
 one and in memories, is not seen.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,15 +14,24 @@ from amaranth.asserts import AnySeq, Initial
 from amaranth.hdl import Assert, Assume, Module, ResetInserter, Signal, Value, unsigned
 from amaranth.lib.wiring import Flow
 
+from hdl.buffer import StepBuffer, of_stream
 from proofs import parts
 from proofs.proof import Engine, Fault, Proof
 from proofs.rules import beats_of
 
 __all__ = ["PROOFS"]
 
+STEPS = {"i": parts.COUNTS}
 
-def copies(make: Callable[[], Any], *, beats: bool) -> Module:
-    """``beats`` says that its input has steps, and none before the reset is over."""
+
+def copies(make: Callable[[], Any], steps: Mapping[str, tuple[int, ...]]) -> Module:
+    """Two of them, one reset.
+
+    Parameters
+    ----------
+    steps : mapping
+        Columns in each beat of the inputs that have steps: there are none before the reset is over.
+    """
     m = Module()
     wild, fresh = make(), make()
     begins = Signal()
@@ -39,7 +48,7 @@ def copies(make: Callable[[], Any], *, beats: bool) -> Module:
             continue
         if path[-1] == "payload":
             streams.add(path[0])
-        else:
+        elif path[-1] != "data":
             m.d.comb += Assert((one == other) | begins)
     for name in sorted(streams):
         one, other = getattr(wild, name), getattr(fresh, name)
@@ -50,25 +59,47 @@ def copies(make: Callable[[], Any], *, beats: bool) -> Module:
         # Where there is no column stands what the memory happens to hold.
         m.d.comb += [Assert((one.payload.data[n] == other.payload.data[n]) | unseen
                             | (n >= one.payload.count)) for n in range(len(one.payload.data))]
-    if beats:
-        m.d.comb += Assume(~(begins & wild.i.valid))
-        beats_of(m, wild.i, parts.COUNTS, stay=("stream",))
+    for name, counts in steps.items():
+        i = getattr(wild, name)
+        m.d.comb += Assume(~(begins & i.valid))
+        beats_of(m, i, counts, stay=("stream",))
+    if isinstance(fresh, StepBuffer):
+        # Read is the step in front, while there is one; and released only then.
+        stream = fresh.read_page[1:]
+        read, word = Signal(), Signal.like(fresh.address)
+        m.d.sync += [read.eq(of_stream(fresh.ready, stream) & (
+            fresh.read_page[0] == of_stream(fresh.page, stream))), word.eq(fresh.address)]
+        m.d.comb += [Assume((fresh.release & ~fresh.ready) == 0), *(
+            Assert((one == other) | begins | ~read
+                   | (word * len(fresh.data) + n >= sum(steps["i"])))
+            for n, (one, other) in enumerate(zip(wild.data, fresh.data, strict=True)))]
     return m
 
 
 PROOFS = tuple(
     Proof(name=f"{name}.reset", engine=Engine.BOUNDED, depth=depth, wild="wild",
           claim="whatever state it is reset in, it goes on as from power-up",
-          bench=partial(copies, getattr(parts, name), beats=beats),
+          bench=partial(copies, getattr(parts, make), steps),
           faults=[Fault(module=module, old=old, new=new, depth=depth)])
-    for name, beats, depth, module, old, new in (
-        ("entrance", False, 10, "hdl.network", "filling = Signal()\n",
+    for name, make, steps, depth, module, old, new in (
+        ("entrance", "entrance", {}, 10, "hdl.network", "filling = Signal()\n",
          "filling = Signal(reset_less=True)\n"),
-        ("loader", False, 14, "hdl.states", "ends, strobe = Signal(reset_less=True), Signal()",
+        ("loader", "loader", {}, 14, "hdl.states",
+         "ends, strobe = Signal(reset_less=True), Signal()",
          "ends, strobe = Signal(reset_less=True), Signal(reset_less=True)"),
-        ("argmax", True, 10, "hdl.largest", "valid, marks = register(valid, reset=True)",
-         "valid, marks = register(valid)"),
-        ("outlet", True, 12, "hdl.outlet", "k.to_queue, reset=True)", "k.to_queue)"),
-        ("sequence", True, 12, "hdl.sequence", "k.memory + k.merging, reset=True)",
+        ("argmax", "argmax", STEPS, 10, "hdl.largest",
+         "valid, marks = register(valid, reset=True)", "valid, marks = register(valid)"),
+        ("outlet", "outlet", STEPS, 12, "hdl.outlet", "k.to_queue, reset=True)", "k.to_queue)"),
+        ("sequence", "sequence", STEPS, 12, "hdl.sequence", "k.memory + k.merging, reset=True)",
          "k.memory + k.merging)"),
+        ("buffer", "step_buffer", STEPS, 9, "hdl.buffer",
+         'Signal(name=f"used{n}")', 'Signal(name=f"used{n}", reset_less=True)'),
+        ("reader", "reader", {"i0": (2, 1), "i1": (1, 1)}, 11, "hdl.states",
+         "queue.w_en.eq(delayed(m, sequencer.issue, self._wait, reset=True))",
+         "queue.w_en.eq(delayed(m, sequencer.issue, self._wait))"),
+        ("dense", "dense", STEPS, 15, "hdl.dense",
+         'name=f"before{row}")',
+         'name=f"before{row}", reset_less=True)'),
+        ("engine", "Layer", {"i": (1,)}, 31, "hdl.drain", "start = Signal()\n        m.d.sync",
+         "start = Signal(reset_less=True)\n        m.d.sync"),
     ))

@@ -187,6 +187,7 @@ def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = Non
            seed: int | None = None, effort: int = EFFORT, coverage: bool = False,
            folder: str | os.PathLike[str] | None = None,
            simulators: str | os.PathLike[str] | None = None,
+           plusargs: Sequence[str] = (), hasty: bool = False, seconds: float | None = None,
            progress: Callable[[str], None] = lambda text: None) -> VerifyResult:
     """Run the bench on a design.
 
@@ -213,6 +214,12 @@ def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = Non
         folder each.
     simulators : str, path or None
         Where compiled simulators are kept; ``build`` in ``folder`` if None. May be shared.
+    plusargs : sequence of str
+        What the design's own Verilog asks for by ``$value$plusargs``.
+    hasty : bool
+        Whether the first test that fails ends the run.
+    seconds : float or None
+        A simulation that takes longer is ended, and has failed.
     progress : callable
         Told in a few words what begins.
 
@@ -283,10 +290,12 @@ def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = Non
         "COCOTB_TEST_FILTER": rf"\.({'|'.join(tests)})$",
         # A failing test says what differs by itself.
         "COCOTB_REWRITE_ASSERTION_FILES": "",
+        "COCOTB_MAX_FAILURES": str(int(hasty)),
     })
     progress(f"simulating, seed {seed}")
-    status = _simulate(simulator_command(program, seed=seed, coverage=run / COUNTED), environment,
-                       run, progress)
+    status = _simulate([*simulator_command(program, seed=seed, coverage=run / COUNTED),
+                        *(f"+{argument}" for argument in plusargs)], environment, run, progress,
+                       seconds)
     done = _report(run)
     failure = _failure(done, tests, seed, status, run)
     covered, verilog = Coverage(), None
@@ -305,8 +314,9 @@ def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = Non
 
 
 def _simulate(command: Sequence[str], environment: dict[str, str], run: Path,
-              progress: Callable[[str], None]) -> int:
-    told = 0
+              progress: Callable[[str], None], seconds: float | None) -> int | None:
+    """The simulator's exit status; None where it was ended."""
+    told, begin = 0, time.monotonic()
     with (run / "log.txt").open("w", encoding="utf-8") as log:
         try:
             process = subprocess.Popen(command, cwd=run, env=environment, stdout=log,
@@ -319,6 +329,8 @@ def _simulate(command: Sequence[str], environment: dict[str, str], run: Path,
                     return process.wait(timeout=0.1)
                 except subprocess.TimeoutExpired:
                     told = _tell(run / "progress", told, progress)
+                if seconds is not None and time.monotonic() - begin > seconds:
+                    return None
         finally:
             if process.poll() is None:
                 process.kill()
@@ -341,13 +353,15 @@ def _report(run: Path) -> tuple[TestResult, ...]:
                  for line in path.read_text(encoding="utf-8").splitlines())
 
 
-def _failure(done: Sequence[TestResult], tests: Sequence[str], seed: int, status: int,
+def _failure(done: Sequence[TestResult], tests: Sequence[str], seed: int, status: int | None,
              run: Path) -> str | None:
     """The first thing that is wrong, by the bench's report and by cocotb's, which must agree."""
     for test in done:
         if test.message is not None:
             return f"{test.test}, seed {seed}: {test.message}"
     log = run / "log.txt"
+    if status is None:
+        return f"the simulator took too long and was ended; its output is in {log}"
     passed = set()
     try:
         for case in ElementTree.parse(run / "results.xml").iter("testcase"):

@@ -6,19 +6,25 @@ from typing import Any
 
 import pytest
 
-__all__ = ["thinned"]
+__all__ = ["sparse", "thinned"]
+
+
+def _spread(parts: Iterable[Any], *, slow: bool) -> Any:
+    """A case whose tuples are spread over as many parameters."""
+    return pytest.param(*(part for each in parts
+                          for part in (each if isinstance(each, tuple) else (each,))),
+                        marks=[pytest.mark.slow] if slow else [])
+
+
+def sparse(cases: Iterable[Any], *, every: int) -> list[Any]:
+    """All cases, slow but for every n-th."""
+    return [_spread([case], slow=n % every > 0) for n, case in enumerate(cases)]
 
 
 def thinned(first: Iterable[Any], second: Iterable[Any], *, every: int) -> list[Any]:
     """Each of the first with each of the second; all are slow but those on every n-th diagonal.
 
-    So each one still meets one or more of the others in the quick suite. What is a tuple is spread
-    over as many parameters.
+    So each one still meets one or more of the others in the quick suite.
     """
-    cases = []
-    for (n, one), (k, other) in product(enumerate(first), enumerate(second)):
-        spread = [part for each in (one, other)
-                  for part in (each if isinstance(each, tuple) else (each,))]
-        cases.append(pytest.param(*spread,
-                                  marks=[pytest.mark.slow] if (n + k) % every else []))
-    return cases
+    return [_spread([one, other], slow=(n + k) % every > 0)
+            for (n, one), (k, other) in product(enumerate(first), enumerate(second))]

@@ -292,7 +292,9 @@ def test_what_it_takes(name: str, begun: bool, units: int, columns: int, pipelin
     assert max(part.round for part in parts) <= dut.step
 
 
-@pytest.mark.parametrize(("states", "final"), [(("lstm0.h",), False), ((), False), ((), True)])
+@pytest.mark.parametrize(("states", "final"), [
+    (("lstm0.h",), False),
+    *(pytest.param((), final, marks=pytest.mark.slow) for final in (False, True))])
 def test_a_sink_that_holds_up_one_direction(states: tuple[str, ...], final: bool) -> None:
     """The other direction may not run ahead of it, into a page that only the one behind frees.
 

@@ -6,6 +6,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from hdl.buffer import ColumnBuffer, StepBuffer, beat_counts
+from tests.cases import thinned
 
 # (columns of a word, offset, columns in each beat)
 SHAPES = {
@@ -75,9 +76,8 @@ def test_column_buffer(name: str, streams: int) -> None:
 
 
 @pytest.mark.parametrize("streams", [1, 3])
-@pytest.mark.parametrize(("latency", "forward"), [
-    (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (2, 3)])
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(("name", "latency", "forward"), thinned(SHAPES, [
+    (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (2, 3)], every=2))
 def test_forward(name: str, latency: int, forward: int, streams: int) -> None:
     """Each word is read as soon as it may be, in the page that is being written.
 

@@ -26,6 +26,7 @@ from hdl.network import Network
 from hdl.pipeline import FAST, MEDIUM, PIPELINE_LIMITS, PIPELINES, SHORT, Pipeline
 from hdl.search import Stack
 from hdl.verilog import generate
+from tests.cases import sparse
 from tests.networks import FORMATS, folded, peepholed, random_network, random_sequences
 from tests.streams import interleaved, run_network
 
@@ -493,7 +494,8 @@ def check_hardware(inputs: int, hidden: tuple[int, ...], foldings: list[Folding]
     assert dut.step == max(engine.cycles.round for engine in dut.engines)
 
 
-@pytest.mark.parametrize(("inputs", "hidden", "units", "columns", "streams", "pipeline"), DESIGNS)
+@pytest.mark.parametrize(("inputs", "hidden", "units", "columns", "streams", "pipeline"),
+                         sparse(DESIGNS, every=2))
 def test_model_equals_hardware(inputs: int, hidden: tuple[int, ...], units: int, columns: int,
                                streams: int, pipeline: str) -> None:
     check_hardware(inputs, hidden, None, units, columns, streams, pipeline)
@@ -624,8 +626,7 @@ def declared_memories(verilog: str) -> Counter[str]:
 
 @pytest.mark.parametrize(
     ("inputs", "layers", "outputs", "head", "streams", "pipeline", "formats"),
-    [pytest.param(*each, marks=[pytest.mark.slow] if n % 2 else [])
-     for n, each in enumerate(MEMORIES)])
+    sparse(MEMORIES, every=2))
 def test_memories_equal_hardware(inputs: int, layers: list[tuple[int, tuple[int, ...]]],
                                  outputs: int, head: tuple[int, int], streams: int, pipeline: str,
                                  formats: str) -> None:
@@ -747,10 +748,10 @@ def test_back_to_back_sequences(inputs: int, hidden: int, outputs: int, multipli
     assert set(np.diff(ends[2:]).tolist()) == {steps * k.work + (steps - 1) * k.bubble}
 
 
-@pytest.mark.parametrize(("inputs", "layers", "outputs", "steps"), [
+@pytest.mark.parametrize(("inputs", "layers", "outputs", "steps"), sparse([
     (38, [(2, (2, 1, 2, 1)), (2, (1, 1, 1, 1))], 18, 3),
     (19, [(4, (4, 1, 1, 4)), (6, (4, 2, 1, 1))], 11, 3),
-    (2, [(6, (1, 1, 1, 3)), (3, (3, 3, 3, 2)), (4, (4, 1, 1, 1))], 5, 4)])
+    (2, [(6, (1, 1, 1, 3)), (3, (3, 3, 3, 2)), (4, (4, 1, 1, 1))], 5, 4)], every=2))
 def test_back_to_back_sequences_of_a_stack(inputs: int, layers: list[tuple[int, tuple[int, ...]]],
                                            outputs: int, steps: int) -> None:
     """Steps that queue before the last layer do not wait for the head as a sequence begins."""

@@ -16,7 +16,7 @@ from hdl.pipeline import FAST, SHORT
 from sim.manifest import FAMILIES, Manifest, ManifestError
 from sim.simulator import SimulatorError
 from sim.vectors import Vectors
-from sim.verify import READ_TESTS, STATE_TESTS, STREAM_TESTS, TESTS, verify
+from sim.verify import FAULT_TESTS, READ_TESTS, STATE_TESTS, STREAM_TESTS, TESTS, verify
 from tests.networks import FORMATS, STANDARD, random_codes, random_network
 from tests.test_bidirectional import stack
 from tests.test_head import vector_network
@@ -82,7 +82,8 @@ def test_netlists(tmp_path: Path, name: str, family: str) -> None:
     assert result.failure is None
     assert [test.test for test in result.tests] == [
         *TESTS, *(STREAM_TESTS if streams > 1 else ()),
-        *((*STATE_TESTS, *READ_TESTS) if name == "states" else ())]
+        *((*STATE_TESTS, *READ_TESTS) if name == "states" else ()),
+        *(FAULT_TESTS if Manifest.load(tmp_path).breakable else ())]
     assert all(test.words for test in result.tests)
 
 

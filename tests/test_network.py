@@ -52,8 +52,8 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize(("every_step", "stall"), [(True, 0), (False, 0.5)])
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(("name", "every_step", "stall"),
+                         thinned(SHAPES, [(True, 0), (False, 0.5)], every=2))
 def test_every_bit(name: str, every_step: bool, stall: float) -> None:
     """Sequences of length 1 among others, back to back; the flags tell what golden counted."""
     inputs, hidden, outputs, units, columns = SHAPES[name]
@@ -145,7 +145,8 @@ def poisoned(ram: RAM, platform: Any) -> Module:
     return m
 
 
-@pytest.mark.parametrize("pipeline", ["short", "medium", "fast"])
+@pytest.mark.parametrize("pipeline", [
+    "short", "fast", pytest.param("medium", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("inputs", "hidden", "units", "columns", "streams"), [
     # All in one cycle, where a page of x is written in the cycle in which it is read at last.
     (1, (2,), 2, 3, 1), (3, (2,), 2, 5, 2),

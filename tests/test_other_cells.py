@@ -29,7 +29,7 @@ from hdl.network import Network
 from hdl.pipeline import PIPELINES
 from hdl.ram import RAM
 from hdl.scaling import line, signed_digits
-from tests.cases import thinned
+from tests.cases import sparse, thinned
 from tests.networks import (
     FORMATS,
     expected_words,
@@ -441,7 +441,7 @@ def check_in_hardware(name: str, way: tuple[int, int, int, int, int, str],
         int(counts[tensor] > 0) for tensor in dut.saturation]
 
 
-@pytest.mark.parametrize(("name", "way"), FEW)
+@pytest.mark.parametrize(("name", "way"), sparse(FEW, every=2))
 def test_in_hardware(name: str, way: tuple[int, int, int, int, int, str]) -> None:
     check_in_hardware(name, way)
 

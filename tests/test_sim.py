@@ -389,6 +389,23 @@ def test_planted(tmp_path: Path, simulators: Path, fault: str, message: str) -> 
     assert not result.passed
 
 
+def test_hasty(tmp_path: Path, simulators: Path) -> None:
+    """The first test that fails ends the run."""
+    x = random_input(7)
+    x[13, 0] = FAULTS["wrong h"]
+    result = verify(write_design(tmp_path, sum_up(x)), seed=1, simulators=simulators, hasty=True)
+    assert result.failure is not None
+    assert result.failure.startswith(f"full_speed, seed 1: {AT} lstm0.h")
+    assert [test.test for test in result.tests] == ["full_speed"]
+
+
+def test_too_long(tmp_path: Path, simulators: Path) -> None:
+    design = write_design(tmp_path, sum_up(random_input(7)))
+    result = verify(design, seed=1, simulators=simulators, seconds=0)
+    assert result.failure == (f"the simulator took too long and was ended; its output is in "
+                              f"{result.log}")
+
+
 @pytest.mark.parametrize(("fault", "step", "message"), [
     ("no tlast", 35, "sequence 2, step 29, tensor y, word 1: expected TLAST 1, got 0"),
     ("state kept", 35, "sequence 3, step 0, tensor lstm0.c, unit 0: expected"),
@@ -957,7 +974,7 @@ def test_vectors_errors(tmp_path: Path) -> None:
     path.write_text("no")
     with pytest.raises(VectorsError, match=r"is not an \.npz file of plain arrays$"):
         Vectors.load(path, every_step=True)
-    np.savez(path, x=np.zeros((1, 3)))
+    np.savez(path, x=np.zeros((1, 3), dtype=np.int64))
     with pytest.raises(VectorsError, match=r"has no array 'lengths'$"):
         Vectors.load(path, every_step=True)
     vectors = sum_up(random_input(0))
@@ -1067,11 +1084,10 @@ def test_coverage_of_the_verilog(counted: VerifyResult) -> None:
     source = VERILOG.splitlines()
     assert re.search(r"bits that cannot change: constant(\n  .*)*: saturated \[0\] rise or", text)
     for what, line in (("saturated [1] rise or fall", "output reg [1:0] saturated"),
-                       ("extra rise or fall", "reg beat, last, extra"),
-                       ("malformed rise or fall", "output reg malformed")):
+                       ("extra rise or fall", "reg beat, last, cut, extra")):
         number = next(n for n, each in enumerate(source, start=1) if line in each)
         assert f"  line {number}: {what}\n" in text
-
+    assert "malformed rise" not in text
     assert "bench.sv" not in text
 
 

@@ -12,7 +12,7 @@ from hdl.pipeline import FAST, SHORT
 from sim.manifest import Manifest
 from sim.simulator import SimulatorError, build_simulator
 from sim.vectors import Vectors
-from sim.verify import TESTS, VerifyResult, verify
+from sim.verify import FAULT_TESTS, TESTS, VerifyResult, verify
 from tests.networks import FORMATS, folded, random_codes, random_network
 from tests.streams import run_network
 from tests.test_netlist import tiny
@@ -81,11 +81,12 @@ def test_icarus(tmp_path: Path, name: str, family: str | None) -> None:
                              size=size)
     lengths = rng.integers(1, 12, 6)
     x = random_codes(rng, network.x, (len(lengths), 12, inputs))
-    write_design(tmp_path, network, units, columns, Vectors.compute(network, x, lengths),
-                 family=family, pipeline=FAST if family else SHORT)
+    dut = write_design(tmp_path, network, units, columns, Vectors.compute(network, x, lengths),
+                       family=family, pipeline=FAST if family else SHORT)
     result = verify(tmp_path, simulator="icarus", seed=1, effort=1_000)
     assert result.failure is None
-    assert [test.test for test in result.tests] == list(TESTS)
+    assert [test.test for test in result.tests] == [
+        *TESTS, *(FAULT_TESTS if dut.in_lanes < inputs else ())]
     assert all(test.words and test.states for test in result.tests)
 
 
