@@ -102,8 +102,8 @@ FAULTS: dict[tuple[str, str], tuple[str, str | Callable[[re.Match[str]], str]]] 
     ("ice40", "a lookup table"): LOOKUP,
     ("ecp5", "a word of a memory"): (r"(INITVAL_00\(\d+'h\w*)(\w{4})\)", _flipped),
     ("ice40", "a word of a memory"): (r"(INIT_0\(\d+'h\w*)([0-9a-f]{4})\)", _flipped),
-    ("ice40", "a register of a multiplier"): (r"\.A_REG\(1'h1\)", ".A_REG(1'h0)"),
-    ("ecp5", "a set flip-flop"): (r'\.REGSET\("SET"\)', '.REGSET("RESET")'),
+    ("ice40", "a register of a multiplier"): (
+        r"\.A_REG\(1'h1\)(?=[^;]*\) \\lstm0\.array\.accumulator0\.)", ".A_REG(1'h0)"),
 }
 
 
