@@ -13,7 +13,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,9 @@ from sim.timing import Timing, check_alone, check_together, save_timing
 from sim.vectors import VECTORS, Vectors
 
 __all__: list[str] = []
+
+MIXED_HOLDS = 4
+"""How often all comes to stand still with sequences of any length."""
 
 CHECK_SECONDS = 1.0
 """How often a growing recording is compared, so that a wrong design fails early."""
@@ -167,6 +170,11 @@ class _Session:
         ranked = np.argsort(self.vectors.lengths, kind="stable")
         same = ranked[self.vectors.lengths[ranked] == self.vectors.lengths[ranked[0]]]
         return self.rng.permutation(np.resize(same, count)).tolist()
+
+    def mixed(self) -> list[int]:
+        """Some of the shortest sequences among some of any length."""
+        some = self.choose(self.effort // 16, least=2 * self.manifest.streams)
+        return self.rng.permutation([*self.shortest(4 * self.manifest.streams), *some]).tolist()
 
     def deal(self, order: Sequence[int], *, mixed: bool = False) -> Course:
         """The sequences on all streams at the same time, step by step in turn or at random."""
@@ -482,19 +490,23 @@ async def reset_midway(dut: Any) -> None:
 async def ready_held_low(dut: Any) -> None:
     """Nobody takes the output, until the input stands still; then all must come out."""
     async with _session(dut, "ready_held_low") as session:
-        driver = PortDriver(dut, session.manifest, ready=False)
+        manifest = session.manifest
 
-        async def hold() -> None:
+        async def hold(driver: PortDriver) -> None:
             before = -1
             while before != (before := int(dut.beats_in.value)):
-                await session.cycles(4 * session.manifest.step + 1000 + session.gathering)
-            if not int(getattr(dut, f"{session.manifest.output.prefix}_tvalid").value):
+                await session.cycles(4 * manifest.step + 1000 + session.gathering)
+            if not int(getattr(dut, f"{manifest.output.prefix}_tvalid").value):
                 raise Difference("with TREADY low the design offers no word: it waits for TREADY "
                                  "before it raises TVALID")
             driver.take()
 
-        await session.play(driver, session.deal(session.shortest(16 * session.manifest.streams)),
-                           held=hold)
+        # What waits then are last steps only; and after that last ones and others, in any order.
+        orders = [session.shortest(16 * manifest.streams)]
+        orders += [session.mixed() for _ in range(1 if manifest.longest else MIXED_HOLDS)]
+        for order in orders:
+            driver = PortDriver(dut, manifest, ready=False)
+            await session.play(driver, session.deal(order), held=partial(hold, driver))
 
 
 @cocotb.test()
