@@ -312,10 +312,11 @@ class _Parser(argparse.ArgumentParser):
 def _streams(text: str) -> int | None:
     if text == "fill":
         return None
-    return _positive(text, or_else=" or fill")
+    return positive(text, or_else=" or fill")
 
 
-def _positive(text: str, *, or_else: str = "") -> int:
+def positive(text: str, *, or_else: str = "") -> int:
+    """An argument that is a positive integer; ``or_else`` says what else it may be."""
     value = int(text) if text.isdecimal() else 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a positive integer{or_else}, not {text}")
@@ -388,7 +389,7 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
                               help=f"one of {', '.join(sorted(BOARDS))} (%(default)s)")
     build_parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True,
                               help="folder to write; an earlier build there is replaced")
-    build_parser.add_argument("--bits", type=_positive, default=16,
+    build_parser.add_argument("--bits", type=positive, default=16,
                               help="width of inputs, weights, states and outputs, 8 to 18 "
                                    "(%(default)s); above 16 an iCE40 multiplies in LUTs")
     goals = build_parser.add_mutually_exclusive_group()
@@ -403,13 +404,13 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
                        help="the fastest core that fits; where nothing is asked for it is a small "
                             f"one, as fast as {MULTIPLIERS} multipliers in the array of each layer "
                             "make it")
-    build_parser.add_argument("--multipliers", metavar="M", type=_positive,
+    build_parser.add_argument("--multipliers", metavar="M", type=positive,
                               help="all that the core may take (the board's); alone, the fastest "
                                    "that fits in them")
-    build_parser.add_argument("--units", metavar="U", type=_positive,
+    build_parser.add_argument("--units", metavar="U", type=positive,
                               help="hidden units computed in parallel, the same in every layer, "
                                    "fast or not")
-    build_parser.add_argument("--columns", metavar="V", type=_positive,
+    build_parser.add_argument("--columns", metavar="V", type=positive,
                               help="columns of [x, h] in parallel; a layer has 4 U V multipliers")
     build_parser.add_argument("--stateful", action="store_true",
                               help="a sequence can go on from the state in which the one before "
@@ -426,15 +427,15 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
                               help="the clock to choose for (what is usual for the board)")
     build_parser.add_argument("--portable", action="store_true",
                               help="Verilog without the blocks of the board's device")
-    build_parser.add_argument("--longest", metavar="STEPS", type=_positive,
+    build_parser.add_argument("--longest", metavar="STEPS", type=positive,
                               help="of a sequence, at most, where a layer reads from the end "
                                    "(those of the longest in the data)")
     build_parser.add_argument("--metric", metavar="FILE.py:FUNCTION",
                               help="your own measure, called with outputs and targets, each "
                                    "[outputs, O]; gives a number (mean squared error)")
-    build_parser.add_argument("--seed", type=_positive, default=1,
+    build_parser.add_argument("--seed", type=positive, default=1,
                               help="of place-and-route (%(default)s)")
-    build_parser.add_argument("--sequences", metavar="N", type=_positive, default=16,
+    build_parser.add_argument("--sequences", metavar="N", type=positive, default=16,
                               help="sequences to verify the hardware on, the first of the data "
                                    "(%(default)s)")
     build_parser.set_defaults(parser=build_parser)
@@ -447,10 +448,10 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
         epilog="examples:\n  gatefold inspect model.onnx\n"
                "  gatefold inspect weights.safetensors --steps last")
     _add_model(inspect_parser)
-    inspect_parser.add_argument("--bits", type=_positive, default=16,
+    inspect_parser.add_argument("--bits", type=positive, default=16,
                                 help="width of the numbers, for the memory they take "
                                      "(%(default)s)")
-    inspect_parser.add_argument("--longest", metavar="STEPS", type=_positive, default=LONGEST,
+    inspect_parser.add_argument("--longest", metavar="STEPS", type=positive, default=LONGEST,
                                 help="of a sequence, at most, for the memory it takes where a "
                                      "layer reads from the end (%(default)s)")
     verify_parser = commands.add_parser(

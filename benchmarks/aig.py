@@ -5,7 +5,7 @@ formats: A. Biere, K. Heljanko, S. Wieringa, "AIGER 1.9 and beyond", Linz 2011.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -76,6 +76,18 @@ class Circuit:
         bits = (f"{name}[{bit}]" for bit in range(len(places)))
         return [places[bit] for bit in bits if bit in places]
 
+    def untouched(self, inputs: Iterable[int]) -> set[int]:
+        """The places of the latches that never depend on some inputs, given by their places."""
+        touched = {self.inputs[place] for place in inputs}
+        before = -1
+        while before != (before := len(touched)):
+            for node, a, b in self.ands:
+                if a & ~1 in touched or b & ~1 in touched:
+                    touched.add(node)
+            touched.update(latch for latch, goes in zip(self.latches, self.next, strict=True)
+                           if goes & ~1 in touched)
+        return {place for place, latch in enumerate(self.latches) if latch not in touched}
+
 
 @dataclass(eq=False)
 class Graph:
@@ -134,7 +146,7 @@ class Graph:
                 [stands[literal & ~1] ^ literal & 1 for literal in circuit.outputs])
 
     def write(self, path: Path, latches: Mapping[int, tuple[int, int]], output: int, *,
-              depth: int | None = None) -> bool:
+              depth: int | None = None, always: Collection[int] = ()) -> bool:
         """Write what an output depends on, in the binary format; gives whether that is all of it.
 
         Parameters
@@ -146,6 +158,8 @@ class Graph:
         depth : int or None
             So many latches on each way to the output; those before them become inputs, which may
             have any value.
+        always : collection of int
+            Latches that are not counted, and become no inputs.
         """
         joined = {node: (a, b) for node, a, b in self.ands}
         needed, kept, front = set[int](), list[int](), [output & ~1]
@@ -159,6 +173,9 @@ class Graph:
                 needed.add(node)
                 if node in joined:
                     front += [literal & ~1 for literal in joined[node]]
+                elif node in latches and node in always:
+                    kept.append(node)
+                    front.append(latches[node][0] & ~1)
                 elif node in latches:
                     reached.append(node)
             if depth is not None:

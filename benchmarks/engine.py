@@ -52,6 +52,7 @@ from benchmarks.synthesis import TOP, count_cells, pack, registered, route, synt
 from fpga.flow import TARGET_HZ
 from fpga.report import FlowError
 from fpga.tools import Processes, Progress, warm_up
+from gatefold import positive
 from golden.activation import TANH
 from golden.calibrate import quantize
 from golden.fixed import signed_width
@@ -499,21 +500,14 @@ def _letters(text: str) -> list[str]:
     return list(dict.fromkeys(letters))
 
 
-def _positive(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive integer, not {text}")
-    return value
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables; with ``--write``, put them into the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", metavar="A,B", type=_letters, default=list(GROUPS),
                         help=f"tables to make, of {', '.join(GROUPS)} (all)")
-    parser.add_argument("--jobs", type=_positive, default=min(4, len(os.sched_getaffinity(0))),
+    parser.add_argument("--jobs", type=positive, default=min(4, len(os.sched_getaffinity(0))),
                         help="rows that are built at a time (%(default)s)")
-    parser.add_argument("--seeds", type=_positive, default=1,
+    parser.add_argument("--seeds", type=positive, default=1,
                         help="placements of a row, where the table does not say (%(default)s)")
     parser.add_argument("--write", action="store_true",
                         help=f"rewrite the tables of {PAGE.relative_to(ROOT)}")

@@ -77,6 +77,24 @@ def _sequences(rng: np.random.Generator, network: QuantizedNetwork, count: int
     return some
 
 
+def _of_each_kind(rng: np.random.Generator, network: QuantizedNetwork, count: int
+                  ) -> list[np.ndarray]:
+    """For each set of tensors that may saturate together, a short sequence in which no others do.
+
+    They are chosen from so many, of every size and length, random ones and constants.
+    """
+    to = network.x
+    sizes = rng.choice([0.1, 0.2, 0.3, 0.5, 1], (count, 1, 1))
+    numbers = rng.uniform(-1, 1, (count, STEPS, network.inputs))
+    numbers[::2] = numbers[::2, :1]
+    x = np.rint(sizes * numbers * to.max).astype(np.int64)
+    lengths = np.sort(rng.integers(1, STEPS, count, endpoint=True))
+    outside = network.run(x, lengths, trace=True).outside
+    assert outside is not None
+    _, first = np.unique(np.array(list(outside.values())) > 0, axis=1, return_index=True)
+    return [x[n, :lengths[n]] for n in first]
+
+
 def random_subject(*, hidden: int = 5, count: int = 160, seed: int = 51) -> Subject:
     """A layer of two inputs, on two units by two columns, and a head of two outputs.
 
@@ -98,6 +116,7 @@ def random_subject(*, hidden: int = 5, count: int = 160, seed: int = 51) -> Subj
                           bias=rng.integers(-limit, limit, 2))
     network = replace(network, head=(head,))
     sequences = _sequences(rng, network, count)
+    sequences += _of_each_kind(rng, network, 60 * count)
     x = np.zeros((len(sequences), STEPS, network.inputs), dtype=np.int64)
     for row, codes in zip(x, sequences, strict=True):
         row[:len(codes)] = codes

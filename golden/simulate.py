@@ -114,6 +114,8 @@ class Result:
         The state of each layer after each sequence's last step.
     behind : int64 array, B x H, or B x T x H with an output at every step, or None
         What the dense layers take, where the intermediates were asked for.
+    outside : dict of str to int64 array, B, or None
+        ``saturated`` of each sequence, where the intermediates were asked for.
     """
 
     y: np.ndarray
@@ -122,6 +124,7 @@ class Result:
     layers: tuple[LSTMCodes, ...] | None
     final: tuple[StateCodes, ...]
     behind: np.ndarray | None = None
+    outside: dict[str, np.ndarray] | None = None
 
     @property
     def real(self) -> np.ndarray:
@@ -538,7 +541,8 @@ def _simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], 
     directions = [(number, each) for number, layer in enumerate(layers)
                   for each in layer.directions]
     stack = [_LSTM(each, block, f"lstm{number}") for number, each in directions]
-    behind = [_Dense(layer, f"dense{number}.y") for number, layer in enumerate(head)]
+    behind = {f"dense{number}.y": _Dense(layer, f"dense{number}.y")
+              for number, layer in enumerate(head)}
     outputs, to = ((head[-1].outputs, head[-1].formats.y) if head else
                    (layers[-1].outputs, layers[-1].y))
     y = np.zeros((count, steps, outputs) if every_step else (count, outputs), dtype=np.int64)
@@ -558,22 +562,30 @@ def _simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], 
              for _, each in directions]
     saturated = {f"lstm{number}.{tensor}": 0 for number, layer in enumerate(layers)
                  for tensor in layer.saturating}
+    outside = {name: np.zeros(count, dtype=np.int64) for name in (*saturated, *behind)}
 
     def settle(at: Any, h: np.ndarray) -> None:
         """The outputs at some places, of the last layer's."""
         if before is not None:
             before[at] = h.T
-        for dense in behind:
-            h = dense.run(h)
+        for name, dense in behind.items():
+            sides = np.zeros((2, h.shape[1]), dtype=np.int64) if trace else None
+            h = dense.run(h, sides)
+            if sides is not None:
+                outside[name][at[0] if every_step else at] += sides.sum(axis=0)
         y[at] = h.T
 
-    def merged(number: int, parts: list[np.ndarray], axis: int) -> np.ndarray:
+    def merged(number: int, rows: np.ndarray, parts: list[np.ndarray], axis: int) -> np.ndarray:
         layer = layers[number]
         if not isinstance(layer, QuantizedBidirectional):
             return parts[0]
-        h, outside = layer.merged(parts, axis)
-        if outside:
-            saturated[f"lstm{number}.y"] += outside
+        h, total = layer.merged(parts, axis)
+        if total:
+            saturated[f"lstm{number}.y"] += total
+            if trace:
+                outside[f"lstm{number}.y"][rows] = [
+                    layer.merged([part[..., n] for part in parts], axis)[1]
+                    for n in range(len(rows))]
         return h
 
     # Layers that read forward go step by step together. One that does not needs the whole sequence.
@@ -598,9 +610,9 @@ def _simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], 
                 ends, numbers = part.lengths - 1, np.arange(len(rows))
                 parts = [h[0 if each.reverse and final else ends, :, numbers].T
                          for h, each in zip(parts, ways, strict=True)]
-                columns = merged(number, parts, 0)
+                columns = merged(number, rows, parts, 0)
             else:
-                columns = merged(number, parts, 1)
+                columns = merged(number, rows, parts, 1)
             done, begin = number + 1, begin + len(ways)
 
         last: Iterable[tuple[int, int, np.ndarray]]
@@ -621,7 +633,11 @@ def _simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], 
     for (number, _), each in zip(directions, stack, strict=True):
         for name, value in each.saturated.items():
             saturated[f"lstm{number}.{name}"] += value
-    saturated |= {f"dense{number}.y": dense.saturated for number, dense in enumerate(behind)}
+    for (number, direction), codes in zip(directions, traces, strict=trace):
+        found = codes["outside"].reshape(count, steps, -1, 2).sum(axis=(1, 3))
+        for name, counts in zip(direction.saturating, found.T, strict=True):
+            outside[f"lstm{number}.{name}"] += counts
+    saturated |= {name: dense.saturated for name, dense in behind.items()}
     # Of each layer: what its directions have, one after the other.
     of = iter(ended)
     layered = [[next(of) for _ in layer.directions] for layer in layers]
@@ -630,4 +646,4 @@ def _simulate(layers: Sequence[QuantizedLayer], head: Sequence[QuantizedDense], 
                                  c=np.concatenate([each.c for each in of_layer], axis=1))
                       for of_layer in layered),
                   layers=tuple(LSTMCodes(**codes) for codes in traces) if trace else None,
-                  behind=before)
+                  behind=before, outside=outside if trace else None)

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from math import ceil
 
-__all__ = ["SHALLOW", "ColumnMemories"]
+__all__ = ["PAGES", "SHALLOW", "ColumnMemories"]
+
+PAGES = 2
+"""Steps of a stream that a buffer of steps holds."""
 
 SHALLOW = 64
 """Words of a memory that is written up to which it is in lookup tables, on an ECP5: what Yosys does

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import ceil
 
-from hdl.column_cycles import SHALLOW, ColumnMemories
+from hdl.column_cycles import PAGES, SHALLOW, ColumnMemories
 from hdl.pipeline import SHORT, Pipeline, check_positive
 
 __all__ = ["QUEUE_LATENCY", "DenseCycles", "DenseFolding", "choose_dense_folding"]
@@ -66,6 +66,9 @@ class DenseCycles:
     queue : int
         Beats that the output queue holds: enough that a pass never waits for the one before to
         get through. 0 where there is none.
+    held : int
+        Steps that it takes in while no output is taken: those of its buffer, and those whose
+        outputs are all in the queue.
     """
 
     inputs: int
@@ -128,6 +131,10 @@ class DenseCycles:
     @property
     def queue(self) -> int:
         return 0 if self.direct else ceil((self.latency + QUEUE_LATENCY) / self.words) + 1
+
+    @property
+    def held(self) -> int:
+        return PAGES * self.streams + self.queue // self.passes
 
 
 def choose_dense_folding(inputs: int, outputs: int, budget: int) -> DenseFolding:

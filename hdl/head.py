@@ -56,6 +56,8 @@ class Head:
     latency, whole_latency : int
         Cycles from the last beat of a step's hidden states to its first and its last output beat,
         where nothing is on its way.
+    held : int
+        Steps that it takes in while no output is taken.
 
     Raises
     ------
@@ -136,6 +138,13 @@ class Head:
             return self.outlet.cycles.whole_latency
         return (sum(engine.cycles.work + engine.cycles.latency for engine in self.dense)
                 + (self.vector.cycles.whole_latency if self.vector else 0))
+
+    @property
+    def held(self) -> int:
+        if self.outlet:
+            return self.outlet.cycles.held
+        return (sum(engine.cycles.held for engine in self.dense)
+                + (self.vector.cycles.held if self.vector else 0))
 
     @property
     def freed(self) -> Signal:

@@ -14,6 +14,7 @@ from amaranth.lib.wiring import In, Out
 from golden.bidirectional import QuantizedLayer
 from golden.quantized import QuantizedLSTM
 from hdl.buffer import Beat, ColumnBuffer, StepBuffer, of_stream, page_of, passed
+from hdl.column_cycles import PAGES
 from hdl.cycles import Folding, LSTMCycles
 from hdl.dense import DenseEngine
 from hdl.drain import Drain, Step
@@ -25,9 +26,6 @@ __all__ = ["LSTMEngine"]
 
 PROBES = ("probe_c_valid", "probe_c_data", "probe_c_stream",
           "probe_h_valid", "probe_h_data", "probe_h_stream")
-
-# Steps of a stream that a buffer downstream holds.
-PAGES = 2
 
 
 class LSTMEngine(wiring.Component):

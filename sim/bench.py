@@ -13,7 +13,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from cocotb.triggers import First, RisingEdge, Timer, ValueChange
 
 from sim.checker import Checker, Difference
 from sim.coverage import COVERED, EIGHTHS, Coverage, of_ports, of_reset
-from sim.driver import PERIOD, AxiDriver, Driver, PortDriver, Stalls
+from sim.driver import PERIOD, AxiDriver, Backlog, Driver, PortDriver, Stalls
 from sim.malformed import Fault, faults
 from sim.manifest import Manifest
 from sim.model import Course, Expected, Model
@@ -87,6 +87,10 @@ class _Session:
         self.recording = setup.recording
         self.coverage = setup.coverage
         self.clock = RisingEdge(dut.clk)
+        # By tensor what golden saturates in all that went in since the last reset; of what breaks
+        # the rules nobody knows.
+        self.saturated: dict[str, int] = {}
+        self.spoilt = False
         self.words = self.states = self.sequences = self.steps = 0
         # Without a beat for so long, nothing will come any more.
         self.patience = 10 * self.manifest.step + 5000 + self.gathering
@@ -139,7 +143,12 @@ class _Session:
         await self.recorded()
         self.recording.inputs()
         dut.rst.value = 0
+        self._forget()
         await self.clock
+
+    def _forget(self) -> None:
+        """What a reset makes forgotten."""
+        self.saturated, self.spoilt = {}, False
 
     def stalls(self) -> Stalls:
         return Stalls(self.rng, self.manifest.step)
@@ -170,6 +179,14 @@ class _Session:
         ranked = np.argsort(self.vectors.lengths, kind="stable")
         same = ranked[self.vectors.lengths[ranked] == self.vectors.lengths[ranked[0]]]
         return self.rng.permutation(np.resize(same, count)).tolist()
+
+    def each_kind(self) -> list[int]:
+        """Of the sequences in which the same tensors saturate one of the shortest each."""
+        ranked = self.rng.permutation(self.vectors.sequences)
+        ranked = ranked[np.argsort(self.vectors.lengths[ranked], kind="stable")]
+        kinds = {tuple(counts[sequence] > 0 for counts in self.vectors.saturated.values()): sequence
+                 for sequence in ranked[::-1].tolist()}
+        return self.rng.permutation(list(kinds.values())).tolist()
 
     def mixed(self) -> list[int]:
         """Some of the shortest sequences among some of any length."""
@@ -289,9 +306,10 @@ class _Session:
         self.sequences += len(order)
         self.steps += len(course.turns)
         inputs = self.recording.inputs()
-        # What saturates in broken input is not known, nor what there is to cover in it.
+        self.spoilt |= broken is not None
+        self._check_flags(model, order)
+        # What there is to cover in broken input is not known.
         if broken is None:
-            self._check_flags(model)
             self.coverage.merge(of_ports(self.manifest, inputs,
                                          [outputs for outputs, _ in collected],
                                          int(self.dut.met.value)))
@@ -335,21 +353,47 @@ class _Session:
         return (f"in cycle {cycle} the design puts out an unknown value (X): a valid, a ready or a "
                 f"flag, or what is offered with a valid" if cycle else None)
 
-    def _check_flags(self, model: Model) -> None:
+    def _check_flags(self, model: Model, order: Sequence[int]) -> None:
+        """Just what golden saturated in these sequences, and those before them, is flagged."""
+        for name, counts in model.vectors.saturated.items():
+            self.saturated[name] = self.saturated.get(name, 0) + int(counts[order].sum())
         flags = int(self.dut.saturated.value)
         for bit, name in enumerate(self.manifest.saturation):
-            if flags >> bit & 1 and model.vectors.saturated.get(name, 1) == 0:
+            count, flagged = self.saturated.get(name), flags >> bit & 1
+            if flagged and count == 0 and not self.spoilt:
                 raise Difference(f"the design reports that {name} saturated, but golden says that "
-                                 f"it never did")
+                                 f"it did not, in any sequence since the reset")
+            if count and not flagged:
+                raise Difference(f"{name} saturated {count} times in golden since the reset, but "
+                                 f"the design does not report it")
 
-    def check_saturation(self) -> None:
-        """After all sequences, whatever saturated in golden must be flagged."""
-        flags = int(self.dut.saturated.value)
-        for bit, name in enumerate(self.manifest.saturation):
-            count = self.vectors.saturated.get(name, 0)
-            if count and not flags >> bit & 1:
-                raise Difference(f"{name} saturated {count} times in golden, but the design does "
-                                 f"not report it")
+    async def play_held(self, order: Sequence[int]) -> None:
+        """Play sequences, and take nothing until the input stands still; then all must come out."""
+        dut, manifest = self.dut, self.manifest
+        driver = PortDriver(dut, manifest, ready=False)
+        first = int(dut.beats_in.value)
+
+        async def hold() -> None:
+            before = -1
+            while before != (before := int(dut.beats_in.value)):
+                await self.cycles(4 * manifest.step + 1000 + self.gathering)
+            if not int(getattr(dut, f"{manifest.output.prefix}_tvalid").value):
+                raise Difference("with TREADY low the design offers no word: it waits for TREADY "
+                                 "before it raises TVALID")
+            held, rest = divmod(before - first, manifest.input.beats)
+            single = (self.vectors.lengths[list(order)] == 1).all()
+            if manifest.held is not None and single and len(order) > manifest.held and (
+                    held != manifest.held or rest):
+                raise Difference(f"with TREADY low the design takes in {held} steps and {rest} "
+                                 f"beats, not the {manifest.held} steps of the manifest")
+            driver.take()
+
+        await self.play(driver, self.deal(order), held=hold)
+
+    def many(self) -> list[int]:
+        """More of the shortest sequences than the design holds, where that is known."""
+        return self.shortest(max(16, 2 + (self.manifest.held or 0) // self.manifest.streams)
+                             * self.manifest.streams)
 
     async def interrupt(self, course: Course, after: int, model: Model | None = None) -> None:
         """Reset after so many cycles; what came out until then must have been right."""
@@ -366,6 +410,7 @@ class _Session:
         self.dut.rst.value = 1
         await self.cycles(int(self.rng.integers(1, 4, endpoint=True)))
         self.dut.rst.value = 0
+        self._forget()
         outputs, probes, packets = await self.recorded()
         seen = [outputs.cycles, *(values.cycles for values in probes),
                 *([packets.cycles] if packets is not None else [])]
@@ -415,7 +460,6 @@ async def full_speed(dut: Any) -> None:
         timing, alone = Timing(), Timing()
         driver = PortDriver(dut, manifest)
         await session.play(driver, session.deal(range(session.vectors.sequences)), timing=timing)
-        session.check_saturation()
         await session.play(driver, session.deal(session.shortest(1)), timing=alone)
         steady = timing.record(manifest)
         save_timing(_setup().folder, steady=steady, alone=alone.record(manifest))
@@ -480,6 +524,8 @@ async def reset_midway(dut: Any) -> None:
             await session.interrupt(session.deal(interrupted, mixed=number % 4 > 1), after)
             await session.play(PortDriver(dut, session.manifest),
                                session.deal(session.shortest(2 * streams)))
+            # All that counts free places has to be as before, too.
+            await session.play_held(session.many())
         if session.manifest.input.beats > 1:
             # At full speed the first beat of a sequence is taken in the first cycle.
             await session.interrupt(session.deal(session.longer()), 1)
@@ -490,23 +536,38 @@ async def reset_midway(dut: Any) -> None:
 async def ready_held_low(dut: Any) -> None:
     """Nobody takes the output, until the input stands still; then all must come out."""
     async with _session(dut, "ready_held_low") as session:
-        manifest = session.manifest
-
-        async def hold(driver: PortDriver) -> None:
-            before = -1
-            while before != (before := int(dut.beats_in.value)):
-                await session.cycles(4 * manifest.step + 1000 + session.gathering)
-            if not int(getattr(dut, f"{manifest.output.prefix}_tvalid").value):
-                raise Difference("with TREADY low the design offers no word: it waits for TREADY "
-                                 "before it raises TVALID")
-            driver.take()
-
         # What waits then are last steps only; and after that last ones and others, in any order.
-        orders = [session.shortest(16 * manifest.streams)]
-        orders += [session.mixed() for _ in range(1 if manifest.longest else MIXED_HOLDS)]
-        for order in orders:
-            driver = PortDriver(dut, manifest, ready=False)
-            await session.play(driver, session.deal(order), held=partial(hold, driver))
+        await session.play_held(session.many())
+        for _ in range(1 if session.manifest.longest else MIXED_HOLDS):
+            await session.play_held(session.mixed())
+
+
+@cocotb.test()
+async def backlog(dut: Any) -> None:
+    """The sink is slower than the design: all that can wait is full, nearly all of the time."""
+    async with _session(dut, "backlog") as session:
+        manifest = session.manifest
+        order = session.choose(session.effort // 2, least=2 * manifest.streams)
+        # Cycles from an output to the next.
+        pace = manifest.step / manifest.streams
+        if not manifest.every_step:
+            pace *= session.vectors.lengths[order].mean()
+        stalls = Backlog(session.rng, pace, manifest.output.beats)
+        await session.play(PortDriver(dut, manifest, stalls=stalls), session.deal(order))
+
+
+@cocotb.test()
+async def flags(dut: Any) -> None:
+    """A sequence after each reset: the flags tell what saturates in it, and nothing else."""
+    async with _session(dut, "flags") as session:
+        spent = 0
+        for sequence in session.each_kind():
+            # Until it is through, and what should not come has not come.
+            spent += int(session.vectors.lengths[sequence] + 4) * session.manifest.further + 200
+            if spent > session.effort and session.sequences:
+                break
+            await session.reset()
+            await session.play(PortDriver(dut, session.manifest), session.whole([sequence]))
 
 
 @cocotb.test()

@@ -22,7 +22,8 @@ from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStream
 from sim.manifest import Manifest
 from sim.model import Part
 
-__all__ = ["PERIOD", "AxiDriver", "Driver", "PortDriver", "Received", "Sink", "Source", "Stalls"]
+__all__ = ["PERIOD", "AxiDriver", "Backlog", "Driver", "PortDriver", "Received", "Sink", "Source",
+           "Stalls"]
 
 PERIOD = 2
 """Simulator steps of a clock cycle."""
@@ -60,9 +61,41 @@ class Stalls:
         await clock
         await Timer(PERIOD // 2, unit="step")
         while True:
-            for level in (True, False):
+            for level, cycles in zip((True, False), self.held_and_free(), strict=True):
                 pause(level)
-                await Timer(PERIOD * self.length(), unit="step")
+                await Timer(PERIOD * cycles, unit="step")
+
+    def held_and_free(self) -> tuple[int, int]:
+        """Cycles of the next pause of a sink, and of the stretch behind it."""
+        return self.length(), self.length()
+
+
+class Backlog(Stalls):
+    """A source without pauses, and a sink that is slower than the design, so that this fills up.
+
+    It takes a few beats at a time. Before that it waits 0.6 to 1.6 times as long as the design
+    takes to make them.
+
+    Parameters
+    ----------
+    rng : Generator
+    pace : float
+        Cycles from an output to the next.
+    beats : int
+        Of an output.
+    """
+
+    def __init__(self, rng: np.random.Generator, pace: float, beats: int) -> None:
+        super().__init__(rng, int(pace))
+        self._pace = pace / beats
+        self._most = 2 * beats
+
+    def before_beat(self) -> int:
+        return 0
+
+    def held_and_free(self) -> tuple[int, int]:
+        taken = int(self._rng.integers(1, self._most, endpoint=True))
+        return 1 + int(taken * self._pace * self._rng.uniform(0.6, 1.6)), taken
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

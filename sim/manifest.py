@@ -125,6 +125,9 @@ class Manifest:
         Cycles that each further step of a sequence adds to the time until its last output.
     longest : int or None
         Steps of a sequence, at most, where the design buffers whole sequences.
+    held : int or None
+        Steps that the design takes in while no output is taken, in sequences of one step, of which
+        each stream has one in turn; None where it is not known.
     state_input, state_output : StateStream or None
         States that can be set, in a stateful design, and those that come out as a sequence ends.
     models : tuple of Path
@@ -166,6 +169,7 @@ class Manifest:
     work: int
     further: int
     longest: int | None
+    held: int | None = None
     state_input: StateStream | None = None
     state_output: StateStream | None = None
     models: tuple[Path, ...] = ()
@@ -305,6 +309,8 @@ class Manifest:
             work=work,
             further=further,
             longest=None if data["longest"] is None else count(data, "longest"),
+            # Earlier versions did not say it.
+            held=None if data.get("held") is None else count(data, "held"),
             state_input=states("state_input"),
             state_output=states("state_output"),
             models=block_models(family) if family else (),

@@ -10,7 +10,8 @@ An NPZ file of int64 arrays, with S sequences of L steps in all, one after the o
                                and ``lstm0.m`` what a projection makes it of, where there is one;
                                ``lstm0.reverse.c`` of the second of two directions. In the order in
                                which the direction reads.
-``saturated.NAME``  []         How many elements of a tensor golden saturated. May be missing.
+``saturated.NAME``  [S]        How many elements of a tensor golden saturated in each sequence. May
+                               be missing.
 ``cuts``           [S]         Of a stateful network: into how many pieces each sequence is cut.
 ``pieces.NAME``                Of the pieces, all of the above, where each begins with the state in
                                which the one before it in its sequence has ended.
@@ -55,8 +56,8 @@ class Vectors:
         The keys are ``lstm0.c``, ``lstm0.h``, ``lstm1.c`` and so on; of a projection's layer also
         ``lstm0.m``, and ``lstm0.h`` has the shape [L, R]. Where a direction reads from the end, a
         sequence's last step comes first.
-    saturated : mapping of str to int
-        Elements that golden saturated in all sequences together, by tensor; empty if unknown.
+    saturated : mapping of str to int64 array [S]
+        Elements that golden saturated in each sequence, by tensor; empty if unknown.
     every_step : bool
         Which of its two shapes ``y`` has.
     pieces : Vectors or None
@@ -76,7 +77,7 @@ class Vectors:
     y: np.ndarray
     states: Mapping[str, np.ndarray]
     every_step: bool
-    saturated: Mapping[str, int] = field(default_factory=dict)
+    saturated: Mapping[str, np.ndarray] = field(default_factory=dict)
     pieces: "Vectors | None" = None
     cuts: np.ndarray | None = None
 
@@ -91,6 +92,10 @@ class Vectors:
             if array.ndim != 2 or len(array) != count:
                 raise VectorsError(f"{name} must have {count} rows, not the shape "
                                    f"{list(array.shape)}")
+        for name, counts in self.saturated.items():
+            if counts.shape != self.lengths.shape:
+                raise VectorsError(f"{_SATURATED}{name} must have {len(self.lengths)} numbers, one "
+                                   f"for each sequence, not the shape {list(counts.shape)}")
         if (self.pieces is None) != (self.cuts is None):
             raise VectorsError("cuts must be there where pieces are, and only there")
         if self.pieces is not None and self.cuts is not None and (
@@ -166,7 +171,7 @@ class Vectors:
                 states[f"{name}.{tensor}"] = array[valid]
         return cls(lengths=lengths, x=x[valid],
                    y=result.y[valid] if network.every_step else result.y, states=states,
-                   saturated=result.saturated, every_step=network.every_step), result.final
+                   saturated=result.outside or {}, every_step=network.every_step), result.final
 
     @classmethod
     def _cut(cls, network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray
@@ -204,7 +209,7 @@ class Vectors:
             x=np.concatenate([run.x for run in runs]), y=np.concatenate([run.y for run in runs]),
             states={name: np.concatenate([run.states[name] for run in runs])
                     for name in runs[0].states},
-            saturated={name: sum(run.saturated[name] for run in runs)
+            saturated={name: np.concatenate([run.saturated[name] for run in runs])
                        for name in runs[0].saturated},
             every_step=runs[0].every_step)
 
@@ -214,12 +219,13 @@ class Vectors:
                                for n in order])
         return replace(self, lengths=self.lengths[order], x=self.x[rows],
                        y=self.y[rows if self.every_step else order],
-                       states={name: array[rows] for name, array in self.states.items()})
+                       states={name: array[rows] for name, array in self.states.items()},
+                       saturated={name: counts[order] for name, counts in self.saturated.items()})
 
     def _arrays(self) -> dict[str, Any]:
         """Those of the file."""
         arrays = {"lengths": self.lengths, "x": self.x, "y": self.y, **self.states,
-                  **{_SATURATED + name: np.array(count) for name, count in self.saturated.items()}}
+                  **{_SATURATED + name: counts for name, counts in self.saturated.items()}}
         if self.pieces is not None and self.cuts is not None:
             arrays |= {_CUTS: self.cuts, **{_PIECES + name: array for name, array in
                                             self.pieces._arrays().items()}}
@@ -262,14 +268,10 @@ class Vectors:
                   for name in list(arrays) if name.startswith(_PIECES)}
         saturated = {name: arrays.pop(name) for name in list(arrays)
                      if name.startswith(_SATURATED)}
-        for name, count in saturated.items():
-            if count.ndim:
-                raise VectorsError(f"{path}: {within}{name} must be a single number, not of the "
-                                   f"shape {list(count.shape)}")
         return cls(
             lengths=arrays.pop("lengths"), x=arrays.pop("x"), y=arrays.pop("y"),
             every_step=every_step, cuts=arrays.pop(_CUTS, None),
             pieces=cls._of(path, pieces, every_step=every_step, within=_PIECES) if pieces else None,
-            saturated={name.removeprefix(_SATURATED): int(count)
-                       for name, count in saturated.items()},
+            saturated={name.removeprefix(_SATURATED): counts
+                       for name, counts in saturated.items()},
             states=arrays)

@@ -32,7 +32,7 @@ __all__ = ["FAULT_TESTS", "READ_TESTS", "STATE_TESTS", "STREAM_TESTS", "TESTS", 
            "VerifyResult", "verify"]
 
 TESTS = ("full_speed", "random_stalls", "axi_full_speed", "axi_random_stalls", "single_steps",
-         "reset_midway", "ready_held_low")
+         "reset_midway", "ready_held_low", "backlog", "flags")
 """The tests of the bench, in the order in which they run."""
 
 STREAM_TESTS = ("idle_streams",)

@@ -190,8 +190,13 @@ def test_every_bit(name: str, units: int, columns: int, pipeline: str, stall: fl
     words = expected_words(network, sequences)
     seen = run_network(dut, sequences, outputs=len(words), stall=stall)
     assert seen.words == words
-    counts = {name: sum(network.run(x[None]).saturated[name] for x in sequences)
-              for name in network.saturating}
+    alone = [network.run(x[None]).saturated for x in sequences]
+    counts = {name: sum(one[name] for one in alone) for name in network.saturating}
+    lengths = np.array([len(x) for x in sequences])
+    padded = np.stack([np.pad(x, ((0, lengths.max() - len(x)), (0, 0))) for x in sequences])
+    assert {name: each.tolist() for name, each in (
+        network.run(padded, lengths, trace=True).outside or {}).items()} == {
+            name: [one[name] for one in alone] for name in network.saturating}
     assert dut.saturation == list(network.saturating)
     assert [seen.saturated >> bit & 1 for bit in range(len(dut.saturation))] == [
         int(counts[name] > 0) for name in dut.saturation]

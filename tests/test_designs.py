@@ -23,8 +23,8 @@ from sim.vectors import Vectors
 from sim.verify import verify
 from tests import designs as written
 from tests.designs import DATA, Design, Head, Layer, Played, designs
-from tests.networks import random_sequences
-from tests.streams import run_network
+from tests.networks import random_codes, random_sequences
+from tests.streams import interleaved, run_network
 from tests.test_regression import save_design
 from tests.test_states import Piece, check, feed, in_pieces, outputs
 
@@ -84,6 +84,26 @@ def play(design: Design) -> None:
         assert set(np.diff(given[-4:]).tolist()) == {dut.step}
 
 
+def hold(design: Design) -> None:
+    """As many steps as the model says go in while no output is taken."""
+    network = design.network()
+    dut = design.hardware(network)
+    if dut.held is None:
+        return
+    rng = np.random.default_rng([design.seed, 3])
+    rounds = dut.held // dut.streams + 2
+    sequences = [[random_codes(rng, network.x, (1, network.inputs)) for _ in range(rounds)]
+                 for _ in range(dut.streams)]
+    steps = rounds * dut.streams
+    held = (dut.held + 2) * dut.step + 2 * dut.whole_latency + 100
+    if dut.reader:
+        # Each step ends a sequence.
+        held += steps * dut.reader.bus.elements
+    seen = run_network(dut, [], beats=interleaved(dut, sequences), outputs=steps, hold=held,
+                       packets=steps if network.states else 0, limit=4 * held, quiet=1)
+    assert sum(cycle <= held for cycle in seen.taken) == dut.held
+
+
 def compile_and_verify(design: Design, folder: Path) -> None:
     """All tests of the bench, on the Verilog."""
     network = design.network()
@@ -138,6 +158,13 @@ PARTS = [*((part, 5, designs()) for part in range(2)), *(
 @pytest.mark.parametrize(("part", "count", "drawn"), PARTS)
 def test_random_designs(part: int, count: int, drawn: SearchStrategy[Design]) -> None:
     tell(play, smallest(play, drawn, count=count, seed=run_seed(part)))
+
+
+@pytest.mark.parametrize(("part", "count", "drawn"), [
+    (50, 2, designs()),
+    pytest.param(51, 40, designs(most=7, cycles=400), marks=pytest.mark.slow)])
+def test_steps_held(part: int, count: int, drawn: SearchStrategy[Design]) -> None:
+    tell(hold, smallest(hold, drawn, count=count, seed=run_seed(part)))
 
 
 @pytest.mark.parametrize("part", [100, *(pytest.param(part, marks=pytest.mark.slow)

@@ -166,7 +166,7 @@ def test_subject() -> None:
     """Every tensor saturates, at both ends where it can."""
     subject = random_subject()
     vectors = subject.vectors
-    assert all(vectors.saturated.values())
+    assert all(counts.any() for counts in vectors.saturated.values())
     for codes, to in ((vectors.states["lstm0.c"], subject.core.network.layers[0].formats.c),
                       (vectors.y, subject.core.network.y)):
         assert {to.min, to.max} <= set(np.unique(codes).tolist())

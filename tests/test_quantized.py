@@ -267,6 +267,10 @@ def test_more_sequences_than_a_block() -> None:
         assert np.array_equal(together.y[n, :steps], alone[n].y[0])
     assert together.saturated == {
         name: sum(one.saturated[name] for one in alone) for name in network.saturating}
+    assert together.outside is not None
+    assert {name: counts.tolist() for name, counts in together.outside.items()} == {
+        name: [one.saturated[name] for one in alone] for name in network.saturating}
+    assert alone[0].outside is None
 
     padded = np.where((np.arange(6) < lengths[:, None])[:, :, None], x, 1 << 40)
     other = network.run(padded, lengths)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sim.checker import Checker, Difference
+from sim.driver import Backlog
 from sim.manifest import MANIFEST, Manifest, ManifestError, Stream
 from sim.model import Course, Model
 from sim.monitor import Beats, Recording, Values, bench_verilog
@@ -287,7 +288,8 @@ def sum_up(x: np.ndarray, lengths: tuple[int, ...] = LENGTHS) -> Vectors:
     c = (c + (1 << 17)) % (1 << 18) - (1 << 17)
     h = np.where(c == -(1 << 17), c, -c)
     return Vectors(lengths=np.array(lengths), x=x, y=h, states={"lstm0.c": c, "lstm0.h": h},
-                   saturated={"lstm0.c": 0, "lstm0.h": 0}, every_step=True)
+                   saturated={name: np.zeros(len(lengths), dtype=np.int64)
+                              for name in ("lstm0.c", "lstm0.h")}, every_step=True)
 
 
 def random_input(seed: int, steps: int = sum(LENGTHS)) -> np.ndarray:
@@ -379,7 +381,7 @@ AT = "sequence 2, step 7, tensor"
     ("tlast early", rf"{AT} y, word 1: expected TLAST 0, got 1, in cycle \d+"),
     ("hangs", rf"{AT} y, word 0: missing \(76 of 102 did not come\)"),
     ("malformed", r"the design reports a malformed input"),
-    ("saturates", r"the design reports that lstm0\.h saturated, but golden"),
+    ("saturates", r"the design reports that lstm0\.h saturated, but golden says that it did not"),
     ("slow", r"step 14 of lstm0\.h came 11 cycles after the one before, not 10 by the manifest$"),
 ])
 def test_planted(tmp_path: Path, simulators: Path, fault: str, message: str) -> None:
@@ -424,6 +426,8 @@ def test_planted_at_end(tmp_path: Path, simulators: Path, fault: str, step: int,
     ("withdrawn", "random_stalls", "m_axis: a word was changed or withdrawn"),
     ("withdrawn", "axi_random_stalls", "m_axis: a word was changed or withdrawn"),
     ("waits for ready", "ready_held_low", "with TREADY low the design offers no word"),
+    ("withdrawn", "backlog", "m_axis: a word was changed or withdrawn"),
+    ("saturates", "flags", "the design reports that lstm0.h saturated, but golden says that it"),
     ("survives reset", "reset_midway", "tensor lstm0.c, unit "),
     ("wrong y", "axi_full_speed", "tensor y, unit 2: expected"),
     ("wrong h", "single_steps", "sequence 0, step 0, tensor lstm0.h, unit 0: expected"),
@@ -445,6 +449,47 @@ def test_planted_for_another_test(tmp_path: Path, simulators: Path, fault: str, 
     assert result.failure is not None
     assert result.failure.startswith(f"{test}, seed 1: ")
     assert message in result.failure
+
+
+def test_flags_of_each_sequence(tmp_path: Path, simulators: Path) -> None:
+    """A flag that rises rightly in one sequence, and wrongly in others; and one that does not."""
+    x = random_input(7)
+    # In the sequences 1, 2 and 3; golden says so of the second.
+    x[[5, 13, 36], 0] = FAULTS["saturates"]
+    vectors = sum_up(x)
+    vectors.saturated["lstm0.h"][2] = 3
+    design = write_design(tmp_path, vectors)
+    result = verify(design, tests=("full_speed", "flags"), seed=1, simulators=simulators)
+    assert [test.passed for test in result.tests] == [True, False]
+    assert result.failure == ("flags, seed 1: the design reports that lstm0.h saturated, but "
+                              "golden says that it did not, in any sequence since the reset")
+    vectors.saturated["lstm0.c"][5] = 1
+    vectors.save(design / VECTORS)
+    result = verify(design, tests=("full_speed",), seed=1, simulators=simulators)
+    assert result.failure == ("full_speed, seed 1: lstm0.c saturated 1 times in golden since the "
+                              "reset, but the design does not report it")
+
+
+def test_steps_held(tmp_path: Path, simulators: Path) -> None:
+    """How many steps go in while no output is taken: one, of a machine without a buffer."""
+    design = write_design(tmp_path, sum_up(random_input(7)))
+    tests = ("reset_midway", "ready_held_low")
+    for held in (1, 2):
+        (design / MANIFEST).write_text(json.dumps({**SHAPE, "held": held}))
+        result = verify(design, tests=tests, seed=1, simulators=simulators)
+        assert [test.passed for test in result.tests] == [held == 1] * 2
+    assert [test.message for test in result.tests] == [
+        "with TREADY low the design takes in 1 steps and 0 beats, not the 2 steps of the manifest"
+        ] * 2
+
+
+def test_backlog() -> None:
+    """A sink that is slower than the design, whatever it takes at a time, and not by far."""
+    stalls = Backlog(np.random.default_rng(1), pace=30.0, beats=3)
+    held, free = np.array([stalls.held_and_free() for _ in range(1000)]).T
+    assert set(free.tolist()) == set(range(1, 7))
+    assert 1 < (held + free).sum() / (10 * free.sum()) < 1.5
+    assert {stalls.before_beat() for _ in range(10)} == {0}
 
 
 def test_seed_repeats(tmp_path: Path, simulators: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -982,6 +1027,10 @@ def test_vectors_errors(tmp_path: Path) -> None:
         replace(vectors, every_step=False)
     with pytest.raises(VectorsError, match=r"^lengths must be a list of positive integers"):
         replace(vectors, lengths=np.array([51, 0]))
+    # A total of all sequences, as earlier versions wrote it.
+    with pytest.raises(VectorsError, match=r"^saturated\.lstm0\.c must have 6 numbers, one for each"
+                                           r" sequence, not the shape \[\]$"):
+        replace(vectors, saturated={"lstm0.c": np.array(0)})
 
 
 def test_vectors_file(tmp_path: Path) -> None:
@@ -990,7 +1039,8 @@ def test_vectors_file(tmp_path: Path) -> None:
     again = Vectors.load(tmp_path / "vectors.npz", every_step=True)
     assert np.array_equal(again.x, vectors.x)
     assert np.array_equal(again.states["lstm0.h"], vectors.states["lstm0.h"])
-    assert again.saturated == vectors.saturated
+    assert again.saturated.keys() == vectors.saturated.keys()
+    assert np.array_equal(again.saturated["lstm0.h"], np.zeros(len(LENGTHS)))
     assert again.outputs(2) == slice(6, 36)
 
 
