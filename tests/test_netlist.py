@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from design_forms import as_netlist
 from fpga.boards import BOARDS
 from fpga.netlist import synthesis
+from gatefold.design_forms import as_netlist
 from golden.quantized_network import QuantizedNetwork
 from hdl.pipeline import FAST, SHORT
 from sim.manifest import FAMILIES, Manifest, ManifestError

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from design_forms import with_unknown
+from gatefold.design_forms import with_unknown
 from hdl.pipeline import FAST
 from sim.manifest import Manifest, ManifestError
 from sim.monitor import unknown_output
