@@ -40,7 +40,7 @@ from golden.model import Network
 from golden.model_file import describe
 from golden.model_file import load as load_model
 from golden.quantized_network import QuantizedNetwork
-from golden.simulate import Result, StateCodes
+from golden.result import Result, StateCodes
 from hdl.network import LONGEST
 from hdl.network import Network as Core
 from hdl.pipeline import PIPELINES

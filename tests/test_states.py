@@ -18,7 +18,7 @@ from golden.lstm import LSTM
 from golden.model import Dense
 from golden.model import Network as FloatNetwork
 from golden.quantized_network import QuantizedNetwork
-from golden.simulate import Result, StateCodes
+from golden.result import Result, StateCodes
 from hdl.foldings import Limits, Shape, lstm_part
 from hdl.network import Network
 from hdl.pipeline import FAST, SHORT, Pipeline

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from golden.quantized_network import QuantizedNetwork
-from golden.simulate import StateCodes
+from golden.result import StateCodes
 from hdl.network import LONGEST, Network
 from hdl.pipeline import FAST, SHORT, Pipeline
 from hdl.verilog import generate

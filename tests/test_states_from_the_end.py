@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.engine import modelled_memories
 from golden.quantized_network import QuantizedNetwork
-from golden.simulate import StateCodes
+from golden.result import StateCodes
 from hdl.network import Network
 from hdl.pipeline import PIPELINES
 from hdl.verilog import generate
