@@ -95,6 +95,7 @@ def reliable(m: Module, ram: RAM) -> Value:
     return Mux(delayed(m, apart, 2), ram.read_data.as_unsigned(), 0)
 
 
+@pytest.mark.slow
 def test_on_an_ecp5(tmp_path: Path) -> None:
     """The blocks give what the portable description gives."""
     sizes = [(depth, width) for depth, width, _ in DEEP]
