@@ -18,11 +18,11 @@ from golden.activation import tail_integer_bits
 from golden.binary_point import Rows, align, finest_products, fraction_bits, points
 from golden.calibration import Calibration, DenseCalibration, LSTMCalibration
 from golden.fixed import SQ, UQ
+from golden.formats import DenseFormats, LSTMFormats
 from golden.function import IDENTITY, RELU, SIGMOID, SOFTMAX, TANH, Function
 from golden.lines import dense_line, is_unbounded, with_lines
 from golden.lstm import Bidirectional
 from golden.model import Dense, Layer, ModelError, Network
-from golden.quantized import DenseFormats, LSTMFormats
 from golden.quantized_network import QuantizedNetwork
 from golden.ranges import Range
 from golden.statistics import Statistics

@@ -11,18 +11,12 @@ from golden.activation import TANH as TANH_READING
 from golden.argmax import ArgMax
 from golden.bidirectional import QuantizedBidirectional, QuantizedLayer
 from golden.fixed import SQ, UQ
+from golden.formats import Curve, DenseFormats, LSTMFormats, Slope
 from golden.function import ARGMAX, IDENTITY, SIGMOID, SOFTMAX, TANH, Function
 from golden.lines import dense_line, peepholes_of, slope_of, with_lines
 from golden.lstm import LSTM
 from golden.model import Network
-from golden.quantized import (
-    Curve,
-    DenseFormats,
-    LSTMFormats,
-    QuantizedDense,
-    QuantizedLSTM,
-    Slope,
-)
+from golden.quantized import QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 from golden.ranges import Range
 from golden.softmax import Softmax

@@ -15,7 +15,8 @@ import numpy as np
 
 from golden.activation import SIGMOID
 from golden.fixed import SQ, UQ, Format
-from golden.quantized import Curve, QuantizedDense, QuantizedLSTM
+from golden.formats import Curve
+from golden.quantized import QuantizedDense, QuantizedLSTM
 from golden.result import StateCodes
 from golden.table import Table
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from golden.fixed import SQ, UQ
-from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
+from golden.formats import DenseFormats, LSTMFormats
+from golden.quantized import QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 from hdl.drain_timing import DrainTiming
 from hdl.foldings import choose_drain

@@ -14,10 +14,11 @@ from fpga.choice import limits
 from golden.bidirectional import QuantizedBidirectional, QuantizedLayer
 from golden.calibrate import quantize
 from golden.fixed import SQ
+from golden.formats import DenseFormats, LSTMFormats
 from golden.lstm import LSTM, MERGES, Bidirectional
 from golden.model import Dense
 from golden.model import Network as FloatNetwork
-from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
+from golden.quantized import QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 from hdl.foldings import lstm_part
 from hdl.network import Network

@@ -11,7 +11,8 @@ import pytest
 from benchmarks.engine import modelled_memories
 from golden.argmax import ArgMax
 from golden.fixed import SQ
-from golden.quantized import Curve, DenseFormats, QuantizedDense
+from golden.formats import Curve, DenseFormats
+from golden.quantized import QuantizedDense
 from golden.quantized_network import QuantizedNetwork
 from golden.softmax import Softmax
 from hdl.dense_cycles import DenseFolding

@@ -10,11 +10,12 @@ from amaranth.lib import memory
 
 from golden.calibrate import quantize
 from golden.fixed import SQ, UQ
+from golden.formats import DenseFormats, LSTMFormats
 from golden.function import IDENTITY, RELU, Function
 from golden.lstm import LSTM
 from golden.model import Dense
 from golden.model import Network as FloatNetwork
-from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
+from golden.quantized import QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import Folding
 from hdl.dense_cycles import DenseFolding

@@ -17,11 +17,12 @@ from golden.activation import SIGNED_SIGMOID, sigmoid_table
 from golden.activation import TANH as TANH_READING
 from golden.calibrate import calibrate, quantize, unsupported
 from golden.fixed import SQ, UQ, Format
+from golden.formats import Curve, DenseFormats, LSTMFormats, Slope
 from golden.function import RELU, SIGMOID, Function, sigmoid
 from golden.lstm import LSTM
 from golden.model import Dense
 from golden.model import Network as FloatNetwork
-from golden.quantized import Curve, DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM, Slope
+from golden.quantized import QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import Folding
 from hdl.foldings import choose_drain

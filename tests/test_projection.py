@@ -10,10 +10,11 @@ import pytest
 
 from benchmarks.engine import modelled_memories
 from golden.calibrate import quantize
+from golden.formats import DenseFormats
 from golden.lstm import LSTM
 from golden.model import Dense
 from golden.model import Network as FloatNetwork
-from golden.quantized import DenseFormats, QuantizedDense
+from golden.quantized import QuantizedDense
 from hdl.choice import choose
 from hdl.cycles import Folding, LSTMCycles
 from hdl.dense import DenseEngine
