@@ -495,7 +495,7 @@ def check_hardware(inputs: int, hidden: tuple[int, ...], foldings: list[Folding]
 
 
 @pytest.mark.parametrize(("inputs", "hidden", "units", "columns", "streams", "pipeline"),
-                         sparse(DESIGNS, every=4))
+                         sparse(DESIGNS, every=6))
 def test_model_equals_hardware(inputs: int, hidden: tuple[int, ...], units: int, columns: int,
                                streams: int, pipeline: str) -> None:
     check_hardware(inputs, hidden, None, units, columns, streams, pipeline)
@@ -640,9 +640,9 @@ def test_memories_equal_hardware(inputs: int, layers: list[tuple[int, tuple[int,
     assert Counter(modelled_memories(dut)) == declared_memories(generate(dut)[0])
 
 
-@pytest.mark.parametrize(("inputs", "layers", "outputs", "head", "pipeline"), [
+@pytest.mark.parametrize(("inputs", "layers", "outputs", "head", "pipeline"), sparse([
     (1, [(20, (1, 1, 1, 12))], 1, (1, 1), "short"), (6, [(20, (8, 1, 1, 2))], 3, (2, 5), "fast"),
-    (3, [(7, (2, 3, 1, 2)), (5, (5, 2, 5, 1))], 2, (1, 4), "medium")])
+    (3, [(7, (2, 3, 1, 2)), (5, (5, 2, 5, 1))], 2, (1, 4), "medium")], every=2))
 def test_multipliers(inputs: int, layers: list[tuple[int, tuple[int, ...]]], outputs: int,
                      head: tuple[int, int], pipeline: str) -> None:
     """Those of the model are the blocks in the Verilog."""
@@ -749,10 +749,11 @@ def test_back_to_back_sequences(inputs: int, hidden: int, outputs: int, multipli
     assert set(np.diff(ends[2:]).tolist()) == {steps * k.work + (steps - 1) * k.bubble}
 
 
-@pytest.mark.parametrize(("inputs", "layers", "outputs", "steps"), sparse([
+@pytest.mark.slow
+@pytest.mark.parametrize(("inputs", "layers", "outputs", "steps"), [
     (38, [(2, (2, 1, 2, 1)), (2, (1, 1, 1, 1))], 18, 3),
     (19, [(4, (4, 1, 1, 4)), (6, (4, 2, 1, 1))], 11, 3),
-    (2, [(6, (1, 1, 1, 3)), (3, (3, 3, 3, 2)), (4, (4, 1, 1, 1))], 5, 4)], every=3))
+    (2, [(6, (1, 1, 1, 3)), (3, (3, 3, 3, 2)), (4, (4, 1, 1, 1))], 5, 4)])
 def test_back_to_back_sequences_of_a_stack(inputs: int, layers: list[tuple[int, tuple[int, ...]]],
                                            outputs: int, steps: int) -> None:
     """Steps that queue before the last layer do not wait for the head as a sequence begins."""

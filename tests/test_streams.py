@@ -60,7 +60,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize(("name", "streams", "every_step", "stall"), thinned(SHAPES, [
-    (streams, *of) for of in ((True, 0), (False, 0.4)) for streams in (2, 3, 5)], every=3))
+    (streams, *of) for of in ((True, 0), (False, 0.4)) for streams in (2, 3, 5)], every=6))
 def test_each_as_if_alone(name: str, streams: int, every_step: bool, stall: float) -> None:
     """Sequences of unequal lengths and numbers in any mixture of turns."""
     inputs, hidden, units, columns, pipeline = SHAPES[name]
@@ -148,7 +148,7 @@ def test_slow_head(streams: int) -> None:
 
 
 @pytest.mark.parametrize(("streams", "hidden", "after"), thinned(
-    [(2, (3,)), (3, (4,)), (5, (3, 2))], [1, 5, 14, 22], every=2))
+    [(2, (3,)), (3, (4,)), (5, (3, 2))], [1, 5, 14, 22], every=3))
 def test_reset(after: int, streams: int, hidden: tuple[int, ...]) -> None:
     """Nothing of any stream from before a reset shows after it."""
     rng, network, dut = made(after, 3, hidden, streams)

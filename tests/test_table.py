@@ -141,7 +141,7 @@ def check_every_code(units: list[TableUnit], folder: Path, **options: Any) -> No
         assert np.array_equal(seen, expected), unit.stages
 
 
-@pytest.mark.parametrize("name", sparse(WIDE, every=3))
+@pytest.mark.parametrize("name", sparse(WIDE, every=len(WIDE)))
 def test_every_code_of_wide_ones(name: str, tmp_path: Path) -> None:
     table = WIDE[name]()
     check_every_code([TableUnit(table, stages=stages) for stages in STAGES], tmp_path)
