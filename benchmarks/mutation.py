@@ -37,7 +37,7 @@ from benchmarks.equivalence import Proof, Prover
 from benchmarks.mutants import MUTANT, Subject, random_subject, write_mutants
 from fpga.report import FlowError
 from fpga.tools import Processes, Progress, warm_up
-from gatefold import positive
+from gatefold.command_line import positive
 from sim.simulator import SimulatorError
 from sim.verify import TESTS, VerifyResult, verify
 
