@@ -10,6 +10,7 @@ from benchmarks.aig import FALSE, TRUE, Circuit, Graph
 from benchmarks.equivalence import Proof, Prover
 from benchmarks.mutants import Mutation, random_subject
 from benchmarks.mutation import Campaign, Outcome, score
+from benchmarks.runs import LANES, Runs, always, at_rates, rarely
 from fpga.tools import Processes
 from sim.manifest import MANIFEST
 from tests.test_sim import SHAPE
@@ -105,8 +106,9 @@ def test_proven(prover: Prover, name: str, changed: int) -> None:
 @pytest.mark.parametrize("name", [
     "a bit of the data", "a flag", "the way to the state"])
 def test_not_proven(prover: Prover, name: str) -> None:
-    """What differs is never proven to be the same."""
-    assert not prover.prove(mutations()[name]).proven
+    """What differs is never proven to be the same; a random run shows it."""
+    proof = prover.prove(mutations()[name])
+    assert (proof.proven, proof.seen) == (False, True)
 
 
 def test_clock_is_not_proven(prover: Prover) -> None:
@@ -116,6 +118,7 @@ def test_clock_is_not_proven(prover: Prover) -> None:
 
 def test_proof_text() -> None:
     assert Proof(number=1, proven=False).text == "not proven"
+    assert Proof(number=1, proven=False, seen=True).text == "a fault, as a random run shows"
     assert Proof(number=1, proven=True, depth=1).text == "no register ever differs"
     assert Proof(number=1, proven=True, changed=2, depth=1).text == (
         "2 registers may differ, and nothing else")
@@ -144,6 +147,9 @@ def test_write(tmp_path: Path) -> None:
     # The higher bit alone: whatever the lower one is.
     assert not graph.write(tmp_path / "part.aig", latches, high, depth=1)
     assert (tmp_path / "part.aig").read_bytes().startswith(b"aig 7 2 1 1 4\n")
+    # Those that always go their way are not counted.
+    assert graph.write(tmp_path / "whole.aig", latches, high, depth=0, always={low, high})
+    assert (tmp_path / "whole.aig").read_bytes() == (tmp_path / "all.aig").read_bytes()
 
 
 def test_read(tmp_path: Path) -> None:
@@ -157,6 +163,15 @@ def test_read(tmp_path: Path) -> None:
     goes, shows = graph.place(circuit, leaves[:2], leaves[2:])
     assert goes == [graph.both(leaves[0], leaves[1] ^ 1)]
     assert shows == [leaves[2]]
+    assert circuit.untouched([0]) == set()
+    assert circuit.untouched([]) == {0}
+    # All runs at 1 in the first cycle, then at what the inputs make of it.
+    every = (1 << LANES) - 1
+    runs = Runs(circuit, [always(1), at_rates((0, 30), 2)], cycles=3, seed=1)
+    assert runs.latches == runs.outputs
+    assert runs.latches[0] & every == every
+    assert runs.latches[0] >> LANES & 0b1111 == runs.latches[0] >> 2 * LANES & 0b1111 == 0b1100
+    assert Runs(circuit, [always(0), rarely(1)], cycles=3, seed=1).latches == [every]
     path.write_text("aag 1 0 1 0 0\n2 2 2\n")
     with pytest.raises(ValueError, match=r"some\.aag: every latch must begin with 0 or 1"):
         Circuit.read(path)
