@@ -22,8 +22,7 @@ PYTEST  := $(BIN)/python -m pytest
 # The commands among the modules of benchmarks.
 BENCHES := benchmarks/golden_speed.py benchmarks/activation_tables.py \
            benchmarks/simulation_speed.py benchmarks/engine.py
-SOURCES := golden hdl sim fpga proofs tests examples $(wildcard benchmarks) gatefold.py \
-           design_forms.py output_folder.py
+SOURCES := golden hdl sim fpga proofs tests examples $(wildcard benchmarks) gatefold
 
 .PHONY: help setup demo test test-full test-torch coverage prove mutate lint bench clean distclean
 

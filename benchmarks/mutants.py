@@ -16,7 +16,8 @@ import numpy as np
 
 from fpga.tools import Processes, Progress
 from golden.fixed import SQ
-from golden.quantized import DenseFormats, QuantizedDense
+from golden.formats import DenseFormats
+from golden.quantized import QuantizedDense
 from golden.quantized_network import QuantizedNetwork
 from hdl.network import Network
 from hdl.verilog import generate

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from golden.fixed import SQ, round_saturate
+from golden.formats import LSTMFormats
 from golden.lstm import MERGES
-from golden.quantized import LSTMFormats, QuantizedLSTM
+from golden.quantized import QuantizedLSTM
 
 __all__ = ["QuantizedBidirectional", "QuantizedLayer", "merge_fraction"]
 

@@ -22,9 +22,10 @@ import numpy as np
 from golden.activation import SIGMOID
 from golden.bidirectional import QuantizedBidirectional, merge_fraction
 from golden.fixed import SQ, Format, round_saturate
-from golden.quantized import Curve, QuantizedDense, QuantizedLSTM
+from golden.formats import Curve
+from golden.quantized import QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
-from golden.simulate import LSTMCodes, Result
+from golden.result import LSTMCodes, Result
 from golden.table import Table
 
 __all__ = ["labels", "possible", "reached"]

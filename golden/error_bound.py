@@ -56,10 +56,11 @@ from golden.argmax import ArgMax
 from golden.bidirectional import QuantizedBidirectional, QuantizedLayer
 from golden.checks import batch
 from golden.fixed import Format
+from golden.formats import Curve
 from golden.function import Function
 from golden.lstm import LSTM, Bidirectional
 from golden.model import Dense, Layer, Network
-from golden.quantized import Curve, QuantizedDense, QuantizedLSTM
+from golden.quantized import QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 from golden.softmax import Softmax
 

@@ -14,7 +14,8 @@ from golden.bidirectional import QuantizedLayer
 from golden.checks import sequence_lengths
 from golden.fixed import SQ
 from golden.quantized import QuantizedDense, QuantizedLSTM
-from golden.simulate import Result, StateCodes, simulate
+from golden.result import Result, StateCodes
+from golden.simulate import simulate
 from golden.softmax import Softmax
 
 __all__ = ["QuantizedNetwork"]

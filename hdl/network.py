@@ -6,14 +6,15 @@ from operator import or_
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
-from amaranth.lib import stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.quantized_network import QuantizedNetwork
-from hdl.buffer import Beat, beat_counts
+from hdl.buffer import beat_counts
 from hdl.column_cycles import SHALLOW
 from hdl.cycles import Folding, head_budget
 from hdl.dense_cycles import DenseFolding
+from hdl.entrance import Entrance, bus_bytes
 from hdl.head import Head
 from hdl.lstm import LSTMEngine
 from hdl.pipeline import SHORT, Pipeline, check_positive
@@ -25,110 +26,6 @@ __all__ = ["LONGEST", "Network"]
 
 LONGEST = 64
 """Steps of a sequence that is buffered, at most, where nobody says it."""
-
-
-def _bus_bytes(width: int) -> int:
-    """Bytes that an element takes on the bus."""
-    return -(-width // 8)
-
-
-class _Entrance(wiring.Component):
-    """Turns bus beats into beats of columns, and closes steps that TLAST cuts short.
-
-    A sequence ends with TLAST on the last beat of a step. Where TLAST comes on an earlier beat,
-    the missing elements count as 0, the step is the last of its sequence, and ``malformed`` is
-    set: the next sequence starts clean. The first beat of a step tells its stream. Where a later
-    one tells another, ``malformed`` is set and the first holds; a step for a stream that there
-    is not is taken, dropped, and sets ``malformed`` too.
-
-    In a stateful network TUSER says with TLAST whether the state is kept. It is not where TLAST
-    came too early, and not after more than ``longest`` steps, where sequences are buffered. With
-    ``hold`` no step begins, or no sequence where these are buffered. ``open`` tells which streams
-    are amid a sequence, ``between`` that no such thing is being taken, and ``entered`` that one is
-    complete.
-    """
-
-    def __init__(self, *, width: int, counts: Sequence[int], streams: int, stateful: bool = False,
-                 longest: int | None = None):
-        self._width = width
-        self._counts = tuple(counts)
-        self._streams = streams
-        self._stateful = stateful
-        self._longest = longest
-        lanes = max(counts)
-        super().__init__({
-            "tdata": In(8 * _bus_bytes(width) * lanes),
-            "tvalid": In(1),
-            "tready": Out(1),
-            "tlast": In(1),
-            "tid": In(range(streams)),
-            "o": Out(stream.Signature(Beat(width, lanes, streams, keeps=stateful))),
-            "malformed": Out(1),
-            **({"tuser": In(1), "hold": In(1), "open": Out(streams), "between": Out(1),
-                "entered": Out(1)} if stateful else {}),
-        })
-
-    def elaborate(self, platform: Any) -> Module:
-        m = Module()
-        beats, lanes = len(self._counts), max(self._counts)
-        size = 8 * _bus_bytes(self._width)
-        beat = Signal(range(beats))
-        filling = Signal()
-        # Registered ahead of the comparison.
-        final = Signal(init=beats == 1)
-        whose, stranger, wrong = Signal.like(self.tid), Signal(), Signal()
-        first_whose = Signal.like(self.tid, reset_less=True)
-        offered, ready = self.tvalid | filling, self.o.ready | stranger
-        if self._stateful:
-            held = Signal()
-            m.d.comb += held.eq(self.hold & self.between)
-            offered, ready = offered & ~held, ready & ~held
-        m.d.comb += [
-            whose.eq(Mux(beat == 0, self.tid, first_whose)),
-            stranger.eq(whose >= self._streams),
-            wrong.eq(stranger | (whose != self.tid)),
-            self.o.valid.eq(offered & ~stranger),
-            self.tready.eq(ready & ~filling),
-            self.o.payload.count.eq(Mux(final, self._counts[-1], lanes)),
-            self.o.payload.last.eq(self.tlast | filling),
-            self.o.payload.stream.eq(whose),
-        ]
-        m.d.comb += [self.o.payload.data[n].eq(Mux(
-            filling, 0, self.tdata[n * size:n * size + self._width].as_signed()))
-            for n in range(lanes)]
-        if self._stateful:
-            keep = self.tlast & self.tuser & ~filling
-            between = (beat == 0) & ~filling
-            entered = offered & ready & ~stranger & final
-            if self._longest:
-                # Steps of the sequence before this one.
-                before = Signal(range(self._longest + 1))
-                with m.If(entered):
-                    m.d.sync += before.eq(Mux(self.o.payload.last, 0, before + (
-                        before != self._longest)))
-                keep = keep & (before != self._longest)
-                between = between & ~self.open.any()
-                entered = entered & self.o.payload.last
-            m.d.comb += [
-                self.o.payload.keep.eq(keep),
-                self.between.eq(between),
-                self.entered.eq(entered),
-            ]
-            for n in range(self._streams):
-                with m.If(offered & ready & (whose == n)):
-                    m.d.sync += self.open[n].eq(~(final & (self.tlast | filling)))
-        with m.If(offered & ready):
-            m.d.sync += [beat.eq(Mux(final, 0, beat + 1)), first_whose.eq(whose)]
-            if beats > 1:
-                m.d.sync += final.eq(beat == beats - 2)
-            with m.If(~filling & wrong):
-                m.d.sync += self.malformed.eq(1)
-            if beats > 1:
-                with m.If(final):
-                    m.d.sync += filling.eq(0)
-                with m.Elif(self.tlast & ~filling):
-                    m.d.sync += [filling.eq(1), self.malformed.eq(1)]
-        return m
 
 
 class Network(wiring.Component):
@@ -268,8 +165,8 @@ class Network(wiring.Component):
                                streams=streams))
         self.head = self.behind.dense
         self.out_lanes = self.behind.lanes
-        self.in_bytes = _bus_bytes(network.x.width)
-        self.out_bytes = _bus_bytes(network.y.width)
+        self.in_bytes = bus_bytes(network.x.width)
+        self.out_bytes = bus_bytes(network.y.width)
         self.saturation = list(network.saturating)
         several = streams > 1
         self.reader = self._reader(pipeline) if network.states else None
@@ -405,7 +302,7 @@ class Network(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.entrance = entrance = _Entrance(
+        m.submodules.entrance = entrance = Entrance(
             width=self._network.x.width, counts=self._counts, streams=self._streams,
             stateful=self._network.stateful, longest=self.longest)
         if self.loader:
@@ -488,7 +385,7 @@ class Network(wiring.Component):
         if self._streams > 1:
             m.d.comb += self.m_state_axis_tid.eq(beat.stream)
 
-    def _load(self, m: Module, entrance: _Entrance, loader: StateLoader) -> None:
+    def _load(self, m: Module, entrance: Entrance, loader: StateLoader) -> None:
         """States from their port to the engines."""
         m.submodules.loader = loader
         n = 0

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from amaranth.hdl import Cat, Const, Mux, Value
 
 from golden.fixed import Format
-from golden.quantized import Curve
+from golden.formats import Curve
 
 __all__ = ["floor_to_even", "half", "limited", "round_saturate", "rounded", "saturated"]
 

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Const, Module, Value, signed
 
-from golden.quantized import Slope
+from golden.formats import Slope
 from hdl.registers import delayed
 
 __all__ = ["line", "signed_digits"]

@@ -18,7 +18,8 @@ from amaranth.hdl import Assert, Assume, Module, Shape, ShapeLike, Signal, Value
 
 from golden.bidirectional import QuantizedBidirectional, QuantizedLayer
 from golden.fixed import SQ, UQ
-from golden.quantized import LSTMFormats, QuantizedLSTM
+from golden.formats import LSTMFormats
+from golden.quantized import QuantizedLSTM
 from hdl.buffer import ColumnBuffer, StepBuffer, beat_counts
 from hdl.drain import Drain
 from hdl.foldings import choose_drain

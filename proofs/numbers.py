@@ -7,7 +7,7 @@ from amaranth.hdl import Assert, Assume, Const, Module, Mux, Signal, signed
 
 from golden.activation import sigmoid_table
 from golden.fixed import SQ, UQ
-from golden.quantized import Slope
+from golden.formats import Slope
 from golden.softmax import Softmax
 from golden.table import Table
 from hdl.scaling import line

@@ -12,15 +12,16 @@ from amaranth.lib.wiring import In, Out
 
 from golden.argmax import ArgMax
 from golden.fixed import SQ, UQ
-from golden.quantized import Curve, DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
+from golden.formats import Curve, DenseFormats, LSTMFormats
+from golden.quantized import QuantizedDense, QuantizedLSTM
 from golden.softmax import Softmax
 from hdl.buffer import Beat, StepBuffer
 from hdl.dense import DenseEngine
 from hdl.dense_cycles import DenseFolding
+from hdl.entrance import Entrance
 from hdl.foldings import choose_drain
 from hdl.largest import ArgMaxEngine
 from hdl.lstm import LSTMEngine
-from hdl.network import _Entrance
 from hdl.outlet import Outlet
 from hdl.pipeline import SHORT
 from hdl.sequence import SequenceBuffer
@@ -46,8 +47,8 @@ TENSORS = (Tensor(name="lstm0.h", width=2, counts=(2, 1)), Tensor(name="lstm0.c"
                                                                   counts=(1, 1)))
 
 
-def entrance(*, stateful: bool = False) -> _Entrance:
-    return _Entrance(width=CODE.width, counts=COUNTS, streams=STREAMS, stateful=stateful)
+def entrance(*, stateful: bool = False) -> Entrance:
+    return Entrance(width=CODE.width, counts=COUNTS, streams=STREAMS, stateful=stateful)
 
 
 def step_buffer() -> StepBuffer:

@@ -10,8 +10,9 @@ from amaranth.hdl import Array, Assert, Const, Module, Mux, Signal, Value, signe
 
 from golden.calibrate import quantize
 from golden.fixed import SQ
+from golden.formats import DenseFormats
 from golden.onnx_file import load
-from golden.quantized import DenseFormats, QuantizedDense
+from golden.quantized import QuantizedDense
 from golden.quantized_network import QuantizedNetwork
 from hdl.mac import MacArray, pack_weights
 from hdl.pipeline import MEDIUM, SHORT, Pipeline

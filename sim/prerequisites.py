@@ -1,6 +1,6 @@
-"""What pip cannot bring: a suitable Python, a C++ compiler, make and perl.
+"""What pip cannot bring: a suitable Python, a C++ compiler and perl.
 
-Verilator writes C++, which g++ and make turn into a program; its own front end is a perl script.
+Verilator writes C++, which g++ turns into a program; its own front end is a perl script.
 cocotb runs inside that program and loads Python as a shared library. Only the standard library is
 imported here, because the set-up runs this file before anything is installed::
 
@@ -20,12 +20,11 @@ __all__ = ["MINIMUM_PYTHON", "missing", "missing_tools", "shared_libpython"]
 
 MINIMUM_PYTHON = (3, 11)
 
-PACKAGES = {"g++": "g++", "make": "make", "perl": "perl"}
+PACKAGES = {"g++": "g++", "perl": "perl"}
 """Each program and the package that Debian and Ubuntu ship it in."""
 
 REASONS = {
     "g++": "compiles the simulator of a design",
-    "make": "runs that compilation",
     "perl": "starts Verilator",
 }
 

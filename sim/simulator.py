@@ -2,7 +2,8 @@
 
 cocotb's own runner makes every signal of a design public to Python, which halves the speed, and
 compiles Verilator's run-time library anew for each design, which takes most of the build. Here
-only the ports of the bench's module are public, and the library is kept in the user's cache folder.
+only the ports of the bench's module are public, the library is kept in the user's cache folder, and
+all of a design is one translation unit, for its headers take as long to compile as a small design.
 
 Icarus Verilog, where it is installed, is slow, but a second opinion; and it knows the value X.
 """
@@ -52,7 +53,7 @@ _VERILATOR = ("--cc", "--vpi", "-O3", "--x-assign", "unique", "--x-initial", "un
 # slower, so it is another one than that of every day.
 _COVERAGE = ("--coverage-line", "--coverage-toggle")
 # The library is compiled once. A design gains a few percent of speed from more than -O1, but
-# compiles a third longer.
+# compiles a third longer. What it does only once, at its start, is as large, and not optimised.
 _RUNTIME_LEVEL, _DESIGN_LEVEL = "-O2", "-O1"
 
 # A design may leave outputs of a device's block open, one pin for each bit. Inputs it may not.
@@ -229,18 +230,16 @@ def build_simulator(manifest: Manifest, folder: Path, *, simulator: str = "veril
         _run(["verilator", *options, "--prefix", "Vbench", "--top-module", BENCH, "-Mdir", ".",
               *_MACROS, "open_pins.vlt", manifest.verilog.resolve(), *manifest.models, "bench.sv"],
              folder=work, what="Verilator")
-        commands: list[tuple[Sequence[str | Path], str]] = [
-            (["g++", _DESIGN_LEVEL, "-I.", *_include_flags(), counting, "-c", main, "-o",
-              "main.o"], "compiling main.cpp"),
-            # The wheel's make file does not know how g++ is told of a precompiled header.
-            (["make", f"-j{_JOBS}", "-f", "Vbench.mk", f"OPT_FAST={_DESIGN_LEVEL}", "OPT_SLOW=-O0",
-              "CFG_CXXFLAGS_PCH_I=-include", "Vbench__ALL.a"], "compiling the design"),
-        ]
-        with ThreadPoolExecutor(_JOBS) as pool:
-            list(pool.map(lambda pair: _run(pair[0], folder=work, what=pair[1]), commands))
-        _run(["g++", "-o", "simulator", "main.o", *runtime, "Vbench__ALL.a", f"-L{libraries}",
-              f"-Wl,-rpath,{libraries}", "-lcocotbvpi_verilator", "-lpthread"],
-             folder=work, what="linking the simulator")
+        parts = sorted(path.name for path in work.glob("Vbench*.cpp"))
+        slow = [name for name in parts if "__Slow" in name]
+        (work / "all.cpp").write_text("\n".join([
+            *(f'#include "{name}"' for name in [*sorted(set(parts) - set(slow)), main.resolve()]),
+            '#pragma GCC optimize("O0")', *(f'#include "{name}"' for name in slow), ""]),
+            encoding="utf-8")
+        _run(["g++", _DESIGN_LEVEL, "-Wno-attributes", "-I.", *_include_flags(), counting, "-o",
+              "simulator", "all.cpp", *runtime, f"-L{libraries}", f"-Wl,-rpath,{libraries}",
+              "-lcocotbvpi_verilator", "-lpthread"],
+             folder=work, what="compiling the simulator")
         # What the compiler left is many times as large as the program.
         for path in work.iterdir():
             if path.name not in ("simulator", "bench.sv"):

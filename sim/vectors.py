@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from golden.quantized_network import QuantizedNetwork
-from golden.simulate import StateCodes
+from golden.result import StateCodes
 
 __all__ = ["VECTORS", "Vectors", "VectorsError"]
 

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from golden.bidirectional import QuantizedBidirectional, QuantizedLayer
 from golden.calibrate import quantize
 from golden.fixed import SQ
+from golden.formats import DenseFormats, LSTMFormats
 from golden.function import ARGMAX, IDENTITY, RELU, SIGMOID, SOFTMAX, TANH, Function
 from golden.lstm import LSTM, MERGES, Bidirectional
 from golden.model import Dense
 from golden.model import Network as FloatNetwork
-from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
+from golden.quantized import QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import Folding
 from hdl.dense_cycles import DenseFolding

@@ -7,7 +7,8 @@ from itertools import zip_longest
 import numpy as np
 
 from golden.fixed import SQ, UQ, Format
-from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
+from golden.formats import DenseFormats, LSTMFormats
+from golden.quantized import QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import Folding
 from hdl.foldings import choose_drain

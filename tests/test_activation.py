@@ -66,7 +66,7 @@ QUADRATIC: list[tuple[dict[str, object], int | None]] = [
     (shared(3, 3, 3, 2), None), (shared(4, 5, 5, 5), None), (shared(4, 7, 7, 6), None),
     (shared(4, 9, 9, 8), None), (shared(5, 11, 11, 10), None), (shared(5, 11, 11, 11), None),
     (shared(5, 4, 9, 8), None),
-    (same(4), 30), (same(8), 122), (same(12), 356), (same(16), 1170),
+    (same(4), 30), (same(8), 122), (same(16), 1170), (same(12), 356),
 ]
 
 # What is known to be reachable otherwise, for the formats of `same`: the most that is acceptable.
@@ -224,7 +224,7 @@ def check(formats: dict[str, object], degree: int, bits: int | None) -> None:
         assert bits <= TARGETS.get((z.f, degree), bits)
 
 
-@pytest.mark.parametrize(("formats", "bits"), LINEAR, ids=name)
+@pytest.mark.parametrize(("formats", "bits"), sparse(LINEAR, every=2), ids=name)
 def test_every_code(formats: dict[str, object], bits: int | None) -> None:
     check(formats, 1, bits)
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from golden.fixed import SQ, UQ
-from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
+from golden.formats import DenseFormats, LSTMFormats
+from golden.quantized import QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 from hdl.drain_timing import DrainTiming
 from hdl.foldings import choose_drain
@@ -158,10 +159,11 @@ def test_both_closed_clears_the_state(design: Design) -> None:
     design.check(replace(vectors, states={**vectors.states, "lstm0.c": c}))
 
 
-def test_state_is_held_for_100_000_steps(design: Design) -> None:
+@pytest.mark.parametrize("long", [10_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_state_is_held(design: Design, long: int) -> None:
     """f = 1 and i = 0 hold a state of more than a half exactly, whichever its sign."""
     sequences = [np.concatenate([steps(1, 8, g=g, i=HIGH), steps(count, 9, i=LOW, f=HIGH)])
-                 for g, count in ((HIGH * 3 // 4, 100_000), (LOW, 5_000))]
+                 for g, count in ((HIGH * 3 // 4, long), (LOW, 5_000))]
     vectors = design.golden(*sequences)
     c = vectors.states["lstm0.c"].copy()
     for n, sign in enumerate((1, -1)):

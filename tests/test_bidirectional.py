@@ -14,10 +14,11 @@ from fpga.choice import limits
 from golden.bidirectional import QuantizedBidirectional, QuantizedLayer
 from golden.calibrate import quantize
 from golden.fixed import SQ
+from golden.formats import DenseFormats, LSTMFormats
 from golden.lstm import LSTM, MERGES, Bidirectional
 from golden.model import Dense
 from golden.model import Network as FloatNetwork
-from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
+from golden.quantized import QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 from hdl.foldings import lstm_part
 from hdl.network import Network
@@ -201,7 +202,7 @@ def test_every_bit(name: str, units: int, columns: int, pipeline: str, stall: fl
 @pytest.mark.parametrize(("units", "columns", "pipeline"), [
     (1, 1, "short"), pytest.param(2, 3, "fast", marks=pytest.mark.slow),
     pytest.param(9, 2, "medium", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", some("at the ends", "product", "reverse", "projections"))
+@pytest.mark.parametrize("name", some("at the ends", "projections"))
 def test_cycles(name: str, units: int, columns: int, pipeline: str) -> None:
     """What a sequence of one step takes, and what every further step adds."""
     network = stack(name)
@@ -276,7 +277,7 @@ def test_calibrated(merge: str, bits: int) -> None:
 
 @pytest.mark.parametrize(("begun", "units", "columns", "pipeline"), [
     (False, 1, 1, "short"), pytest.param(True, 2, 3, "fast", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", some("product", "reverse", "peepholes"))
+@pytest.mark.parametrize("name", some("product"))
 def test_what_it_takes(name: str, begun: bool, units: int, columns: int, pipeline: str) -> None:
     """Memories to the bit, multipliers, and what the choice reckons with."""
     network = stack(name, begun=begun)

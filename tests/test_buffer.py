@@ -77,7 +77,7 @@ def test_column_buffer(name: str, streams: int) -> None:
 
 @pytest.mark.parametrize("streams", [1, 3])
 @pytest.mark.parametrize(("name", "latency", "forward"), thinned(SHAPES, [
-    (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (2, 3)], every=2))
+    (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (2, 3)], every=3))
 def test_forward(name: str, latency: int, forward: int, streams: int) -> None:
     """Each word is read as soon as it may be, in the page that is being written.
 

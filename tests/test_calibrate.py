@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from golden.activation import tail_integer_bits
-from golden.calibrate import PART, Range, calibrate, quantize
+from golden.calibrate import calibrate, quantize
 from golden.fixed import SQ, UQ
 from golden.lstm import LSTM
 from golden.model import Dense, Network
 from golden.onnx_file import load
+from golden.ranges import Range
+from golden.statistics import PART
 
 ADDING = Path(__file__).resolve().parents[1] / "examples" / "adding"
 

@@ -7,7 +7,8 @@ import pytest
 
 from golden.argmax import ArgMax
 from golden.fixed import SQ
-from golden.quantized import DenseFormats, QuantizedDense
+from golden.formats import DenseFormats
+from golden.quantized import QuantizedDense
 from golden.softmax import Softmax
 from hdl.choice import Choice, choose, fill
 from hdl.cycles import Folding, LSTMCycles

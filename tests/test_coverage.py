@@ -9,7 +9,8 @@ import pytest
 
 from golden.corners import with_corners
 from golden.fixed import SQ
-from golden.quantized import DenseFormats, QuantizedDense
+from golden.formats import DenseFormats
+from golden.quantized import QuantizedDense
 from golden.quantized_network import QuantizedNetwork
 from sim.coverage import REACHED, Coverage, of_network, of_ports, of_reset
 from sim.manifest import Manifest

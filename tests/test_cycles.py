@@ -26,7 +26,7 @@ from hdl.network import Network
 from hdl.pipeline import FAST, MEDIUM, PIPELINE_LIMITS, PIPELINES, SHORT, Pipeline
 from hdl.search import Stack
 from hdl.verilog import generate
-from tests.cases import sparse
+from tests.cases import sparse, thinned
 from tests.networks import FORMATS, folded, peepholed, random_network, random_sequences
 from tests.streams import interleaved, run_network
 
@@ -495,13 +495,14 @@ def check_hardware(inputs: int, hidden: tuple[int, ...], foldings: list[Folding]
 
 
 @pytest.mark.parametrize(("inputs", "hidden", "units", "columns", "streams", "pipeline"),
-                         sparse(DESIGNS, every=2))
+                         sparse(DESIGNS, every=6))
 def test_model_equals_hardware(inputs: int, hidden: tuple[int, ...], units: int, columns: int,
                                streams: int, pipeline: str) -> None:
     check_hardware(inputs, hidden, None, units, columns, streams, pipeline)
 
 
-@pytest.mark.parametrize(("inputs", "hidden", "folding", "streams", "pipeline"), DRAINS)
+@pytest.mark.parametrize(("inputs", "hidden", "folding", "streams", "pipeline"),
+                         sparse(DRAINS, every=2))
 def test_model_equals_hardware_with_any_drain(inputs: int, hidden: int, folding: Folding,
                                               streams: int, pipeline: str) -> None:
     check_hardware(inputs, (hidden,), [folding], 0, 0, streams, pipeline)
@@ -510,7 +511,7 @@ def test_model_equals_hardware_with_any_drain(inputs: int, hidden: int, folding:
 @pytest.mark.parametrize(("inputs", "hidden", "folding", "streams", "pipeline"), [
     (2, (3,), None, 1, "short"), (3, (7,), None, 3, "medium"), (1, (5, 3), None, 1, "fast"),
     *(pytest.param(inputs, (hidden,), folding, streams, pipeline,
-                   marks=[pytest.mark.slow] if n % 2 else [])
+                   marks=[pytest.mark.slow] if n % 3 else [])
       for n, (inputs, hidden, folding, streams, pipeline) in enumerate(DRAINS))])
 def test_model_equals_hardware_with_peepholes(inputs: int, hidden: tuple[int, ...],
                                               folding: Folding | None, streams: int,
@@ -626,7 +627,7 @@ def declared_memories(verilog: str) -> Counter[str]:
 
 @pytest.mark.parametrize(
     ("inputs", "layers", "outputs", "head", "streams", "pipeline", "formats"),
-    sparse(MEMORIES, every=2))
+    sparse(MEMORIES, every=3))
 def test_memories_equal_hardware(inputs: int, layers: list[tuple[int, tuple[int, ...]]],
                                  outputs: int, head: tuple[int, int], streams: int, pipeline: str,
                                  formats: str) -> None:
@@ -639,9 +640,9 @@ def test_memories_equal_hardware(inputs: int, layers: list[tuple[int, tuple[int,
     assert Counter(modelled_memories(dut)) == declared_memories(generate(dut)[0])
 
 
-@pytest.mark.parametrize(("inputs", "layers", "outputs", "head", "pipeline"), [
+@pytest.mark.parametrize(("inputs", "layers", "outputs", "head", "pipeline"), sparse([
     (1, [(20, (1, 1, 1, 12))], 1, (1, 1), "short"), (6, [(20, (8, 1, 1, 2))], 3, (2, 5), "fast"),
-    (3, [(7, (2, 3, 1, 2)), (5, (5, 2, 5, 1))], 2, (1, 4), "medium")])
+    (3, [(7, (2, 3, 1, 2)), (5, (5, 2, 5, 1))], 2, (1, 4), "medium")], every=2))
 def test_multipliers(inputs: int, layers: list[tuple[int, tuple[int, ...]]], outputs: int,
                      head: tuple[int, int], pipeline: str) -> None:
     """Those of the model are the blocks in the Verilog."""
@@ -664,14 +665,14 @@ HARD = Function("HardSigmoid")
 
 @pytest.mark.parametrize("interval", [
     1, *(pytest.param(interval, marks=pytest.mark.slow) for interval in (2, 4, 16))])
-@pytest.mark.parametrize(("cell", "lines"), [
+@pytest.mark.parametrize(("cell", "lines"), sparse([
     ({"gate": HARD}, (0, 1, 3)), ({"candidate": RELU}, (2,)), ({"squash": IDENTITY}, (4,)),
     ({"gate": HARD, "squash": RELU}, (0, 1, 3, 4)),
     ({"gate": HARD, "candidate": HARD, "squash": RELU}, (0, 1, 2, 3, 4)),
     ({"initial_h": np.ones(3), "initial_c": np.ones(3)}, ()), ({}, ()),
     ({"peepholes": np.ones(9), "candidate": SIGMOID, "initial_c": np.ones(3)}, ()),
-    pytest.param({"peepholes": np.ones(9), "gate": HARD, "squash": Function("Affine", 0.7, 0.1)},
-                 (0, 1, 3, 4), marks=pytest.mark.slow)])
+    ({"peepholes": np.ones(9), "gate": HARD, "squash": Function("Affine", 0.7, 0.1)},
+     (0, 1, 3, 4))], every=3))
 def test_what_other_cells_take(cell: dict[str, Any], lines: tuple[int, ...], interval: int) -> None:
     """A line takes no table; states to begin with take memory, peepholes multipliers too."""
     rng = np.random.default_rng(0)
@@ -721,11 +722,11 @@ def test_memories_that_do_not_fit() -> None:
         replace(head, outputs=0)
 
 
-@pytest.mark.parametrize(("inputs", "hidden", "outputs", "multipliers", "steps", "pipeline"), [
-    (5, 8, 2, 64, 2, "short"), (1, 8, 1, 40, 3, "short"), (4, 8, 1, 64, 6, "fast"),
-    (1, 4, 4, 16, 3, "short"), (3, 5, 3, 40, 2, "fast"),
-    (1, 7, 2, 28, 2, "medium")])
-@pytest.mark.parametrize("head", ["by default", "searched"])
+@pytest.mark.parametrize(
+    ("inputs", "hidden", "outputs", "multipliers", "steps", "pipeline", "head"), thinned([
+        (5, 8, 2, 64, 2, "short"), (1, 8, 1, 40, 3, "short"), (4, 8, 1, 64, 6, "fast"),
+        (1, 4, 4, 16, 3, "short"), (3, 5, 3, 40, 2, "fast"),
+        (1, 7, 2, 28, 2, "medium")], ["by default", "searched"], every=4))
 def test_back_to_back_sequences(inputs: int, hidden: int, outputs: int, multipliers: int,
                                 steps: int, pipeline: str, head: str) -> None:
     """With an output at every step too, a sequence costs its steps and its bubbles, no more."""
@@ -748,10 +749,11 @@ def test_back_to_back_sequences(inputs: int, hidden: int, outputs: int, multipli
     assert set(np.diff(ends[2:]).tolist()) == {steps * k.work + (steps - 1) * k.bubble}
 
 
-@pytest.mark.parametrize(("inputs", "layers", "outputs", "steps"), sparse([
+@pytest.mark.slow
+@pytest.mark.parametrize(("inputs", "layers", "outputs", "steps"), [
     (38, [(2, (2, 1, 2, 1)), (2, (1, 1, 1, 1))], 18, 3),
     (19, [(4, (4, 1, 1, 4)), (6, (4, 2, 1, 1))], 11, 3),
-    (2, [(6, (1, 1, 1, 3)), (3, (3, 3, 3, 2)), (4, (4, 1, 1, 1))], 5, 4)], every=2))
+    (2, [(6, (1, 1, 1, 3)), (3, (3, 3, 3, 2)), (4, (4, 1, 1, 1))], 5, 4)])
 def test_back_to_back_sequences_of_a_stack(inputs: int, layers: list[tuple[int, tuple[int, ...]]],
                                            outputs: int, steps: int) -> None:
     """Steps that queue before the last layer do not wait for the head as a sequence begins."""

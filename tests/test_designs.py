@@ -130,7 +130,7 @@ def tell(play: Callable[[Design], None], design: Design | None) -> None:
         raise AssertionError(f"failed once, and not again: {design!r}")
 
 
-PARTS = [*((part, 5, designs()) for part in range(2)), *(
+PARTS = [*((part, 3, designs()) for part in range(2)), *(
     pytest.param(part, 30, designs(most=7, cycles=800, widths=range(8, 19)),
                  marks=pytest.mark.slow) for part in range(2, 8))]
 

@@ -17,11 +17,11 @@ from golden.bidirectional import QuantizedBidirectional
 from golden.calibrate import calibrate, quantize, unsupported
 from golden.error_bound import error_bound
 from golden.fixed import SQ, UQ
+from golden.formats import Curve, LSTMFormats, Slope
 from golden.function import IDENTITY, RELU, SIGMOID, TANH, Function
 from golden.lstm import LSTM, MERGES, Bidirectional
 from golden.model import Dense
 from golden.model import Network as FloatNetwork
-from golden.quantized import Curve, LSTMFormats, Slope
 from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import Folding
 from hdl.foldings import choose_drain, lstm_part

@@ -18,6 +18,7 @@ from fpga.boards import BOARDS, find
 from fpga.flow import Implementation
 from fpga.report import Figures, FitError, Usage
 from fpga.tools import ToolError
+from gatefold import command_line
 from golden.corners import with_corners
 from hdl.pipeline import FAST, SHORT
 from sim.coverage import Coverage, of_network
@@ -88,7 +89,7 @@ def restore_signal() -> Any:
 def command(*arguments: object) -> int:
     """The exit status of the command line, however it ends."""
     try:
-        return gatefold.main([str(argument) for argument in arguments])
+        return command_line.main([str(argument) for argument in arguments])
     except SystemExit as ended:
         return int(ended.code or 0)
 

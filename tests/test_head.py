@@ -11,7 +11,8 @@ import pytest
 from benchmarks.engine import modelled_memories
 from golden.argmax import ArgMax
 from golden.fixed import SQ
-from golden.quantized import Curve, DenseFormats, QuantizedDense
+from golden.formats import Curve, DenseFormats
+from golden.quantized import QuantizedDense
 from golden.quantized_network import QuantizedNetwork
 from golden.softmax import Softmax
 from hdl.dense_cycles import DenseFolding
@@ -99,7 +100,7 @@ def quick(names: Iterable[str], *chosen: str) -> list[Any]:
             for name in names]
 
 
-@pytest.mark.parametrize("every_step", [True, False])
+@pytest.mark.parametrize("every_step", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", quick(ROWS, "in a cycle"))
 def test_dense_layers_in_a_row(name: str, every_step: bool) -> None:
     hidden, widths, foldings, streams, pipeline = ROWS[name]
@@ -127,7 +128,7 @@ BARE: dict[str, tuple[int, int, int, int, Pipeline]] = {
 }
 
 
-@pytest.mark.parametrize("every_step", [True, False])
+@pytest.mark.parametrize("every_step", [pytest.param(True, marks=pytest.mark.slow), False])
 @pytest.mark.parametrize("name", quick(BARE, "one unit"))
 def test_no_dense_layer(name: str, every_step: bool) -> None:
     hidden, units, columns, streams, pipeline = BARE[name]
@@ -180,7 +181,7 @@ def test_vectors(name: str, kind: str, every_step: bool) -> None:
     check(dut, rng, last=12 if every_step else 0, streams=dut.streams)
 
 
-@pytest.mark.parametrize("kind", ["argmax", "softmax"])
+@pytest.mark.parametrize("kind", [pytest.param("argmax", marks=pytest.mark.slow), "softmax"])
 @pytest.mark.parametrize("name", quick(VECTORS, "one"))
 def test_what_vectors_take(name: str, kind: str) -> None:
     """Memories to the bit, and multipliers, as the Verilog has them."""

@@ -197,7 +197,7 @@ def test_array(rows: int, columns: int, passes: int, words: int, pipeline: Pipel
 
 
 @pytest.mark.parametrize(("rows", "columns", "pipeline"), [
-    (4, 1, FAST), pytest.param(8, 2, SHORT, marks=pytest.mark.slow)])
+    (2, 1, FAST), pytest.param(8, 2, SHORT, marks=pytest.mark.slow)])
 def test_a_block_for_each_multiplier(rows: int, columns: int, pipeline: Pipeline, tmp_path: Path
                                      ) -> None:
     """Yosys makes one DSP48E1 of each product of the portable text, and none of anything else."""

@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from design_forms import as_netlist
 from fpga.boards import BOARDS
 from fpga.netlist import synthesis
+from gatefold.design_forms import as_netlist
 from golden.quantized_network import QuantizedNetwork
 from hdl.pipeline import FAST, SHORT
 from sim.manifest import FAMILIES, Manifest, ManifestError
 from sim.simulator import SimulatorError
 from sim.vectors import Vectors
 from sim.verify import FAULT_TESTS, READ_TESTS, STATE_TESTS, STREAM_TESTS, TESTS, verify
+from tests.cases import sparse
 from tests.networks import FORMATS, STANDARD, random_codes, random_network
 from tests.test_bidirectional import stack
 from tests.test_head import vector_network
@@ -32,7 +33,7 @@ def tiny(folder: Path, family: str | None) -> None:
     write_design(folder, network, 1, 1, Vectors.compute(network, x, lengths), family=family)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", sparse(FAMILIES, every=2))
 def test_netlist(tmp_path: Path, family: str) -> None:
     """Bit-exact at the ports, in every test, and in as many cycles."""
     tiny(tmp_path, family)
@@ -122,6 +123,7 @@ def test_planted(tmp_path: Path, family: str, what: str) -> None:
     assert result.failure.startswith("random_stalls, seed 1: ")
 
 
+@pytest.mark.slow
 def test_a_mode_without_model(tmp_path: Path) -> None:
     """What our model does not know of the ECP5's multiplier ends the compilation."""
     tiny(tmp_path, "ecp5")

@@ -10,11 +10,12 @@ from amaranth.lib import memory
 
 from golden.calibrate import quantize
 from golden.fixed import SQ, UQ
+from golden.formats import DenseFormats, LSTMFormats
 from golden.function import IDENTITY, RELU, Function
 from golden.lstm import LSTM
 from golden.model import Dense
 from golden.model import Network as FloatNetwork
-from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
+from golden.quantized import QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import Folding
 from hdl.dense_cycles import DenseFolding
@@ -22,7 +23,7 @@ from hdl.network import Network
 from hdl.pipeline import PIPELINES
 from hdl.ram import RAM
 from hdl.registers import delayed
-from tests.cases import thinned
+from tests.cases import sparse, thinned
 from tests.networks import (
     FORMATS,
     STANDARD,
@@ -53,7 +54,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize(("name", "every_step", "stall"),
-                         thinned(SHAPES, [(True, 0), (False, 0.5)], every=2))
+                         thinned(SHAPES, [(True, 0), (False, 0.5)], every=4))
 def test_every_bit(name: str, every_step: bool, stall: float) -> None:
     """Sequences of length 1 among others, back to back; the flags tell what golden counted."""
     inputs, hidden, outputs, units, columns = SHAPES[name]
@@ -100,8 +101,8 @@ def saturating(tensor: str) -> tuple[QuantizedNetwork, np.ndarray]:
     return QuantizedNetwork(layers=(layer,), head=(head,), every_step=True), x
 
 
-@pytest.mark.parametrize("interval", [1, 2, 4, 14])
-@pytest.mark.parametrize("tensor", ["z", "u", "c", "h", "y", "none"])
+@pytest.mark.parametrize(("tensor", "interval"), thinned(
+    ["z", "u", "c", "h", "y", "none"], [1, 2, 4, 14], every=3))
 def test_each_flag_alone(tensor: str, interval: int) -> None:
     """A flag is set by its own tensor only, with every sharing of tables and multipliers."""
     network, x = saturating(tensor)
@@ -145,12 +146,11 @@ def poisoned(ram: RAM, platform: Any) -> Module:
     return m
 
 
-@pytest.mark.parametrize("pipeline", [
-    "short", "fast", pytest.param("medium", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("inputs", "hidden", "units", "columns", "streams"), [
+@pytest.mark.parametrize(("inputs", "hidden", "units", "columns", "streams", "pipeline"), thinned([
     # All in one cycle, where a page of x is written in the cycle in which it is read at last.
     (1, (2,), 2, 3, 1), (3, (2,), 2, 5, 2),
-    (5, (1,), 1, 3, 1), (3, (5,), 2, 2, 1), (2, (4,), 1, 1, 3), (2, (5, 3), 3, 4, 2)])
+    (5, (1,), 1, 3, 1), (3, (5,), 2, 2, 1), (2, (4,), 1, 1, 3), (2, (5, 3), 3, 4, 2)],
+    ["short", "fast", "medium"], every=3))
 def test_no_word_is_needed_in_the_cycle_of_its_writing(
         inputs: int, hidden: tuple[int, ...], units: int, columns: int, streams: int,
         pipeline: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,8 +206,9 @@ def test_every_function_of_a_dense_layer(function: Function) -> None:
         int(counts[name] > 0) for name in dut.saturation]
 
 
-@pytest.mark.parametrize(("bits", "inputs_to", "weights_to", "recurrent_to"), [
-    (8, 1, 1, 1), (16, 1e-3, 1, 1), (18, 200, 0.01, 1), (12, 1, 50, 0.1), (16, 1, 1e-3, 5)])
+@pytest.mark.parametrize(("bits", "inputs_to", "weights_to", "recurrent_to"), sparse([
+    (8, 1, 1, 1), (16, 1e-3, 1, 1), (18, 200, 0.01, 1), (12, 1, 50, 0.1), (16, 1, 1e-3, 5)],
+    every=2))
 def test_calibrated(bits: int, inputs_to: float, weights_to: float, recurrent_to: float) -> None:
     """Formats as calibration picks them for odd scales: narrow ones, binary points outside."""
     rng = np.random.default_rng(10)
@@ -226,8 +227,8 @@ def test_calibrated(bits: int, inputs_to: float, weights_to: float, recurrent_to
     assert run_network(dut, sequences, outputs=len(words)).words == words
 
 
-@pytest.mark.parametrize(("units", "columns", "lanes", "interval"), [
-    (1, 1, 1, 1), (1, 1, 1, 3), (1, 1, 1, 12), (3, 2, 3, 2), (6, 2, 6, 5), (2, 4, 2, 1)])
+@pytest.mark.parametrize(("units", "columns", "lanes", "interval"), sparse([
+    (1, 1, 1, 1), (1, 1, 1, 3), (1, 1, 1, 12), (3, 2, 3, 2), (6, 2, 6, 5), (2, 4, 2, 1)], every=2))
 def test_every_drain(units: int, columns: int, lanes: int, interval: int) -> None:
     """A drain faster than it must be gives the same bits."""
     rng = np.random.default_rng(3)
@@ -239,7 +240,7 @@ def test_every_drain(units: int, columns: int, lanes: int, interval: int) -> Non
     assert run_network(dut, sequences, outputs=len(words), stall=0.3).words == words
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", sparse(SHAPES, every=2))
 def test_cycles_of_a_step(name: str) -> None:
     """Latency from the ports of an idle network, and distances of steps, an output in each."""
     inputs, hidden, outputs, units, columns = SHAPES[name]
@@ -305,7 +306,7 @@ CELLS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(
     ("name", "units", "columns", "lanes", "interval", "streams", "pipeline"),
     thinned(CELLS, [(1, 1, 1, 8, 1, "short"), (5, 3, 5, 1, 1, "fast"), (2, 2, 1, 2, 2, "medium")],
-            every=3))
+            every=6))
 def test_every_cell(name: str, units: int, columns: int, lanes: int, interval: int, streams: int,
                     pipeline: str) -> None:
     """Functions, clips and states to begin with, with every sharing of tables."""

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from golden.fixed import SQ, UQ, Format
-from golden.quantized import DenseFormats, LSTMFormats, QuantizedDense, QuantizedLSTM
+from golden.formats import DenseFormats, LSTMFormats
+from golden.quantized import QuantizedDense, QuantizedLSTM
 from golden.quantized_network import QuantizedNetwork
 from golden.simulate import BLOCK
 from tests.networks import FORMATS, STANDARD, random_codes, random_network

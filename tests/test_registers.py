@@ -58,7 +58,7 @@ def test_a_constant_has_no_register() -> None:
 
 @pytest.mark.parametrize(("synthesis", "register"), [
     ("synth_ecp5", "TRELLIS_FF"), ("synth_ice40", "SB_DFF"),
-    ("synth_xilinx -family xc7 -flatten", "FDRE")])
+    pytest.param("synth_xilinx -family xc7 -flatten", "FDRE", marks=pytest.mark.slow)])
 def test_copies_stay(synthesis: str, register: str, tmp_path: Path) -> None:
     """Synthesis merges the plain registers with the same input, but not the copies."""
     path = tmp_path / "twins.v"

@@ -14,7 +14,7 @@ from sim.manifest import FAMILIES as MODELLED
 from sim.manifest import MANIFEST
 from sim.vectors import VECTORS, Vectors
 from sim.verify import FAULT_TESTS, STREAM_TESTS, TESTS, verify
-from tests.cases import thinned
+from tests.cases import sparse, thinned
 from tests.networks import FORMATS, STANDARD, folded, random_codes, random_network
 
 # Formats, inputs, hidden units of each layer, outputs, size of the weights, units, columns.
@@ -68,7 +68,7 @@ def test_bench(tmp_path: Path, name: str, every_step: bool) -> None:
         assert result.timing_alone.latency == dut.latency
 
 
-@pytest.mark.parametrize(("name", "every_step"), thinned(INTERLEAVED, [True, False], every=2))
+@pytest.mark.parametrize(("name", "every_step"), thinned(INTERLEAVED, [True, False], every=3))
 def test_streams(tmp_path: Path, name: str, every_step: bool) -> None:
     """Each stream computes what its sequences give alone, at the pace of the model."""
     formats, inputs, hidden, outputs, size, units, columns, streams = INTERLEAVED[name]
@@ -91,7 +91,7 @@ def test_every_family_has_models() -> None:
                for family in MODELLED)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", sparse(FAMILIES, every=2))
 def test_families(tmp_path: Path, family: str) -> None:
     """The blocks of a device, as their models behave, compute the same."""
     rng = np.random.default_rng(4)
@@ -114,8 +114,8 @@ def test_foldings_give_the_same_words(tmp_path: Path, units: int, columns: int) 
     assert verify(tmp_path, tests=["full_speed"], seed=2).failure is None
 
 
-@pytest.mark.parametrize("family", [
-    "ecp5", *(pytest.param(family, marks=pytest.mark.slow) for family in (None, "ice40"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [None, *FAMILIES])
 def test_all_registers(tmp_path: Path, family: str | None) -> None:
     """FAST, with what is in the Verilog alone: copies of registers, more than one of them."""
     rng = np.random.default_rng(3)

@@ -67,7 +67,7 @@ def test_numpy_integers() -> None:
 @pytest.mark.parametrize("seed", [0])
 @pytest.mark.parametrize(("words", "width", "ports", "blocks"), sparse([
     (64, 14, 2, 1), (1, 21, 1, 1), (1, 21, 2, 2), (512, 37, 1, 2), (1024, 1, 1, 1),
-    (1025, 2, 2, 1), (2049, 3, 1, 1)], every=2))
+    (1025, 2, 2, 1), (2049, 3, 1, 1)], every=4))
 def test_ecp5_equals_portable(words: int, width: int, ports: int, blocks: int, seed: int,
                               tmp_path: Path) -> None:
     image = contents(words, width, seed)
@@ -134,6 +134,7 @@ def turn(n: int, port: int) -> int:
     return (7 * n + 11 * port) % 32
 
 
+@pytest.mark.slow
 def test_deep_ones_on_an_ecp5(tmp_path: Path) -> None:
     """Every word of every shape, and of several in banks; zeros beyond the last."""
     edges = 1 << 15
@@ -172,7 +173,7 @@ def test_no_more_than_eight_banks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [
-    18, 2, *(pytest.param(width, marks=pytest.mark.slow) for width in (9, 4, 1))])
+    18, *(pytest.param(width, marks=pytest.mark.slow) for width in (9, 4, 2, 1))])
 def test_yosys_lays_the_same_words_out_in_the_same_way(width: int, tmp_path: Path) -> None:
     """Its own block for the portable description has our parameters and our addresses."""
     depth = 1024 * (16 // width if width < 9 else 18 // width)

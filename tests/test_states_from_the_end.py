@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.engine import modelled_memories
 from golden.quantized_network import QuantizedNetwork
-from golden.simulate import StateCodes
+from golden.result import StateCodes
 from hdl.network import Network
 from hdl.pipeline import PIPELINES
 from hdl.verilog import generate
@@ -20,6 +20,7 @@ from sim.verify import verify
 from tests.networks import FORMATS, folded, random_codes, random_sequences
 from tests.test_bidirectional import STACKS, some, stack, turning_network
 from tests.test_cycles import declared_memories
+from tests.test_differing_directions import differing
 from tests.test_regression import write_design
 from tests.test_states import (
     Piece,
@@ -102,6 +103,27 @@ def test_kept_set_and_read(name: str, units: int, columns: int, pipeline: str, s
     pieces[2:5] = [replace(piece, keep=True, given=None) for piece in pieces[2:5]]
     seen = run(dut, beats=feed(dut, [pieces]), outputs=outputs(network, [pieces]), packets=8,
                stall=stall)
+    check(network, [pieces], seen)
+    assert seen.malformed == 0
+
+
+@pytest.mark.parametrize(("ours", "theirs", "options"), [
+    ("rectified", "sigmoids", {"peepholes": True, "begun": True, "every_step": False}),
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in (
+        ("standard", "clipped", {"merge": "mul"}),
+        ("no table", "standard", {"projected": 2}),
+        ("line of the cell state", "hard gates", {"every_step": False, "final": True})))])
+def test_differing_directions(ours: str, theirs: str, options: dict[str, Any]) -> None:
+    """Two directions with functions of their own go on from, and are set to, their own states."""
+    network = replace(differing(ours, theirs, **options), stateful=True)
+    network = replace(network, states=network.known_states)
+    rng = np.random.default_rng(8)
+    dut = built(network, 2, 2, longest=4)
+    pieces = random_pieces(rng, network, 8, given=True)
+    pieces[0] = replace(pieces[0], given=random_state(rng, network))
+    pieces[2:5] = [replace(piece, keep=True, given=None) for piece in pieces[2:5]]
+    seen = run(dut, beats=feed(dut, [pieces]), outputs=outputs(network, [pieces]), packets=8,
+               stall=0.3)
     check(network, [pieces], seen)
     assert seen.malformed == 0
 

@@ -7,6 +7,7 @@ from golden.quantized_network import QuantizedNetwork
 from hdl.dense_cycles import DenseFolding
 from hdl.network import Network
 from hdl.pipeline import FAST, SHORT, Pipeline
+from tests.cases import thinned
 from tests.networks import FORMATS, expected_words, folded, random_network, random_sequences
 from tests.streams import Exchange, interleaved, run_network
 
@@ -58,9 +59,8 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize(("every_step", "stall"), [(True, 0), (False, 0.4)])
-@pytest.mark.parametrize("streams", [2, 3, 5])
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(("name", "streams", "every_step", "stall"), thinned(SHAPES, [
+    (streams, *of) for of in ((True, 0), (False, 0.4)) for streams in (2, 3, 5)], every=6))
 def test_each_as_if_alone(name: str, streams: int, every_step: bool, stall: float) -> None:
     """Sequences of unequal lengths and numbers in any mixture of turns."""
     inputs, hidden, units, columns, pipeline = SHAPES[name]
@@ -98,8 +98,8 @@ def test_runs_of_one_stream(streams: int) -> None:
     check(network, sequences, seen)
 
 
-@pytest.mark.parametrize("pipeline", [SHORT, FAST])
-@pytest.mark.parametrize(("streams", "busy"), [(2, 0), (2, 1), (3, 1), (5, 3)])
+@pytest.mark.parametrize(("streams", "busy", "pipeline"), thinned(
+    [(2, 0), (2, 1), (3, 1), (5, 3)], [SHORT, FAST], every=2))
 def test_idle_streams_cost_nothing(streams: int, busy: int, pipeline: Pipeline) -> None:
     """A stream whose neighbours rest in mid-sequence has the array to itself; they go on later."""
     rng, network, dut = made(0, 2, (4,), streams, pipeline=pipeline)
@@ -147,8 +147,8 @@ def test_slow_head(streams: int) -> None:
     check(network, sequences, seen)
 
 
-@pytest.mark.parametrize(("streams", "hidden"), [(2, (3,)), (3, (4,)), (5, (3, 2))])
-@pytest.mark.parametrize("after", [1, 5, 14, 22])
+@pytest.mark.parametrize(("streams", "hidden", "after"), thinned(
+    [(2, (3,)), (3, (4,)), (5, (3, 2))], [1, 5, 14, 22], every=3))
 def test_reset(after: int, streams: int, hidden: tuple[int, ...]) -> None:
     """Nothing of any stream from before a reset shows after it."""
     rng, network, dut = made(after, 3, hidden, streams)

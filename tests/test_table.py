@@ -16,6 +16,7 @@ from golden.activation import (
 from golden.fixed import SQ, UQ
 from golden.table import Reading, Table
 from hdl.table import STAGES, TableUnit
+from tests.cases import sparse
 from tests.every_code import every_code
 from tests.primitives import ECP5, MODELS, pipelined
 
@@ -140,13 +141,13 @@ def check_every_code(units: list[TableUnit], folder: Path, **options: Any) -> No
         assert np.array_equal(seen, expected), unit.stages
 
 
-@pytest.mark.parametrize("name", WIDE)
+@pytest.mark.parametrize("name", sparse(WIDE, every=len(WIDE)))
 def test_every_code_of_wide_ones(name: str, tmp_path: Path) -> None:
     table = WIDE[name]()
     check_every_code([TableUnit(table, stages=stages) for stages in STAGES], tmp_path)
 
 
-@pytest.mark.parametrize("degree", [1, 2])
+@pytest.mark.parametrize("degree", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_ecp5(degree: int, tmp_path: Path) -> None:
     """With the device's multipliers and block RAM, as their models have them: the same bits."""
     table = shared(4, 8, 8, 8, degree=degree)()

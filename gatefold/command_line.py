@@ -1,304 +1,39 @@
-"""The front door: from a trained model and some of its data to Verilog, a bitstream and a proof.
-
-In Python::
-
-    import gatefold
-
-    network = gatefold.load("model.onnx")
-    quantized = gatefold.quantize(network, x, lengths, bits=16)
-    outputs = gatefold.run(quantized, x, lengths).real       # real numbers in, real numbers out
-    gatefold.build(network, quantized, "build/mine", x=x, lengths=lengths, y=y)
-    assert gatefold.verify("build/mine").passed
-
-On the command line, ``gatefold build`` does all but the last line, and ``gatefold verify`` that.
-"""
+"""The command line: ``gatefold build``, ``inspect`` and ``verify``, each with its ``--help``."""
 
 import argparse
-import contextlib
-import json
-import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
 from rich.console import Console
 
-from design_forms import as_netlist, with_unknown
-from fpga.boards import BOARDS, BoardError, find
-from fpga.choice import choose_for, wanted
-from fpga.flow import implement
-from fpga.report import FlowError, check_fit, performance
-from fpga.stored import store
+from fpga.boards import BOARDS, find
 from fpga.summary import build_table
-from fpga.tools import keeping_logs, telling_time
-from golden.accuracy import Metric, MetricError, compare, load_metric, mean_squared_error
-from golden.calibrate import BITS, quantize, unsupported
-from golden.corners import with_corners
-from golden.data import DataError, Sequences
-from golden.model import ModelError, Network
-from golden.model_file import STEPS, SUFFIXES, describe
+from gatefold import DEFAULT_BOARD, build, inspect
+from gatefold.design_forms import as_netlist, with_unknown
+from gatefold.errors import BAD_INPUT, InputError, blaming
+from gatefold.output_folder import check_folder
+from golden.accuracy import load_metric, mean_squared_error
+from golden.calibrate import quantize, unsupported
+from golden.data import Sequences
+from golden.model_file import STEPS, SUFFIXES
 from golden.model_file import load as load_model
-from golden.quantized_network import QuantizedNetwork
-from golden.simulate import Result, StateCodes
 from hdl.foldings import MULTIPLIERS
 from hdl.network import LONGEST
-from hdl.network import Network as Core
 from hdl.pipeline import PIPELINES
-from hdl.verilog import generate
-from output_folder import REPORT, FolderError, check_folder, new_folder
-from sim.coverage import REACHED, of_network
-from sim.manifest import FAMILIES, MANIFEST, Manifest, ManifestError
-from sim.simulator import SIMULATORS, SimulatorError
+from sim.manifest import FAMILIES
+from sim.simulator import SIMULATORS
 from sim.summary import coverage_lines, verify_table
-from sim.vectors import VECTORS, Vectors, VectorsError
 from sim.verify import verify
-from sim.verilog_coverage import CoverageError
 
-__all__ = ["InputError", "build", "inspect", "load", "quantize", "run", "verify"]
+__all__ = ["main"]
 
-DEFAULT_BOARD = "ulx3s-85f"
 OWN_FAMILY = "own"
-
-
-class InputError(ValueError):
-    """What the user gave cannot be used; the message is one sentence that says why."""
-
-
-BAD_INPUT = (InputError, ModelError, DataError, MetricError, BoardError, FolderError, FlowError,
-             ManifestError, SimulatorError, VectorsError, CoverageError)
-
-
-@contextlib.contextmanager
-def _blaming(subject: str) -> Iterator[None]:
-    """Say what it was about where the work below finds a value that is not allowed."""
-    try:
-        yield
-    except BAD_INPUT:
-        raise
-    except ValueError as error:
-        text = " ".join(str(error).split())
-        raise InputError(text if text.startswith(subject) else f"{subject}: {text}") from error
-    except OSError as error:
-        raise InputError(f"{subject}: {error.strerror or error}") from error
-
-
-def load(path: str | os.PathLike[str], **told: Any) -> Network:
-    """Read a trained network: an ONNX model, a PyTorch ``state_dict`` or a Keras model.
-
-    Parameters
-    ----------
-    path : path
-    **told
-        What a file of weights alone does not say, see :func:`golden.model_file.load`.
-
-    Raises
-    ------
-    golden.model.ModelError
-        If the file is not understood: one sentence says where in it, and why.
-    """
-    return load_model(Path(path), **told).network
-
-
-def inspect(path: str | os.PathLike[str], *, bits: int = 16, longest: int = LONGEST,
-            **told: Any) -> str:
-    """What is understood of a file, in lines of text; parameters and errors as of :func:`load`.
-
-    Parameters
-    ----------
-    bits, longest : int
-        Width of the numbers, and steps of a sequence, at most, for the memory that they take.
-    """
-    if bits not in BITS:
-        raise InputError(f"bits must be an integer from {BITS[0]} to {BITS[-1]}, not {bits}")
-    return describe(load_model(Path(path), **told), bits=bits, longest=longest)
-
-
-def run(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray | None = None, *,
-        state: Sequence[StateCodes] | None = None) -> Result:
-    """Run the bit-true network on real numbers.
-
-    Parameters
-    ----------
-    network : QuantizedNetwork
-    x : float array [B, T, N]
-        Rounded to the input's format first, as a host program does before it sends them.
-    lengths : int array [B], optional
-    state : sequence of StateCodes, optional
-        Where sequences go on from others, the ``final`` of their result.
-
-    Returns
-    -------
-    Result
-        ``real``, the outputs as real numbers, [B, O] or [B, T, O]: exactly what the hardware's
-        words stand for; ``y``, those words; ``saturated``, a count for each tensor; ``final``, the
-        states in which the sequences end.
-
-    Raises
-    ------
-    TypeError
-        If the network is not a bit-true one.
-    ValueError
-        If the data does not fit it.
-    """
-    if not isinstance(network, QuantizedNetwork):
-        raise TypeError(f"network must be what quantize() gave, not {type(network).__name__}")
-    return network.run_real(x, lengths, state=state)
-
-
-def _codes(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray
-           ) -> tuple[np.ndarray, np.ndarray]:
-    """Sequences as input codes, 0 beyond their ends, where anything may stand."""
-    valid = (np.arange(x.shape[1]) < lengths[:, None])[:, :, None]
-    return network.x.quantize(np.where(valid, x, 0))[0], lengths
-
-
-def build(network: Network, quantized: QuantizedNetwork, directory: str | os.PathLike[str], *,
-          x: np.ndarray, lengths: np.ndarray | None = None, y: np.ndarray | None = None,
-          metric: Metric = mean_squared_error, board: str = DEFAULT_BOARD,
-          units: int | None = None, columns: int | None = None, rate: float | None = None,
-          latency_us: float | None = None, fastest: bool = False, multipliers: int | None = None,
-          streams: int | None = 1, pipeline: str | None = None, clock_mhz: float | None = None,
-          portable: bool = False, longest: int | None = None, seed: int = 1, sequences: int = 16,
-          progress: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
-    """Write Verilog, vectors, a bitstream and a report.
-
-    Parameters
-    ----------
-    network : Network
-    quantized : QuantizedNetwork
-        Made from it by :func:`quantize`.
-    directory : path
-        Is created once everything is done; an earlier build there is replaced.
-    x, lengths, y : float array [B, T, N], int array [B], float array [B, O] or [B, T, O]
-        Data to measure the accuracy on, all of it; the targets ``y`` may be missing.
-    metric : callable
-        From outputs and targets, [outputs, O] each, to a number.
-    board : str
-        A name in :data:`fpga.boards.BOARDS`.
-    units, columns : int, optional
-        U and V of every layer: 4 U V multipliers. What is not given is chosen.
-    rate, latency_us : float, optional
-        The smallest core that makes so many steps a second, all streams together, or that gives
-        the output of a step after so many microseconds.
-    fastest : bool
-        The fastest core that fits. Without any of these it is a small one, as fast as
-        ``MULTIPLIERS`` multipliers in the array of each layer make it.
-    multipliers : int, optional
-        All that the core may take; by default those of the board. Alone: as fast as fits in them.
-    streams : int or None
-        Independent sequences that take turns; None for as few as keep the array of the
-        slowest layer busy.
-    pipeline : str, optional
-        A name in :data:`hdl.pipeline.PIPELINES`; by default the best.
-    clock_mhz : float, optional
-        The clock to choose for; by default what is usual for the board and the pipeline.
-    portable : bool
-        Verilog without the blocks of the board's device.
-    longest : int, optional
-        Steps of a sequence, at most, where a layer reads from the end, so that whole sequences are
-        buffered; by default the steps of the longest in the data.
-    seed : int
-        Of the placement; the clock is the median of this seed and the two after it.
-    sequences : int
-        How many of the data the hardware is verified on, from the first on.
-    progress : callable
-        Takes a line of text now and then.
-
-    Returns
-    -------
-    dict
-        The report, as in ``report.json``.
-
-    Raises
-    ------
-    ValueError
-        If something given cannot be used.
-    FlowError
-        If the design does not fit the board, or a tool fails.
-    """
-    start = time.monotonic()
-    target = find(board)
-    with _blaming("data"):
-        data = Sequences.of(x, lengths, y)
-        data.check(network)
-    x, lengths, y = data.x, data.lengths, data.y
-    most = int(lengths.max())
-    if longest is None:
-        longest = most
-    elif longest < most:
-        raise InputError(f"longest must be at least the {most} steps of the longest sequence in "
-                         f"the data, not {longest}")
-    if sequences < 1:
-        raise InputError(f"sequences must be a positive integer, not {sequences}")
-    with new_folder(Path(directory)) as folder:
-        # Verilog and synthesis of what can never fit take minutes.
-        check_fit(target, weight_bits=quantized.weight_bits)
-        with _blaming("folding"):
-            choice = choose_for(
-                target, quantized, streams=streams, multipliers=multipliers, units=units,
-                columns=columns, rate=rate, latency_us=latency_us, fastest=fastest,
-                pipeline=pipeline, clock_mhz=clock_mhz, longest=longest)
-            check_fit(target, multipliers=choice.multipliers)
-            core = Core(quantized, foldings=choice.foldings, head_folding=choice.head,
-                        pipeline=PIPELINES[choice.pipeline], streams=choice.streams,
-                        longest=longest)
-        for reason in choice.why:
-            progress(reason)
-        progress("running the float and the bit-true network on all data")
-        with _blaming("data"), telling_time(progress, "running the networks"):
-            accuracy = compare(network, quantized, x, lengths, y, metric)
-        progress("writing Verilog")
-        with telling_time(progress, "writing Verilog"):
-            verilog, description = generate(core, family=None if portable else target.family)
-        (folder / description["verilog"]).write_text(verilog)
-        (folder / MANIFEST).write_text(json.dumps(description, indent=2) + "\n")
-        codes = _codes(quantized, x[:sequences], lengths[:sequences])
-        played = with_corners(quantized, *codes)
-        vectors = Vectors.compute(quantized, *played)
-        vectors.save(folder / VECTORS)
-        of_network(quantized, *played).save(folder / REACHED)
-        manifest, cycles = Manifest.load(folder), description["cycles"]
-        with _blaming("self-test"):
-            # The self-test shows saturations, so it has none of what was made to saturate.
-            plain = Vectors.compute(quantized, *codes)
-            stored = store(plain.x, plain.y, plain.lengths, every_step=plain.every_step,
-                           source=manifest.input, sink=manifest.output, further=cycles["further"],
-                           latency=cycles["latency"], board=target)
-        with keeping_logs(folder / "fpga"):
-            implementation = implement(
-                core.signature, verilog=verilog, module=description["name"], board=target,
-                stored=stored, folder=folder / "fpga", seeds=(seed, seed + 1, seed + 2),
-                progress=progress)
-        bitstream = folder / f"selftest{implementation.bitstream.suffix}"
-        implementation.bitstream.rename(bitstream)
-        # Megabytes that the scripts beside them make again.
-        for top in (folder / "fpga").iterdir():
-            for suffix in (".json", ".config", ".asc"):
-                (top / f"{top.name}{suffix}").unlink(missing_ok=True)
-        mhz = implementation.harness.fmax_mhz
-        speed = performance(step=cycles["step"], further=cycles["further"],
-                            latency=cycles["latency"],
-                            steps=float(lengths.mean()), mhz=mhz, streams=choice.streams)
-        report = {
-            "gatefold": version("gatefold"),
-            "accuracy": asdict(accuracy),
-            "layers": [{name: layer[name] for name in ("kind", "folding", "multipliers")}
-                       for layer in description["layers"]],
-            "choice": choice.as_dict() | {"wanted": wanted(choice, rate, latency_us, mhz)},
-            "performance": {"streams": choice.streams} | speed,
-            "implementation": implementation.as_dict() | {"bitstream": bitstream.name},
-            "vectors": {"sequences": vectors.sequences, "steps": len(vectors.x),
-                        "self_test_words": len(stored.stimulus)},
-            "seconds": round(time.monotonic() - start, 1),
-        }
-        (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
-    return report
+"""Of ``--netlist``: the family that the design was written for."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -512,7 +247,7 @@ def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> i
     if args.stateful:
         network = replace(network, stateful=True)
     if args.states is not None:
-        with _blaming("--states"):
+        with blaming("--states"):
             network = replace(network, states=tuple(args.states))
     if missing := unsupported(network):
         raise InputError(f"{args.model}: no hardware is built for {' or '.join(missing)}; see "
@@ -520,7 +255,7 @@ def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> i
     for note in model.notes:
         progress(f"{args.model}: {note}")
     data = Sequences.load(args.data)
-    with _blaming(args.data):
+    with blaming(args.data):
         data.check(network)
     if args.metric and data.y is None:
         raise InputError(f"--metric needs targets, but {args.data} has no array 'y'")
@@ -529,7 +264,7 @@ def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> i
              f"{network.outputs} outputs at {'every' if network.every_step else 'the last'} step")
     progress(f"{args.data}: {len(data.x)} sequences, {data.lengths.sum()} steps")
     progress(f"choosing formats of {args.bits} bits")
-    with _blaming("calibration"):
+    with blaming("calibration"):
         quantized = quantize(network, data.x, data.lengths, bits=args.bits)
     report = build(network, quantized, args.output, x=data.x, lengths=data.lengths, y=data.y,
                    metric=metric, board=args.board, units=args.units, columns=args.columns,
@@ -554,7 +289,7 @@ def _inspect(args: argparse.Namespace, progress: _Progress, console: Console) ->
 
 
 def _verify(args: argparse.Namespace, progress: _Progress, console: Console) -> int:
-    with _blaming(str(args.directory)):
+    with blaming(str(args.directory)):
         manifest, subject = None, str(args.directory)
         if args.netlist is not None:
             manifest = as_netlist(
@@ -598,7 +333,3 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("gatefold: stopped", file=sys.stderr)
         return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,268 @@
+"""The front door: from a trained model and some of its data to Verilog, a bitstream and a proof.
+
+In Python::
+
+    import gatefold
+
+    network = gatefold.load("model.onnx")
+    quantized = gatefold.quantize(network, x, lengths, bits=16)
+    outputs = gatefold.run(quantized, x, lengths).real       # real numbers in, real numbers out
+    gatefold.build(network, quantized, "build/mine", x=x, lengths=lengths, y=y)
+    assert gatefold.verify("build/mine").passed
+
+On the command line, ``gatefold build`` does all but the last line, and ``gatefold verify`` that.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fpga.boards import find
+from fpga.choice import choose_for, wanted
+from fpga.flow import implement
+from fpga.report import check_fit, performance
+from fpga.stored import store
+from fpga.tools import keeping_logs, telling_time
+from gatefold.errors import InputError, blaming
+from gatefold.output_folder import REPORT, new_folder
+from golden.accuracy import Metric, compare, mean_squared_error
+from golden.calibrate import BITS, quantize
+from golden.corners import with_corners
+from golden.data import Sequences
+from golden.model import Network
+from golden.model_file import describe
+from golden.model_file import load as load_model
+from golden.quantized_network import QuantizedNetwork
+from golden.result import Result, StateCodes
+from hdl.network import LONGEST
+from hdl.network import Network as Core
+from hdl.pipeline import PIPELINES
+from hdl.verilog import generate
+from sim.coverage import REACHED, of_network
+from sim.manifest import MANIFEST, Manifest
+from sim.vectors import VECTORS, Vectors
+from sim.verify import verify
+
+__all__ = ["InputError", "build", "inspect", "load", "quantize", "run", "verify"]
+
+DEFAULT_BOARD = "ulx3s-85f"
+
+
+def load(path: str | os.PathLike[str], **told: Any) -> Network:
+    """Read a trained network: an ONNX model, a PyTorch ``state_dict`` or a Keras model.
+
+    Parameters
+    ----------
+    path : path
+    **told
+        What a file of weights alone does not say, see :func:`golden.model_file.load`.
+
+    Raises
+    ------
+    golden.model.ModelError
+        If the file is not understood: one sentence says where in it, and why.
+    """
+    return load_model(Path(path), **told).network
+
+
+def inspect(path: str | os.PathLike[str], *, bits: int = 16, longest: int = LONGEST,
+            **told: Any) -> str:
+    """What is understood of a file, in lines of text; parameters and errors as of :func:`load`.
+
+    Parameters
+    ----------
+    bits, longest : int
+        Width of the numbers, and steps of a sequence, at most, for the memory that they take.
+    """
+    if bits not in BITS:
+        raise InputError(f"bits must be an integer from {BITS[0]} to {BITS[-1]}, not {bits}")
+    return describe(load_model(Path(path), **told), bits=bits, longest=longest)
+
+
+def run(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray | None = None, *,
+        state: Sequence[StateCodes] | None = None) -> Result:
+    """Run the bit-true network on real numbers.
+
+    Parameters
+    ----------
+    network : QuantizedNetwork
+    x : float array [B, T, N]
+        Rounded to the input's format first, as a host program does before it sends them.
+    lengths : int array [B], optional
+    state : sequence of StateCodes, optional
+        Where sequences go on from others, the ``final`` of their result.
+
+    Returns
+    -------
+    Result
+        ``real``, the outputs as real numbers, [B, O] or [B, T, O]: exactly what the hardware's
+        words stand for; ``y``, those words; ``saturated``, a count for each tensor; ``final``, the
+        states in which the sequences end.
+
+    Raises
+    ------
+    TypeError
+        If the network is not a bit-true one.
+    ValueError
+        If the data does not fit it.
+    """
+    if not isinstance(network, QuantizedNetwork):
+        raise TypeError(f"network must be what quantize() gave, not {type(network).__name__}")
+    return network.run_real(x, lengths, state=state)
+
+
+def _codes(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray
+           ) -> tuple[np.ndarray, np.ndarray]:
+    """Sequences as input codes, 0 beyond their ends, where anything may stand."""
+    valid = (np.arange(x.shape[1]) < lengths[:, None])[:, :, None]
+    return network.x.quantize(np.where(valid, x, 0))[0], lengths
+
+
+def build(network: Network, quantized: QuantizedNetwork, directory: str | os.PathLike[str], *,
+          x: np.ndarray, lengths: np.ndarray | None = None, y: np.ndarray | None = None,
+          metric: Metric = mean_squared_error, board: str = DEFAULT_BOARD,
+          units: int | None = None, columns: int | None = None, rate: float | None = None,
+          latency_us: float | None = None, fastest: bool = False, multipliers: int | None = None,
+          streams: int | None = 1, pipeline: str | None = None, clock_mhz: float | None = None,
+          portable: bool = False, longest: int | None = None, seed: int = 1, sequences: int = 16,
+          progress: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+    """Write Verilog, vectors, a bitstream and a report.
+
+    Parameters
+    ----------
+    network : Network
+    quantized : QuantizedNetwork
+        Made from it by :func:`quantize`.
+    directory : path
+        Is created once everything is done; an earlier build there is replaced.
+    x, lengths, y : float array [B, T, N], int array [B], float array [B, O] or [B, T, O]
+        Data to measure the accuracy on, all of it; the targets ``y`` may be missing.
+    metric : callable
+        From outputs and targets, [outputs, O] each, to a number.
+    board : str
+        A name in :data:`fpga.boards.BOARDS`.
+    units, columns : int, optional
+        U and V of every layer: 4 U V multipliers. What is not given is chosen.
+    rate, latency_us : float, optional
+        The smallest core that makes so many steps a second, all streams together, or that gives
+        the output of a step after so many microseconds.
+    fastest : bool
+        The fastest core that fits. Without any of these it is a small one, as fast as
+        ``MULTIPLIERS`` multipliers in the array of each layer make it.
+    multipliers : int, optional
+        All that the core may take; by default those of the board. Alone: as fast as fits in them.
+    streams : int or None
+        Independent sequences that take turns; None for as few as keep the array of the
+        slowest layer busy.
+    pipeline : str, optional
+        A name in :data:`hdl.pipeline.PIPELINES`; by default the best.
+    clock_mhz : float, optional
+        The clock to choose for; by default what is usual for the board and the pipeline.
+    portable : bool
+        Verilog without the blocks of the board's device.
+    longest : int, optional
+        Steps of a sequence, at most, where a layer reads from the end, so that whole sequences are
+        buffered; by default the steps of the longest in the data.
+    seed : int
+        Of the placement; the clock is the median of this seed and the two after it.
+    sequences : int
+        How many of the data the hardware is verified on, from the first on.
+    progress : callable
+        Takes a line of text now and then.
+
+    Returns
+    -------
+    dict
+        The report, as in ``report.json``.
+
+    Raises
+    ------
+    ValueError
+        If something given cannot be used.
+    FlowError
+        If the design does not fit the board, or a tool fails.
+    """
+    start = time.monotonic()
+    target = find(board)
+    with blaming("data"):
+        data = Sequences.of(x, lengths, y)
+        data.check(network)
+    x, lengths, y = data.x, data.lengths, data.y
+    most = int(lengths.max())
+    if longest is None:
+        longest = most
+    elif longest < most:
+        raise InputError(f"longest must be at least the {most} steps of the longest sequence in "
+                         f"the data, not {longest}")
+    if sequences < 1:
+        raise InputError(f"sequences must be a positive integer, not {sequences}")
+    with new_folder(Path(directory)) as folder:
+        # Verilog and synthesis of what can never fit take minutes.
+        check_fit(target, weight_bits=quantized.weight_bits)
+        with blaming("folding"):
+            choice = choose_for(
+                target, quantized, streams=streams, multipliers=multipliers, units=units,
+                columns=columns, rate=rate, latency_us=latency_us, fastest=fastest,
+                pipeline=pipeline, clock_mhz=clock_mhz, longest=longest)
+            check_fit(target, multipliers=choice.multipliers)
+            core = Core(quantized, foldings=choice.foldings, head_folding=choice.head,
+                        pipeline=PIPELINES[choice.pipeline], streams=choice.streams,
+                        longest=longest)
+        for reason in choice.why:
+            progress(reason)
+        progress("running the float and the bit-true network on all data")
+        with blaming("data"), telling_time(progress, "running the networks"):
+            accuracy = compare(network, quantized, x, lengths, y, metric)
+        progress("writing Verilog")
+        with telling_time(progress, "writing Verilog"):
+            verilog, description = generate(core, family=None if portable else target.family)
+        (folder / description["verilog"]).write_text(verilog)
+        (folder / MANIFEST).write_text(json.dumps(description, indent=2) + "\n")
+        codes = _codes(quantized, x[:sequences], lengths[:sequences])
+        played = with_corners(quantized, *codes)
+        vectors = Vectors.compute(quantized, *played)
+        vectors.save(folder / VECTORS)
+        of_network(quantized, *played).save(folder / REACHED)
+        manifest, cycles = Manifest.load(folder), description["cycles"]
+        with blaming("self-test"):
+            # The self-test shows saturations, so it has none of what was made to saturate.
+            plain = Vectors.compute(quantized, *codes)
+            stored = store(plain.x, plain.y, plain.lengths, every_step=plain.every_step,
+                           source=manifest.input, sink=manifest.output, further=cycles["further"],
+                           latency=cycles["latency"], board=target)
+        with keeping_logs(folder / "fpga"):
+            implementation = implement(
+                core.signature, verilog=verilog, module=description["name"], board=target,
+                stored=stored, folder=folder / "fpga", seeds=(seed, seed + 1, seed + 2),
+                progress=progress)
+        bitstream = folder / f"selftest{implementation.bitstream.suffix}"
+        implementation.bitstream.rename(bitstream)
+        # Megabytes that the scripts beside them make again.
+        for top in (folder / "fpga").iterdir():
+            for suffix in (".json", ".config", ".asc"):
+                (top / f"{top.name}{suffix}").unlink(missing_ok=True)
+        mhz = implementation.harness.fmax_mhz
+        speed = performance(step=cycles["step"], further=cycles["further"],
+                            latency=cycles["latency"],
+                            steps=float(lengths.mean()), mhz=mhz, streams=choice.streams)
+        report = {
+            "gatefold": version("gatefold"),
+            "accuracy": asdict(accuracy),
+            "layers": [{name: layer[name] for name in ("kind", "folding", "multipliers")}
+                       for layer in description["layers"]],
+            "choice": choice.as_dict() | {"wanted": wanted(choice, rate, latency_us, mhz)},
+            "performance": {"streams": choice.streams} | speed,
+            "implementation": implementation.as_dict() | {"bitstream": bitstream.name},
+            "vectors": {"sequences": vectors.sequences, "steps": len(vectors.x),
+                        "self_test_words": len(stored.stimulus)},
+            "seconds": round(time.monotonic() - start, 1),
+        }
+        (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
+    return report
