@@ -185,12 +185,6 @@ PROOFS = (
                         new="of_stream(~x.page, sequencer.stream)", depth=18),
                   Fault(module="hdl.dense", old="with m.If(marks[0]):", new="with m.If(marks[1]):",
                         depth=18)]),
-    Proof(name="softmax.order", engine=Engine.BOUNDED, depth=40,
-          claim="each step comes out once, in order, as its softmax",
-          bench=partial(steps_through, parts.softmax, parts.SOFTMAX.evaluate, parts.LOGIT,
-                        (1, 1, 1), steps=15, apart=False),
-          faults=[Fault(module="hdl.softmax", old="m.d.sync += half.eq(half + 1)",
-                        new="m.d.sync += half.eq(half)", depth=40)]),
     Proof(name="reader.order", engine=Engine.BOUNDED, depth=13,
           claim="each packet comes out once, with the states of one sequence, those of a stream in "
                 "order",

@@ -174,8 +174,8 @@ OFFERED = "while steps are offered or held and outputs are taken, one comes with
 PROOFS = (
     Proof(name="argmax.progress", depth=6, bench=partial(argmax, 4),
           claim=OFFERED.format(4),
-          faults=[Fault(module="hdl.largest", old="largest.enable.eq(~largest.done | self.o.ready)",
-                        new="largest.enable.eq(~largest.done)", depth=20)]),
+          faults=[Fault(module="hdl.largest", old="self.i.ready.eq(largest.enable)",
+                        new="self.i.ready.eq(largest.done)", depth=20)]),
     Proof(name="outlet.progress", depth=10,
           bench=partial(steps, parts.outlet, 8, passes=False),
           claim=OFFERED.format(8),
@@ -208,6 +208,6 @@ PROOFS = (
     Proof(name="loader.progress", engine=Engine.PDR, bench=partial(loaded, 6),
           claim="while a packet is offered and no step is on its way, an element is taken or the "
                 "packet ends within 6 cycles",
-          faults=[Fault(module="hdl.states", old="closed.eq(0), full.eq(0)", new="closed.eq(0)",
+          faults=[Fault(module="hdl.states", old="over.eq(closed & full)", new="over.eq(0)",
                         depth=40)]),
 )
