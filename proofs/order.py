@@ -29,10 +29,20 @@ def every_step(x: SQ, inputs: int) -> np.ndarray:
 
 
 def steps_through(make: Callable[[], Any], evaluate: Callable[[np.ndarray], np.ndarray],
-                  x: SQ, given: Sequence[int], *, steps: int, apart: bool) -> Module:
+                  x: SQ, given: Sequence[int], *, steps: int, apart: bool, prompt: bool = False
+                  ) -> Module:
+    """Whatever comes, and whenever it is taken.
+
+    Parameters
+    ----------
+    prompt : bool
+        Beats are offered in every cycle, and taken at once.
+    """
     m = Module()
     m.submodules.dut = dut = make()
     anything(m, dut)
+    if prompt:
+        m.d.comb += [dut.i.valid.eq(1), dut.o.ready.eq(1)]
     follow(m, dut.i, dut.o, parts.COUNTS, given,
            evaluate(every_step(x, sum(parts.COUNTS))), steps=steps, apart=apart)
     return m
@@ -185,6 +195,15 @@ PROOFS = (
                         new="of_stream(~x.page, sequencer.stream)", depth=18),
                   Fault(module="hdl.dense", old="with m.If(marks[0]):", new="with m.If(marks[1]):",
                         depth=18)]),
+    Proof(name="softmax.order", engine=Engine.BOUNDED, depth=60,
+          claim="each step comes out once, in order, as its softmax, where steps are offered "
+                "without a pause and taken at once",
+          bench=partial(steps_through, parts.softmax, parts.SOFTMAX.evaluate, parts.LOGIT,
+                        (1, 1, 1), steps=15, apart=False, prompt=True),
+          faults=[Fault(module="hdl.softmax", old="m.d.sync += half.eq(half + 1)",
+                        new="m.d.sync += half.eq(half)", depth=60),
+                  Fault(module="hdl.softmax", old="m.d.sync += read.eq(read + 1)",
+                        new="m.d.sync += read.eq(read)", depth=60)]),
     Proof(name="reader.order", engine=Engine.BOUNDED, depth=13,
           claim="each packet comes out once, with the states of one sequence, those of a stream in "
                 "order",
