@@ -69,16 +69,16 @@ demo: setup
 	@$(BIN)/gatefold verify $(DEMO)
 
 test: setup lint
-	$(PYTEST) -n $(JOBS) --durations=25
+	$(PYTEST) -n $(JOBS) --dist worksteal --durations=25
 
 test-full: setup lint
-	$(PYTEST) -n $(JOBS) -m "not torch"
+	$(PYTEST) -n $(JOBS) --dist worksteal -m "not torch"
 
 test-torch: setup $(VENV)/.torch
 	$(PYTEST) -m torch
 
 coverage: setup
-	$(PYTEST) -n $(JOBS) --cov --cov-report=term
+	$(PYTEST) -n $(JOBS) --dist worksteal --cov --cov-report=term
 
 prove: setup
 	$(BIN)/python -m proofs --faults --jobs $(JOBS)

@@ -127,7 +127,8 @@ class ColumnBuffer(wiring.Component):
     address : In(range(words))
         Word to be read.
     data : Out(ArrayLayout(signed(width), columns))
-        The word, ``latency`` cycles after its address. Places that hold no column are 0.
+        The word, ``latency`` cycles after its address. In a place that holds no column may stand
+        anything: who reads it has a weight of 0 there, or the beat's ``count``.
     """
 
     def __init__(self, *, width: int, columns: int, offset: int, counts: Sequence[int],

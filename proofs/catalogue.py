@@ -10,6 +10,8 @@ from proofs import (
     numbers,
     order,
     pages,
+    passage,
+    progress,
     resets,
     room,
     rounding,
@@ -19,7 +21,8 @@ from proofs.proof import Proof
 
 __all__ = ["proofs"]
 
-MODULES = (rounding, numbers, sums, contract, room, buffers, order, resets, hidden, inputs, pages)
+MODULES = (rounding, numbers, sums, contract, room, buffers, order, passage, progress, resets,
+           hidden, inputs, pages)
 
 
 def proofs() -> Mapping[str, Proof]:

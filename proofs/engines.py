@@ -9,7 +9,7 @@ A part of an engine is opened by elaborating it once and for all; a stand-in tak
 elaborating to something else.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,10 @@ from hdl.lstm import LSTMEngine
 from hdl.pipeline import PIPELINES
 from hdl.ram import RAM
 from hdl.registers import delayed
+from proofs.rules import opened
 
-__all__ = ["Checks", "EngineShape", "Tagged", "anything", "chosen", "looked_up", "opened",
-           "register", "timed", "unsteady"]
+__all__ = ["Checks", "EngineShape", "Tagged", "anything", "begun", "chosen", "looked_up",
+           "register", "registers", "replaced", "steady", "timed", "unsteady", "words_of"]
 
 FORMATS = LSTMFormats(x=SQ(2, 6), h=SQ(1, 7), c=SQ(3, 5), w_x=SQ(2, 6), w_h=SQ(3, 5),
                       z=SQ(4, 7), gate=UQ(1, 7), tanh=SQ(2, 6))
@@ -58,22 +59,27 @@ class EngineShape:
     streams: int = 1
     both: bool = False
     every_step: bool = True
+    states: bool = False
+    projected: int | None = None
 
     def __str__(self) -> str:
         ways = ", both ways" if self.both else ""
         streams = f", {self.streams} streams" if self.streams > 1 else ""
+        projected = f", R = {self.projected}" if self.projected else ""
         return (f"N = {self.inputs}, H = {self.hidden}, U = {self.units}, V = {self.columns}, "
-                f"{self.pipeline}{streams}{ways}")
+                f"{self.pipeline}{streams}{ways}{projected}")
 
     @property
     def layer(self) -> QuantizedLayer:
-        rows = 4 * self.hidden
+        rows, outputs = 4 * self.hidden, self.projected or self.hidden
+        formats = replace(FORMATS, w_r=FORMATS.w_h) if self.projected else FORMATS
 
         def direction(*, reverse: bool) -> QuantizedLSTM:
             return QuantizedLSTM(
-                formats=FORMATS, w_x=np.ones((rows, self.inputs), dtype=np.int64),
-                w_h=np.ones((rows, self.hidden), dtype=np.int64),
-                bias=np.zeros(rows, dtype=np.int64), reverse=reverse)
+                formats=formats, w_x=np.ones((rows, self.inputs), dtype=np.int64),
+                w_h=np.ones((rows, outputs), dtype=np.int64), reverse=reverse,
+                bias=np.zeros(rows, dtype=np.int64), projection=np.ones(
+                    (outputs, self.hidden), dtype=np.int64) if self.projected else None)
         forward = direction(reverse=False)
         if not self.both:
             return forward
@@ -82,11 +88,12 @@ class EngineShape:
     def engine(self) -> LSTMEngine:
         pipeline = PIPELINES[self.pipeline]
         folding = choose_drain(self.inputs, self.hidden, units=self.units, columns=self.columns,
-                               pipeline=pipeline, streams=2 if self.both else self.streams)
+                               pipeline=pipeline, streams=2 if self.both else self.streams,
+                               projected=self.projected)
         return LSTMEngine(
             self.layer, folding=folding, pipeline=pipeline, streams=self.streams,
             counts=beat_counts(self.inputs, min(self.columns, self.inputs)),
-            every_step=self.every_step)
+            every_step=self.every_step, reads="h" if self.states else "")
 
 
 class Checks:
@@ -134,13 +141,6 @@ def looked_up(m: Module, index: Value, values: list[int], name: str) -> Signal:
     return signal
 
 
-def opened(component: Any) -> Module:
-    """Elaborate a component now and for good, so that its parts can be reached."""
-    m = component.elaborate(None)
-    component.elaborate = lambda platform: m
-    return m
-
-
 def replaced(component: Any, m: Module) -> None:
     """Let a component elaborate to something else."""
     component.elaborate = lambda platform: m
@@ -155,6 +155,32 @@ def registers(m: Module) -> list[Any]:
 def register(m: Module, name: str, number: int = 0) -> Any:
     """One of the registers of a module that have this name."""
     return [signal for signal in registers(m) if signal.name == name][number]
+
+
+def begun(shape: EngineShape, *, alone: bool = True
+          ) -> tuple[Module, Checks, LSTMEngine, Module]:
+    """A bench with an engine in it.
+
+    Parameters
+    ----------
+    shape : EngineShape
+    alone : bool
+        Pages behind it are given back at any time.
+
+    Returns
+    -------
+    m : Module
+    check : Checks
+    engine : LSTMEngine
+    inside : Module
+        Of the engine.
+    """
+    m = Module()
+    m.submodules.engine = engine = shape.engine()
+    inside = opened(engine)
+    if alone:
+        m.d.comb += engine.freed_behind.eq(anything(m, engine.freed_behind.shape(), "freed"))
+    return m, Checks(m), engine, inside
 
 
 class Tagged:
@@ -194,6 +220,7 @@ class Tagged:
         ]
         replaced(buffer, m)
 
+
 def words_of(memory: RAM) -> list[Signal]:
     """Make a memory one whose words can be looked at.
 
@@ -227,6 +254,24 @@ def unsteady(buffer: StepBuffer) -> None:
     # It would be taken for forgotten.
     buffer._buffer._MustUse__used = True
     replaced(buffer, m)
+
+
+def steady(buffer: StepBuffer) -> Signal:
+    """Make a buffer one in which a step that is there stays until it has been read.
+
+    Returns which streams have had one for a cycle.
+    """
+    m = Module()
+    there, last = Signal.like(buffer.ready), Signal.like(buffer.last)
+    m.d.comb += [
+        buffer.ready.eq(there | AnySeq(buffer.ready.shape())),
+        buffer.last.eq((there & last) | (~there & AnySeq(buffer.last.shape()))),
+        buffer.page.eq(AnySeq(buffer.page.shape())),
+    ]
+    m.d.sync += [there.eq(buffer.ready & ~buffer.release), last.eq(buffer.last)]
+    buffer._buffer._MustUse__used = True
+    replaced(buffer, m)
+    return there
 
 
 def timed(drain: Drain) -> None:

@@ -20,13 +20,12 @@ from hdl.drain import LEAD, Step
 from hdl.pipeline import PIPELINES
 from hdl.registers import delayed
 from proofs.engines import (
-    Checks,
     EngineShape,
     Tagged,
     anything,
+    begun,
     chosen,
     looked_up,
-    opened,
     register,
     registers,
     timed,
@@ -35,6 +34,7 @@ from proofs.engines import (
 )
 from proofs.history import History
 from proofs.proof import Fault, Proof
+from proofs.rules import opened
 
 __all__ = ["PROOFS"]
 
@@ -44,19 +44,13 @@ on it; the next one does not; that one is over."""
 
 
 def hazard(shape: EngineShape) -> Module:
-    m = Module()
-    check = Checks(m)
-    engine = shape.engine()
-    k, f = engine.cycles, engine.cycles.folding
-    inside = opened(engine)
-    m.submodules.engine = engine
-    parts = inside.submodules
+    m, check, engine, inside = begun(shape)
+    k, f, parts = engine.cycles, engine.cycles.folding, inside.submodules
     sequencer, drain, array = parts.sequencer, parts.drain, parts.array
     unsteady(parts.x_buffer)
     timed(drain)
     tagged = Tagged(parts.h_buffer)
     buffer = opened(tagged.inner)
-    m.d.comb += engine.freed_behind.eq(anything(m, engine.freed_behind.shape(), "freed_behind"))
 
     halves, fresh = register(inside, "half"), _fresh(inside)
     past = History(m, check, sequencer, k,
@@ -187,16 +181,11 @@ FIELDS = ("last", "stream", "emit", "page")
 
 def drained(shape: EngineShape) -> Module:
     """Hidden states come out a fixed time after the words, with what belongs to their step."""
-    m = Module()
-    check = Checks(m)
-    engine = shape.engine()
+    m, check, engine, inside = begun(shape)
     k = engine.cycles
-    inside = opened(engine)
-    m.submodules.engine = engine
     sequencer, drain = inside.submodules.sequencer, inside.submodules.drain
     unsteady(inside.submodules.x_buffer)
     within = opened(drain)
-    m.d.comb += engine.freed_behind.eq(anything(m, engine.freed_behind.shape(), "freed_behind"))
     last = Signal()
     m.d.comb += last.eq(sequencer.free)
     past = History(m, check, sequencer, k, {

@@ -12,7 +12,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 
 from hdl.cycles import LSTMCycles
 from hdl.mac import Sequencer
-from proofs.engines import Checks, looked_up, opened, register
+from proofs.engines import Checks, looked_up, register
+from proofs.rules import opened
 
 __all__ = ["History"]
 
@@ -33,6 +34,7 @@ class History:
 
     Attributes
     ----------
+    cycles : LSTMCycles
     word, a_pass : Signal
         The word that is next.
     begins, amid : Value
@@ -54,7 +56,7 @@ class History:
 
     def __init__(self, m: Module, check: Checks, sequencer: Sequencer, cycles: LSTMCycles,
                  about: dict[str, Value]):
-        k = self._cycles = cycles
+        k = self.cycles = cycles
         control = self.control = opened(sequencer)
         self.word, self.a_pass = Signal(range(k.words)), Signal(range(k.passes))
         word, a_pass = self.word, self.a_pass
@@ -109,7 +111,7 @@ class History:
 
     def _age(self, m: Module, check: Checks, sequencer: Sequencer, control: Module, n: int
              ) -> Signal:
-        bubble = self._cycles.bubble
+        bubble = self.cycles.bubble
         age = Signal(range(bubble + 2), init=bubble + 1, name=f"age{n}")
         with m.If(sequencer.ended[n] & ~sequencer.free):
             m.d.sync += age.eq(1)
@@ -132,11 +134,11 @@ class History:
 
     def at(self, group: int) -> int:
         """How many cycles ago a pass ended whose units of that group come out now."""
-        return self.first + group * self._cycles.folding.interval
+        return self.first + group * self.cycles.folding.interval
 
     def count(self, m: Module, group: int) -> Value:
         """Units of the group that come out now, if any of it do."""
-        k = self._cycles
+        k = self.cycles
         at = self.at(group)
         count = looked_up(m, self.passes[at], [k.count(p, group) for p in range(k.passes)],
                           f"count{group}")
@@ -144,7 +146,7 @@ class History:
 
     def out(self, m: Module, check: Checks, valid: Value, count: Value) -> Signal:
         """Units of a step that have come out, held against the history."""
-        k = self._cycles
+        k = self.cycles
         out = Signal(range(k.hidden))
         with m.If(valid):
             m.d.sync += out.eq(Mux(out + count == k.hidden, 0, out + count))

@@ -11,36 +11,18 @@ from functools import partial
 from amaranth.hdl import Module, Mux, Signal
 
 from hdl.registers import delayed
-from proofs.engines import (
-    Checks,
-    EngineShape,
-    Tagged,
-    anything,
-    chosen,
-    looked_up,
-    opened,
-    timed,
-)
+from proofs.control import PAGES
+from proofs.engines import EngineShape, Tagged, anything, begun, chosen, looked_up, timed
 from proofs.proof import Engine, Fault, Proof
 
 __all__ = ["PROOFS"]
 
-PAGES = 2
-"""Steps of a stream that a buffer holds."""
-
-
 def hazard(shape: EngineShape) -> Module:
-    m = Module()
-    check = Checks(m)
-    engine = shape.engine()
-    k = engine.cycles
-    inside = opened(engine)
-    m.submodules.engine = engine
-    parts = inside.submodules
+    m, check, engine, inside = begun(shape)
+    k, parts = engine.cycles, inside.submodules
     sequencer, array = parts.sequencer, parts.array
     timed(parts.drain)
     Tagged(parts.h_buffer)
-    m.d.comb += engine.freed_behind.eq(anything(m, engine.freed_behind.shape(), "freed_behind"))
 
     # Beats of whole steps, each of some stream.
     counts, beat = engine._counts, engine.i.payload

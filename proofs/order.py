@@ -1,4 +1,8 @@
-"""Nothing is lost, doubled or put in another order, and each output is the golden one."""
+"""Nothing is lost, doubled or put in another order, and each output is the golden one.
+
+Something is marked as it begins to come in, any one, and what it consists of is kept. What is under
+way then comes out before it; then it comes out itself, neither more nor less of it.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -6,12 +10,13 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Module
+from amaranth.asserts import AnyConst, AnySeq
+from amaranth.hdl import Array, Assert, Cat, Module, Mux, Signal, Value
 
-from golden.fixed import SQ
+from golden.fixed import SQ, round_saturate
 from proofs import parts
 from proofs.proof import Engine, Fault, Proof
-from proofs.rules import anything, follow
+from proofs.rules import anything, beats_of, follow
 
 __all__ = ["PROOFS"]
 
@@ -24,12 +29,147 @@ def every_step(x: SQ, inputs: int) -> np.ndarray:
 
 
 def steps_through(make: Callable[[], Any], evaluate: Callable[[np.ndarray], np.ndarray],
-                  x: SQ, given: Sequence[int], *, steps: int, apart: bool) -> Module:
+                  x: SQ, given: Sequence[int], *, steps: int, apart: bool, prompt: bool = False
+                  ) -> Module:
+    """Whatever comes, and whenever it is taken.
+
+    Parameters
+    ----------
+    prompt : bool
+        Beats are offered in every cycle, and taken at once.
+    """
     m = Module()
     m.submodules.dut = dut = make()
     anything(m, dut)
+    if prompt:
+        m.d.comb += [dut.i.valid.eq(1), dut.o.ready.eq(1)]
     follow(m, dut.i, dut.o, parts.COUNTS, given,
            evaluate(every_step(x, sum(parts.COUNTS))), steps=steps, apart=apart)
+    return m
+
+
+def dense(codes: np.ndarray) -> np.ndarray:
+    """The outputs of the dense layer."""
+    layer = parts.DENSE
+    totals = layer.w @ codes + layer.bias[:, None]
+    return round_saturate(totals, layer.formats.product_fraction, layer.formats.y)[0]
+
+
+def kept(m: Module, beat: Any, number: Value, counts: Sequence[int], takes: Value, name: str
+         ) -> list[Signal]:
+    """The columns of a step whose beats are taken one by one."""
+    codes = [Signal.like(beat.data[0], name=f"{name}{n}") for n in range(sum(counts))]
+    with m.If(takes), m.Switch(number):
+        for n, count in enumerate(counts):
+            with m.Case(n):
+                m.d.sync += [codes[sum(counts[:n]) + lane].eq(beat.data[lane])
+                             for lane in range(count)]
+    return codes
+
+
+def packets_through(*, packets: int) -> Module:
+    """A packet, marked before any of its states has begun to come.
+
+    Parameters
+    ----------
+    packets : int
+        At most so many of a stream have begun and not gone.
+    """
+    m = Module()
+    m.submodules.dut = dut = parts.reader()
+    anything(m, dut)
+    o, elements = dut.o, dut.bus.elements
+    whose = Signal.like(o.payload.stream, name="whose")
+    m.d.comb += whose.eq(AnyConst(whose.shape()))
+    out, turn = o.valid & o.ready, Signal(range(elements))
+    last_turn, before = turn == elements - 1, Signal.like(o.payload.stream, name="stream_before")
+    with m.If(out):
+        m.d.sync += [turn.eq(Mux(last_turn, 0, turn + 1)), before.eq(o.payload.stream)]
+        m.d.comb += [Assert((turn == 0) | (o.payload.stream == before)),
+                     Assert(o.payload.count == 1), Assert(o.payload.last == last_turn)]
+    mine = out & (o.payload.stream == whose)
+    over = mine & last_turn
+
+    marked, ahead = Signal(), Signal(range(packets + 1))
+    most: Value = ahead
+    states: list[Signal] = []
+    there: Value = Cat()
+    for n, tensor in enumerate(parts.TENSORS):
+        i = getattr(dut, f"i{n}")
+        number = beats_of(m, i, tensor.counts, stay=("stream",))
+        into = i.valid & i.ready & (i.payload.stream == whose)
+        begins = into & (number == 0)
+        flying, coming = Signal(range(packets + 1), name=f"flying{n}"), Signal(name=f"coming{n}")
+        m.d.sync += flying.eq(flying + begins - over)
+        m.d.comb += [Assert((flying != 0) | ~mine), Assert((flying != packets) | ~begins)]
+        takes = into & (marked & begins & (flying == ahead) | coming)
+        with m.If(takes):
+            m.d.sync += coming.eq(number != len(tensor.counts) - 1)
+        states += kept(m, i.payload, number, tensor.counts, takes, f"state{n}_")
+        after = flying + begins
+        most = Mux(after > most, after, most) if n else after
+        there = Cat(there, ~coming)
+    with m.If(~marked):
+        m.d.sync += [marked.eq(AnySeq(1)), ahead.eq(most - over)]
+    with m.Elif(ahead != 0):
+        m.d.sync += ahead.eq(ahead - over)
+    with m.Elif(mine):
+        m.d.comb += [Assert(there.all()), Assert(o.payload.data[0] == Array(states)[turn])]
+        with m.If(over):
+            m.d.sync += marked.eq(0)
+    return m
+
+
+def packets_in() -> Module:
+    """Each packet, right or wrong: one at a time is under way."""
+    m = Module()
+    m.submodules.dut = dut = parts.loader()
+    anything(m, dut)
+    elements = dut.bus.elements
+    taken = dut.tvalid & dut.tready
+    # Of the packet: elements that have come, as far as it may go; whether its last one has; its
+    # stream, and whether any has told another; its elements.
+    came, closed, other = Signal(range(elements + 2)), Signal(init=1), Signal()
+    whose, begins = Signal.like(dut.tid, name="whose"), taken & closed
+    codes = [Signal(dut._width, name=f"code{n}") for n in range(elements)]
+    with m.If(taken):
+        m.d.sync += [closed.eq(dut.tlast), other.eq(~closed & (other | (dut.tid != whose))),
+                     came.eq(Mux(closed, 1, came + (came != elements + 1)))]
+        with m.If(closed):
+            m.d.sync += [whose.eq(dut.tid), *(code.eq(0) for code in codes)]
+        for n, code in enumerate(codes):
+            with m.If(Mux(closed, 0, came) == n):
+                m.d.sync += code.eq(dut.tdata)
+
+    # Beats that have gone, in the order of the tensors; and whether the end has been told.
+    beats = [(n, first, count) for n, tensor in enumerate(dut._tensors)
+             for first, count in zip(np.cumsum([0, *tensor.counts]).tolist(), tensor.counts,
+                                     strict=False)]
+    gone, ended = Signal(range(len(beats) + 1)), Signal(init=1)
+    outputs = [getattr(dut, f"o{n}") for n in range(len(dut._tensors))]
+    goes = Cat(o.valid for o in outputs)
+    stranger = whose >= dut._streams
+    m.d.sync += [gone.eq(Mux(begins, 0, gone + goes.any())),
+                 ended.eq(~begins & (ended | dut.end.any()))]
+    begun = 0
+    for n, (tensor, first, count) in enumerate(beats):
+        begun = sum(each.elements for each in dut._tensors[:tensor])
+        o = outputs[tensor]
+        with m.If(goes.any() & (gone == n)):
+            m.d.comb += [
+                Assert(goes == 1 << tensor), Assert(o.payload.count == count),
+                Assert(o.payload.stream == whose), Assert(closed | (came >= begun + first + count)),
+                *(Assert(o.payload.data[lane] == codes[begun + first + lane].as_signed())
+                  for lane in range(count))]
+    with m.If(goes.any()):
+        m.d.comb += [Assert(gone != len(beats)), Assert(~ended), Assert(~stranger)]
+    with m.If(dut.end.any()):
+        m.d.comb += [
+            Assert(closed & ~ended), Assert(dut.end == 1 << whose),
+            Assert(gone + goes.any() == len(beats)),
+            Assert(dut.fresh == (other | (came != elements)))]
+    with m.If(begins):
+        m.d.comb += Assert(ended | stranger)
     return m
 
 
@@ -47,4 +187,37 @@ PROOFS = (
                         steps=7, apart=True),
           faults=[Fault(module="hdl.outlet", old="of_stream(x.page, sequencer.stream)",
                         new="of_stream(~x.page, sequencer.stream)", depth=12)]),
+    Proof(name="dense.order", engine=Engine.BOUNDED, depth=18,
+          claim="each step comes out once, as its product, those of a stream in order",
+          bench=partial(steps_through, parts.dense, dense, parts.CODE, (2, 1), steps=7,
+                        apart=True),
+          faults=[Fault(module="hdl.dense", old="of_stream(x.page, sequencer.stream)",
+                        new="of_stream(~x.page, sequencer.stream)", depth=18),
+                  Fault(module="hdl.dense", old="with m.If(marks[0]):", new="with m.If(marks[1]):",
+                        depth=18)]),
+    Proof(name="softmax.order", engine=Engine.BOUNDED, depth=60,
+          claim="each step comes out once, in order, as its softmax, where steps are offered "
+                "without a pause and taken at once",
+          bench=partial(steps_through, parts.softmax, parts.SOFTMAX.evaluate, parts.LOGIT,
+                        (1, 1, 1), steps=15, apart=False, prompt=True),
+          faults=[Fault(module="hdl.softmax", old="m.d.sync += half.eq(half + 1)",
+                        new="m.d.sync += half.eq(half)", depth=60),
+                  Fault(module="hdl.softmax", old="m.d.sync += read.eq(read + 1)",
+                        new="m.d.sync += read.eq(read)", depth=60)]),
+    Proof(name="reader.order", engine=Engine.BOUNDED, depth=13,
+          claim="each packet comes out once, with the states of one sequence, those of a stream in "
+                "order",
+          bench=partial(packets_through, packets=5),
+          faults=[Fault(module="hdl.states", old="page.address.eq(sequencer.word - first)",
+                        new="page.address.eq(sequencer.word)", depth=13),
+                  Fault(module="hdl.states", old="ready = ready & page.ready if n",
+                        new="ready = ready | page.ready if n", depth=13)]),
+    Proof(name="loader.order", engine=Engine.PDR,
+          claim="each packet's states are written once, in order, zeros for what it lacks, before "
+                "its end is told, and whether it was right",
+          bench=packets_in,
+          faults=[Fault(module="hdl.states", old="element.eq(Mux(closed, 0, ",
+                        new="element.eq(Mux(full, 0, "),
+                  Fault(module="hdl.states", old="o.payload.count.eq(lane + 1)",
+                        new="o.payload.count.eq(lane)")]),
 )

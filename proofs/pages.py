@@ -9,47 +9,91 @@ behind. From every such state the outlet gives a beat within a bound, if it is t
 
 from functools import partial
 
-from amaranth.asserts import AnySeq
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from golden.fixed import SQ
+from hdl.drain import Drain
 from hdl.outlet import Outlet
 from hdl.pipeline import PIPELINES
+from proofs.control import PAGES, counted, held, queued
 from proofs.engines import (
     Checks,
     EngineShape,
     anything,
+    begun,
     looked_up,
-    opened,
     register,
-    replaced,
+    steady,
     timed,
 )
 from proofs.history import History
-from proofs.proof import Fault, Proof
+from proofs.proof import Engine, Fault, Proof
+from proofs.rules import opened
 
 __all__ = ["PROOFS"]
 
-PAGES = 2
-"""Steps of a stream that a buffer holds."""
+def drained(m: Module, check: Checks, past: History, drain: Drain) -> Signal:
+    """Let a drain do what is proven of it; returns the units of a step that have come out."""
+    timed(drain)
+    for group in range(past.cycles.groups):
+        at = past.at(group)
+        with m.If(past.ended[at]):
+            m.d.comb += [drain.h.count.eq(past.count(m, group)),
+                         drain.h.stream.eq(past.stream[at]), drain.emitted.eq(1)]
+            if "last" in past.about:
+                m.d.comb += drain.h.last.eq(past.about["last"][at])
+    m.d.comb += drain.valid.eq(drain.h.count != 0)
+    return past.out(m, check, drain.valid, drain.h.count)
+
+
+def filled_after(past: History) -> int:
+    """Cycles from a step's last word to its page being full."""
+    k = past.cycles
+    return past.at(max(group for group in range(k.groups) if k.count(k.passes - 1, group))) + 1
+
+
+def under_way(m: Module, past: History, n: int, counts: list[Value]) -> tuple[Value, list[Value]]:
+    """How many steps of a stream have taken a page and not filled it.
+
+    Parameters
+    ----------
+    n : int
+        The stream.
+    counts : list of Value
+        Whether a step takes one: the one that is being made, and that of the pass that ended so
+        many cycles ago.
+
+    Returns
+    -------
+    steps : Value
+    late : list of Value
+        Whether it is one of which the history knows no more.
+    """
+    k, full = past.cycles, filled_after(past)
+    steps: Value = past.amid[n] & (past.a_pass > 0) & counts[0]
+    ended = [past.ended[cycles] & (past.passes[cycles] == k.passes - 1)
+             & (past.stream[cycles] == n) & counts[cycles] for cycles in range(past.reach + 1)]
+    for each in ended[1:full + 1]:
+        steps = steps + each
+    if full <= past.reach:
+        return steps, []
+    late = Signal(name=f"late{n}")
+    m.d.sync += late.eq(ended[past.reach])
+    return steps + late, [late]
 
 
 def pages(shape: EngineShape) -> Module:
-    m = Module()
-    check = Checks(m)
-    engine = shape.engine()
+    m, check, engine, inside = begun(shape, alone=False)
     k = engine.cycles
     outlet = Outlet(SQ(1, 7), lanes=min(k.lanes, k.hidden), counts=k.counts,
                     pipeline=PIPELINES[shape.pipeline], streams=k.streams)
-    inside, beyond = opened(engine), opened(outlet)
-    m.submodules.engine, m.submodules.outlet = engine, outlet
+    m.submodules.outlet = outlet
+    beyond = opened(outlet)
     sequencer, drain, x = (getattr(inside.submodules, name)
                            for name in ("sequencer", "drain", "x_buffer"))
-    timed(drain)
     buffer, reader, queue = (getattr(beyond.submodules, name)
                              for name in ("x_buffer", "sequencer", "queue"))
     ahead = opened(buffer)
-    columns = opened(ahead.submodules.columns)
     taken = Signal()
     m.d.comb += [
         outlet.i.valid.eq(engine.o.valid),
@@ -58,23 +102,10 @@ def pages(shape: EngineShape) -> Module:
         outlet.o.ready.eq(anything(m, 1, "sink")),
         taken.eq(outlet.o.valid & outlet.o.ready),
     ]
-    # A step that is offered stays until it has been read.
-    offered = Signal(k.streams)
-    stands_in = Module()
-    stands_in.d.comb += [
-        x.ready.eq(offered | AnySeq(k.streams)), x.last.eq(AnySeq(k.streams)),
-        x.page.eq(AnySeq(k.streams))]
-    stands_in.d.sync += offered.eq(x.ready & ~x.release)
-    replaced(x, stands_in)
+    steady(x)
 
     past = History(m, check, sequencer, k, {})
-    for group in range(k.groups):
-        at = past.at(group)
-        with m.If(past.ended[at]):
-            m.d.comb += [drain.h.count.eq(past.count(m, group)),
-                         drain.h.stream.eq(past.stream[at]), drain.emitted.eq(1)]
-    m.d.comb += drain.valid.eq(drain.h.count != 0)
-    out = past.out(m, check, drain.valid, drain.h.count)
+    out = drained(m, check, past, drain)
 
     # Whose step may begin: the next one's, where two directions take turns strictly.
     following: Value = Const(-1, k.streams)
@@ -85,12 +116,10 @@ def pages(shape: EngineShape) -> Module:
     beat = Signal.like(out, name="beat")
     m.d.sync += beat.eq(out)
     counts = [count for count in k.counts if count]
-    if len(counts) > 1:
-        starts = [sum(counts[:n]) for n in range(len(counts))]
-        by_unit = [starts.index(unit) if unit in starts else 0 for unit in range(k.hidden)]
-        number = looked_up(m, beat, by_unit, "beat_number")
-        check.holds("written", register(columns, "$signal") == number)
-        check.holds("final", register(columns, "final") == (number == len(counts) - 1))
+    starts = [sum(counts[:n]) for n in range(len(counts))]
+    number = looked_up(m, beat, [starts.index(unit) if unit in starts else 0
+                                 for unit in range(k.hidden)], "beat_number")
+    held(m, check, buffer, number, len(counts))
     valid, count, whose = Signal(), Signal.like(drain.h.count), Signal.like(drain.h.stream)
     m.d.sync += [valid.eq(drain.valid), count.eq(drain.h.count), whose.eq(drain.h.stream)]
     check.holds("emits", engine.o.valid == valid)
@@ -98,60 +127,21 @@ def pages(shape: EngineShape) -> Module:
                   & (engine.o.payload.stream == whose))
     check.follows("has_a_page", engine.o.valid, outlet.i.ready)
 
-    # The reader of the outlet, and the places of its queue.
-    within, o = opened(reader), outlet.cycles
-    word = Signal(range(o.work), name="read_word")
-    with m.If(reader.issue):
-        m.d.sync += word.eq(Mux(word == o.work - 1, 0, word + 1))
-    check.holds("read_word", (word < o.work) & (reader.word == word))
-    check.holds("read_begin", register(within, "begin") == (word == 0))
-    check.holds("read_last", (reader.last == (word == o.work - 1)) & (reader.end == reader.last)
-                & reader.first_pass)
-    reading = register(within, "present") if k.streams > 1 else reader.stream
-    check.holds("reads", reading < k.streams)
-    check.follows("reading", word > 0, buffer.ready.bit_select(reading, 1))
-    issued: list[Value] = [reader.issue]
-    for n in range(1, o.to_queue + 1):
-        issued.append(Signal(name=f"issued{n}"))
-        m.d.sync += issued[n].eq(issued[n - 1])
-        check.holds(f"issued{n}", issued[n] == register(beyond, "delayed", o.to_queue + n - 1))
-    stored = register(opened(queue), "inner_level")
-    check.holds("level", (stored < o.queue) & (queue.level == stored + queue.r_rdy))
-    places = register(beyond, "room") + queue.level
-    for each in issued[1:]:
-        places = places + each
-    check.holds("places", places == o.queue)
-    check.follows("has_a_place", queue.w_en, queue.w_rdy)
+    o = outlet.cycles
+    counted(m, check, reader, buffer.ready)
+    issued, _ = queued(m, check, beyond, reader.issue, o.to_queue)
 
-    # The last units of a step that there are, and the cycle in which the page is full.
-    group = max(group for group in range(k.groups) if k.count(k.passes - 1, group))
-    full = past.at(group) + 1
+    full = filled_after(past)
     ended = [past.ended[n] & (past.passes[n] == k.passes - 1) for n in range(past.reach + 1)]
     lates: list[Value] = []
     for n in range(k.streams):
-        on_their_way: Value = past.amid[n] & (past.a_pass > 0)
-        for cycles in range(1, past.reach + 1):
-            if cycles <= full:
-                on_their_way = on_their_way + (ended[cycles] & (past.stream[cycles] == n))
-        if full > past.reach:
-            late = Signal(name=f"late{n}")
-            m.d.sync += late.eq(ended[past.reach] & (past.stream[past.reach] == n))
-            on_their_way = on_their_way + late
-            lates.append(late)
+        on_their_way, late = under_way(m, past, n, [Const(1)] * (past.reach + 1))
+        lates += late
         room = register(inside, f"room{n}")
         ready, behind = buffer.ready[n], register(ahead, f"behind{n}")
-        freed = register(ahead, f"freed{n}")
         total = Signal(8, name=f"total{n}")
         m.d.comb += total.eq(room + on_their_way + ready + behind)
         check.holds(f"pages{n}", total == PAGES)
-        check.follows(f"behind{n}", behind, ready)
-        # Those that the writer knows of: a page is given back to it a cycle late.
-        known = Signal(4, name=f"known{n}")
-        m.d.comb += known.eq(Const(0, 1) + ready + behind + freed)
-        check.holds(f"known{n}", known <= PAGES)
-        check.holds(f"writable{n}", register(ahead, "$signal")[n] == (known < PAGES))
-        check.holds(f"used{n}", register(ahead, f"used{n}") == (known > 0))
-        check.follows(f"given_back{n}", reader.ended[n], ready)
 
     # How many cycles there are at most to the next beat out of the outlet, from what is nearest to
     # it. The waiting so far and these are never more than the bound.
@@ -189,6 +179,50 @@ def pages(shape: EngineShape) -> Module:
     return m
 
 
+def finals(shape: EngineShape) -> Module:
+    """The pages of final states, which something behind gives back when it likes."""
+    m, check, engine, inside = begun(shape)
+    k = engine.cycles
+    sequencer, drain, x = (getattr(inside.submodules, name)
+                           for name in ("sequencer", "drain", "x_buffer"))
+    there, last = steady(x), Signal()
+    m.d.comb += last.eq(x.last.bit_select(sequencer.stream, 1))
+    past = History(m, check, sequencer, k, {"last": last})
+    out = drained(m, check, past, drain)
+    whole, full, given = Signal(), filled_after(past), engine.final_h
+    m.d.sync += whole.eq(drain.valid & (out + drain.h.count == k.hidden))
+    for n in range(k.streams):
+        check.follows(f"there{n}", past.amid[n], there[n])
+        on_their_way, late = under_way(m, past, n, [x.last[n], *past.about["last"][1:]])
+        filled, fills, gone = (Signal(shape, name=f"{name}{n}") for shape, name in (
+            (range(PAGES + 1), "filled"), (1, "fills"), (1, "gone")))
+        m.d.comb += [
+            fills.eq(given.valid & whole & (given.payload.stream == n)),
+            gone.eq((filled != 0) & anything(m, 1, f"gives_back{n}")),
+            engine.freed_final[n].eq(gone),
+        ]
+        m.d.sync += filled.eq(filled + fills - gone)
+        check.holds(f"fills{n}", fills == (late[0] if late else (
+            past.ended[full] & (past.passes[full] == k.passes - 1)
+            & (past.stream[full] == n) & past.about["last"][full])))
+        total = Signal(8, name=f"total{n}")
+        m.d.comb += total.eq(register(inside, f"room_final{n}") + on_their_way + filled)
+        check.holds(f"final_pages{n}", total == PAGES)
+    return m
+
+
+def projections(shape: EngineShape) -> Module:
+    """The projection takes whatever the drain gives it, which does not wait."""
+    m, check, engine, inside = begun(shape)
+    sequencer, x, drain, projection = (
+        getattr(inside.submodules, name)
+        for name in ("sequencer", "x_buffer", "drain", "projection"))
+    steady(x)
+    drained(m, check, History(m, check, sequencer, engine.cycles, {}), drain)
+    check.follows("has_a_page", projection.i.valid, projection.i.ready)
+    return m
+
+
 SHAPES = (
     EngineShape(inputs=1, hidden=2, units=1, columns=1),
     EngineShape(inputs=1, hidden=3, units=2, columns=1, pipeline="medium", streams=2),
@@ -207,10 +241,40 @@ FAULTS = (
 )
 """A step that waits for no page, a page that is not given back, a reader that never reads."""
 
-PROOFS = tuple(
-    Proof(
+PROJECTED = (
+    EngineShape(inputs=1, hidden=2, units=1, columns=1, projected=1),
+    EngineShape(inputs=1, hidden=3, units=2, columns=1, pipeline="medium", streams=2,
+                projected=2),
+    EngineShape(inputs=1, hidden=2, units=2, columns=1, projected=1),
+)
+
+FINALS = (
+    EngineShape(inputs=1, hidden=3, units=2, columns=1, pipeline="medium", streams=2,
+                every_step=False, states=True),
+    EngineShape(inputs=2, hidden=3, units=2, columns=2, pipeline="fast", both=True, states=True),
+    EngineShape(inputs=1, hidden=2, units=1, columns=1, states=True),
+)
+
+PROOFS = (
+    *(Proof(
         name=f"engine.pages{n}", bench=partial(pages, shape), depth=6, quick=not n,
         claim="no page or place between the engine and its outlet is taken twice or given back "
               "twice; while it is taken from and a step is there, a beat comes within "
               f"`bubble + P C + latency` cycles ({shape})", faults=FAULTS[:1 if n else None])
-    for n, shape in enumerate(SHAPES))
+      for n, shape in enumerate(SHAPES)),
+    *(Proof(
+        name=f"engine.finals{n}", bench=partial(finals, shape), depth=6,
+        claim="a page is free for every final h that comes, and none is taken without one that "
+              f"comes ({shape})",
+        faults=[Fault(module="hdl.lstm", old="stall | (takes_final & of_stream(no_room, "
+                      "sequencer.stream))", new="stall | (takes_final & Const(0))", depth=60)])
+      for n, shape in enumerate(FINALS)),
+    *(Proof(
+        name=f"engine.projection{n}", bench=partial(projections, shape), engine=Engine.PDR,
+        claim=f"the projection has a page for whatever the drain gives it ({shape})",
+        faults=[Fault(module="hdl.lstm", old="prompt=apart < k.projection.work + 2",
+                      new="prompt=False", depth=60) if n == len(PROJECTED) - 1 else
+                Fault(module="hdl.dense", old="x.release.eq(sequencer.ended)",
+                      new="x.release.eq(0)", depth=60)])
+      for n, shape in enumerate(PROJECTED)),
+)

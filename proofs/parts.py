@@ -29,8 +29,8 @@ from hdl.sequence_cycles import Link
 from hdl.softmax import SoftmaxEngine
 from hdl.states import StateLoader, StateReader, Tensor
 
-__all__ = ["CODE", "COUNTS", "LOGIT", "Layer", "argmax", "dense", "entrance", "loader", "outlet",
-           "reader", "sequence", "softmax", "step_buffer"]
+__all__ = ["CODE", "COUNTS", "DENSE", "LOGIT", "SOFTMAX", "TENSORS", "Layer", "argmax", "dense",
+           "entrance", "loader", "outlet", "reader", "sequence", "softmax", "step_buffer"]
 
 COUNTS = (2, 1)
 """Columns in each beat of a step: a full beat, and the rest."""
@@ -38,6 +38,10 @@ COUNTS = (2, 1)
 STREAMS = 2
 CODE = SQ(2, 0)
 LOGIT = SQ(1, 1)
+
+DENSE = QuantizedDense(formats=DenseFormats(x=CODE, w=CODE, y=CODE),
+                       w=np.array([[1, 0, 1], [0, -1, -2], [1, 1, -1]]), bias=np.array([1, 0, -1]))
+SOFTMAX = Softmax(x=LOGIT, inputs=sum(COUNTS), y=SQ(2, 1))
 
 TENSORS = (Tensor(name="lstm0.h", width=2, counts=(2, 1)), Tensor(name="lstm0.c", width=2,
                                                                   counts=(1, 1)))
@@ -57,10 +61,7 @@ def outlet() -> Outlet:
 
 def dense() -> DenseEngine:
     """Three inputs and three outputs, two passes of two words."""
-    formats = DenseFormats(x=CODE, w=CODE, y=CODE)
-    layer = QuantizedDense(formats=formats, w=np.array([[1, 0, 1], [0, -1, -2], [1, 1, -1]]),
-                           bias=np.array([1, 0, -1]))
-    return DenseEngine(layer, folding=DenseFolding(rows=2, columns=2), counts=COUNTS,
+    return DenseEngine(DENSE, folding=DenseFolding(rows=2, columns=2), counts=COUNTS,
                        streams=STREAMS)
 
 
@@ -69,14 +70,13 @@ def argmax() -> ArgMaxEngine:
 
 
 def softmax() -> SoftmaxEngine:
-    return SoftmaxEngine(Softmax(x=LOGIT, inputs=sum(COUNTS), y=SQ(2, 1)), counts=COUNTS,
-                         streams=STREAMS)
+    return SoftmaxEngine(SOFTMAX, counts=COUNTS, streams=STREAMS)
 
 
-def sequence(*, read: tuple[bool, ...] = (True,), written: tuple[bool, ...] = (False,)
-             ) -> SequenceBuffer:
+def sequence(*, read: tuple[bool, ...] = (True,), written: tuple[bool, ...] = (False,),
+             merge: str = "concat") -> SequenceBuffer:
     """Of three columns, up to two steps long."""
-    link = Link(written=written, read=read, features=sum(COUNTS), merge="concat", x=CODE, y=CODE,
+    link = Link(written=written, read=read, features=sum(COUNTS), merge=merge, x=CODE, y=CODE,
                 single=False)
     return SequenceBuffer(link, COUNTS, columns=2, longest=2, pipeline=SHORT)
 

@@ -1,5 +1,8 @@
 """Rounding and saturation are what one line says of them, for all inputs."""
 
+from collections.abc import Callable
+from functools import partial
+
 from amaranth.asserts import AnyConst
 from amaranth.hdl import Assert, Module, Mux, Signal, Value, signed
 
@@ -38,22 +41,13 @@ def _nearest(m: Module, whole: Value, value: Value, drop: int) -> None:
     ]
 
 
-def carried() -> Module:
+def halves(rounding: Callable[[Value, int], Value], *, within: bool) -> Module:
+    """Whatever the value; ``within`` says that there is half an ulp in it that does not count."""
     m = Module()
     for width in WIDTHS:
         value = _anything(m, width)
         for drop in DROPS:
-            _nearest(m, rounded(value, drop), value, drop)
-    return m
-
-
-def cleared() -> Module:
-    m = Module()
-    for width in WIDTHS:
-        # Any total there is, so the value is what it is without the half.
-        total = _anything(m, width)
-        for drop in DROPS:
-            _nearest(m, floor_to_even(total, drop), total - half(drop), drop)
+            _nearest(m, rounding(value, drop), value - half(drop) if within else value, drop)
     return m
 
 
@@ -72,7 +66,7 @@ def limits() -> Module:
 
 PROOFS = (
     Proof(
-        name="rounding.rounded", bench=carried, depth=1,
+        name="rounding.rounded", bench=partial(halves, rounded, within=False), depth=1,
         claim="`rounded` gives the nearest whole number, of two the even one, for every value",
         faults=[
             Fault(module="hdl.rounding", depth=1, old="(highest & (below.any() | kept[0]))",
@@ -81,7 +75,8 @@ PROOFS = (
                   new="value[drop - 1], value[:drop]"),
         ]),
     Proof(
-        name="rounding.floor_to_even", bench=cleared, quick=True, depth=1,
+        name="rounding.floor_to_even", quick=True, depth=1,
+        bench=partial(halves, floor_to_even, within=True),
         claim="`floor_to_even` gives the same, for every total of a value and half an ulp",
         faults=[
             Fault(module="hdl.rounding", depth=1, old="kept[0] & odd_stays", new="kept[0]"),

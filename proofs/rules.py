@@ -9,7 +9,8 @@ from amaranth.hdl import Array, Assert, Assume, Cat, Module, Mux, Signal, Value,
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Flow
 
-__all__ = ["anything", "beats_of", "follow", "named", "opened", "stable"]
+__all__ = ["anything", "beats_of", "follow", "named", "opened", "stable",
+           "take_turns"]
 
 
 def anything(m: Module, component: wiring.Component, *but: str) -> None:
@@ -86,6 +87,36 @@ def beats_of(m: Module, i: Any, counts: Any, *, stay: Any = ()) -> Signal:
         with m.If(number != 0):
             m.d.comb += Assume(part == before)
     return number
+
+
+def take_turns(m: Module, i: Any, number: Value, counts: Sequence[int], streams: int
+               ) -> tuple[Signal, Signal]:
+    """Assume that streams come step by step in turn, the first one first, and end together.
+
+    It is what an engine of two directions emits.
+
+    Parameters
+    ----------
+    i : stream of beats
+    number : Value
+        Which beat of the step it is.
+    counts : sequence of int
+        Columns in each beat of a step.
+    streams : int
+
+    Returns
+    -------
+    turn : Signal
+        Whose step it is.
+    last : Signal
+        Whether the step of the stream before was the last of its sequence.
+    """
+    turn, last = Signal(range(streams), name="whose_turn"), Signal(name="last_of_turn")
+    with m.If(i.valid & i.ready & (number == len(counts) - 1)):
+        m.d.sync += [turn.eq(Mux(turn == streams - 1, 0, turn + 1)), last.eq(i.payload.last)]
+    m.d.comb += [Assume(i.payload.stream == turn),
+                 Assume((turn == 0) | (i.payload.last == last))]
+    return turn, last
 
 
 def follow(m: Module, i: Any, o: Any, counts: Sequence[int], given: Sequence[int],

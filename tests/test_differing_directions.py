@@ -308,8 +308,8 @@ def test_random_layers(seed: int) -> None:
         layers=(layer,), every_step=every_step, final=bool(not every_step and rng.integers(2)),
         head=(Dense(w=rng.uniform(-1, 1, (2, layer.outputs)), bias=np.zeros(2)),))
     network = quantize(model, rng.uniform(-1, 1, (12, 8, inputs)), bits=int(rng.integers(8, 17)))
-    interval = int(rng.choice([1, 2, 4, 6]))
-    units, columns = int(rng.integers(1, hidden + 1)), max(1, (inputs + hidden) // interval)
+    interval = int(rng.choice([each for each in (1, 2, 4, 6) if each <= inputs + hidden]))
+    units, columns = int(rng.integers(1, hidden + 1)), (inputs + hidden) // interval
     check(network, device(network, units, columns, interval,
                           list(PIPELINES)[rng.integers(len(PIPELINES))]), seed)
 

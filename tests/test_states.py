@@ -137,9 +137,9 @@ def check(network: QuantizedNetwork, pieces: Pieces, seen: Exchange) -> None:
         int(times > 0) for times in over.values()]
 
 
-def run(dut: Network, **settings: Any) -> Exchange:
+def run(dut: Network, *, quiet: int = 60, **settings: Any) -> Exchange:
     """Beats through a network, and a while longer."""
-    return run_network(dut, [], quiet=60, **settings)
+    return run_network(dut, [], quiet=quiet, **settings)
 
 
 def outputs(network: QuantizedNetwork, pieces: Pieces) -> int:

@@ -1,0 +1,362 @@
+"""What is read of a step comes out once, in order, as it was: from a buffer through a queue.
+
+A part that has whole steps in pages reads them word by word, and what becomes of each word goes
+into a queue a fixed time later. Any one word is watched, from the cycle in which it is asked for
+until it is taken: those before it that have not been taken come out first. That the pages hold the
+steps as they came is proven of the buffers (:mod:`proofs.buffers`), which here are what that proof
+says of them; so both together are the order of such a part, from end to end and for ever. Of a
+buffer of whole sequences it is one proof, with what lies in its memories.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import product
+from typing import Any
+
+from amaranth.asserts import AnySeq
+from amaranth.hdl import Array, Assume, Cat, Const, Module, Mux, Shape, Signal, Value
+from amaranth.lib import data
+
+from hdl.buffer import StepBuffer, of_stream, page_of
+from hdl.registers import delayed
+from proofs import parts
+from proofs.control import Gathering, counted, queued
+from proofs.engines import Checks, chosen, looked_up, register, replaced, words_of
+from proofs.proof import Fault, Proof
+from proofs.rules import anything, beats_of, opened, take_turns
+
+__all__ = ["PROOFS"]
+
+
+class Front:
+    """Makes a buffer what is proven of it.
+
+    Parameters
+    ----------
+    m : Module
+        Of the proof.
+    buffer : StepBuffer
+        Not yet elaborated, of a cycle's latency.
+    stream, column : Value
+        Those of the column that is watched.
+    there : Value
+        For each stream, whether there is a step; it stays, until it is released.
+
+    Attributes
+    ----------
+    code : Signal
+        The watched column of the step in front.
+    """
+
+    def __init__(self, m: Module, buffer: StepBuffer, stream: Value, column: Value, there: Value):
+        lanes, width = len(buffer.data), buffer.i.payload.shape().width
+        before, last, kept = Signal.like(there), Signal.like(buffer.last), Signal(width)
+        self.code = Signal(width, name="front")
+        m.d.comb += self.code.eq(Mux(of_stream(before, stream), kept, AnySeq(width)))
+        m.d.sync += [before.eq(there & ~buffer.release), last.eq(buffer.last),
+                     kept.eq(self.code)]
+        inside = Module()
+        inside.d.comb += [
+            buffer.ready.eq(there),
+            buffer.last.eq((before & last) | (~before & AnySeq(buffer.last.shape()))),
+        ]
+        inside.d.sync += buffer.page.eq(buffer.page ^ buffer.release)
+        # A word is asked for while its step is in front; its address is registered.
+        front = delayed(m, of_stream(there, stream), 1)
+        page = delayed(m, page_of(stream, of_stream(buffer.page, stream)), 1)
+        code = delayed(m, self.code, 1)
+        asked = front & (buffer.read_page == page)
+        for n, word in enumerate(buffer.data):
+            read = Signal(width, name=f"read{n}")
+            m.d.sync += read.eq(Mux(asked & (buffer.address * lanes + n == column), code,
+                                    AnySeq(width)))
+            inside.d.comb += word.eq(read)
+        buffer._buffer._MustUse__used = True
+        replaced(buffer, inside)
+
+
+def offered(m: Module, streams: int, release: Value) -> Signal:
+    """For each stream, whether there is a step: it stays until it is released."""
+    there, before = Signal(streams, name="there"), Signal(streams)
+    m.d.comb += there.eq(before | AnySeq(streams))
+    m.d.sync += before.eq(there & ~release)
+    return there
+
+
+def passage(m: Module, check: Checks, inside: Module, o: Any, issue: Value, cycles: int,
+            marks: dict[str, Value], known: dict[int, tuple[Value, Value]],
+            layout: data.Layout | None = None, room: Value | None = None) -> None:
+    """What is issued comes out.
+
+    Parameters
+    ----------
+    inside : Module
+        Of the part, with ``queue`` and ``room``.
+    o : stream of beats
+        What comes out of the queue.
+    issue : Value
+        Something is issued.
+    cycles : int
+        From there to the queue.
+    marks : dict of Value
+        Of the beat that comes of it.
+    known : dict of pairs of Value
+        For each lane of the beat whether it is watched, and what it is then.
+    layout : Layout, optional
+        What of a beat goes through the queue; all of it by default.
+    room : Value, optional
+        Places that are free, as of :func:`queued`.
+    """
+    queue = inside.submodules.queue
+    issued, under_way = queued(m, check, inside, issue, cycles, room)
+    control, depth = opened(queue), queue.depth - 1
+    stored, consume, produce = (
+        register(control, name) for name in ("inner_level", "consume", "produce"))
+    peek = control.submodules.storage.read_port(domain="comb")
+    out = o.valid & o.ready
+    check.holds("order", (consume < depth) & (produce < depth) & (
+        produce == Mux(consume + stored >= depth, consume + stored - depth, consume + stored)))
+
+    # Of all that is on its way, how many are before the watched one, and how long ago that was
+    # issued; and what it has to be.
+    ahead = Signal(range(queue.depth + 1))
+    age, watched = Signal(range(cycles + 2)), Signal()
+    picks = issue & ~watched & AnySeq(1)
+    wanted = {name: Signal.like(value, name=f"wanted_{name}") for name, value in marks.items()}
+    looked, codes = ({lane: Signal.like(Value.cast(pair[n]), name=f"{name}{lane}")
+                      for lane, pair in known.items()} for n, name in enumerate(("look", "code")))
+    with m.If(picks):
+        m.d.sync += [watched.eq(1), age.eq(1), ahead.eq(under_way - out),
+                     *(wanted[name].eq(value) for name, value in marks.items()),
+                     *(looked[lane].eq(pair[0]) for lane, pair in known.items()),
+                     *(codes[lane].eq(pair[1]) for lane, pair in known.items())]
+    with m.Elif(watched):
+        m.d.sync += [age.eq(Mux(age == cycles + 1, age, age + 1)), ahead.eq(ahead - out)]
+        with m.If(out & (ahead == 0)):
+            m.d.sync += watched.eq(0)
+    arrived = watched & (age == cycles + 1)
+    check.holds("age", age <= cycles + 1)
+    for n in range(1, cycles + 1):
+        before: Value = queue.level
+        for each in issued[n + 1:]:
+            before = before + each
+        check.follows(f"ahead{n}", watched & (age == n), issued[n] & (ahead == before))
+
+    def right(beat: Any) -> Value:
+        fits: Value = Const(1, 1)
+        for name, value in wanted.items():
+            fits = fits & (beat[name] == value)
+        for lane, code in codes.items():
+            fits = fits & (~looked[lane] | (beat.data[lane] == code.as_signed()))
+        return fits
+
+    layout = layout or o.payload.shape()
+    place = consume + ahead - queue.r_rdy
+    m.d.comb += peek.addr.eq(Mux(place >= depth, place - depth, place))
+    check.follows("enters_right", watched & (age == cycles), right(layout(queue.w_data)))
+    check.follows("waits", arrived, ahead < queue.level)
+    check.follows("lies", arrived & ~(queue.r_rdy & (ahead == 0)), right(layout(peek.data)))
+    check.follows("comes_out", arrived & (ahead == 0) & o.valid, right(o.payload))
+    check.follows("comes_out_then", watched & (ahead == 0) & o.valid, arrived)
+
+
+def outlet() -> Module:
+    m = Module()
+    check = Checks(m)
+    m.submodules.dut = dut = parts.outlet()
+    inside, k = opened(dut), dut.cycles
+    sequencer, x = inside.submodules.sequencer, inside.submodules.x_buffer
+    stream, column = chosen(m, k.streams, "stream"), chosen(m, k.hidden, "column")
+    there = offered(m, k.streams, x.release)
+    front = Front(m, x, stream, column, there)
+    m.d.comb += dut.o.ready.eq(AnySeq(1))
+    word, final = counted(m, check, sequencer, there)
+    passage(m, check, inside, dut.o, sequencer.issue, k.to_queue, {
+        "count": Mux(final, k.hidden - (k.work - 1) * k.lanes, k.lanes),
+        "last": final & of_stream(x.last, sequencer.stream),
+        "stream": sequencer.stream,
+    }, {lane: ((sequencer.stream == stream) & (word * k.lanes + lane == column), front.code)
+        for lane in range(k.lanes)})
+    return m
+
+
+def dense() -> Module:
+    """Of each pass."""
+    m = Module()
+    check = Checks(m)
+    m.submodules.dut = dut = parts.dense()
+    inside, k = opened(dut), dut.cycles
+    sequencer, x = inside.submodules.sequencer, inside.submodules.x_buffer
+    there = offered(m, k.streams, x.release)
+    Front(m, x, Const(0, 1), Const(0), there)
+    m.d.comb += dut.o.ready.eq(AnySeq(1))
+    _, final = counted(m, check, sequencer, there)
+    passage(m, check, inside, dut.o, sequencer.issue & sequencer.last, k.latency - 2, {
+        "count": Mux(final, k.counts[-1], k.folding.rows),
+        "last": final & of_stream(x.last, sequencer.stream),
+        "stream": sequencer.stream,
+    }, {})
+    return m
+
+
+def reader() -> Module:
+    m = Module()
+    check = Checks(m)
+    m.submodules.dut = dut = parts.reader()
+    inside = opened(dut)
+    sequencer = inside.submodules.sequencer
+    stream = chosen(m, dut._streams, "stream")
+    element = chosen(m, dut.bus.elements, "element")
+    first = 0
+    there: Value = Const(-1, dut._streams)
+    code: Value = Const(0)
+    for n, tensor in enumerate(parts.TENSORS):
+        here = offered(m, dut._streams, sequencer.ended)
+        front = Front(m, getattr(inside.submodules, f"page{n}"), stream, element - first, here)
+        there, code = there & here, Mux(element >= first, front.code, code)
+        first += tensor.elements
+    m.d.comb += dut.o.ready.eq(AnySeq(1))
+    check.holds("count", dut.o.payload.count == 1)
+    word, final = counted(m, check, sequencer, there)
+    passage(m, check, inside, dut.o, sequencer.issue, dut._wait, {
+        "last": final, "stream": sequencer.stream,
+    }, {0: ((sequencer.stream == stream) & (word == element), code)}, data.StructLayout({
+        name: field.shape for name, field in dut.o.payload.shape() if name != "count"}))
+    return m
+
+
+def sequence(read: tuple[bool, ...], written: tuple[bool, ...]) -> Module:
+    """A column of a step is watched from its coming to the release of its sequence."""
+    m = Module()
+    check = Checks(m)
+    m.submodules.dut = dut = parts.sequence(read=read, written=written)
+    inside, k, beat, counts = opened(dut), dut.cycles, dut.i.payload, parts.COUNTS
+    longest, features, lanes = k.longest, sum(counts), k.columns
+    anything(m, dut)
+    number = beats_of(m, dut.i, counts, stay=("last", "stream"))
+    turns = take_turns(m, dut.i, number, counts, len(written))
+    inner = Gathering(check, dut, inside, number, turns)
+    writer, column = chosen(m, len(written), "writer"), chosen(m, features, "column")
+
+    def its(values: Sequence[Value]) -> Value:
+        return Array(values)[writer]
+
+    # Of the watched writer: steps of the sequence before this one, as far as it may go.
+    into = dut.i.valid & dut.i.ready & (beat.stream == writer)
+    begins, ends = into & (number == 0), into & (number == len(counts) - 1)
+    before = Signal(range(longest + 1))
+    with m.If(ends):
+        m.d.sync += before.eq(Mux(beat.last, 0, before + (before != longest)))
+    now, half = its(inner.places), its(inner.halves)
+    check.holds("before", (before <= longest) & (
+        now == Mux(before == longest, longest - 1, before)))
+
+    # The watched step: where it lies, the steps behind it in its sequence, and its column.
+    watched, coming, whole, at = Signal(), Signal(), Signal(), Signal()
+    place, behind = Signal.like(before, name="place"), Signal.like(before, name="behind")
+    code = Signal.like(beat.data[0], name="code")
+    picks = begins & ~watched & (before < longest) & AnySeq(1)
+    amid = picks | coming
+    released = Signal()
+    with m.If(picks):
+        m.d.sync += [watched.eq(1), at.eq(half), place.eq(before), behind.eq(0), whole.eq(0)]
+    with m.If(into & amid):
+        m.d.sync += coming.eq(~ends)
+        for n, count in enumerate(counts):
+            for lane in range(count):
+                with m.If((number == n) & (column == sum(counts[:n]) + lane)):
+                    m.d.sync += code.eq(beat.data[lane])
+    with m.If(ends & (amid | watched & ~whole)):
+        m.d.sync += [whole.eq(beat.last), behind.eq(Mux(amid, 0, behind + 1))]
+    with m.If(watched & whole & released):
+        m.d.sync += watched.eq(0)
+    # Its sequence is no longer than it may be.
+    m.d.comb += Assume(~(begins & watched & ~whole & (before == longest)))
+    check.follows("fits", watched & ~whole & (before == longest),
+                  (number == 0) | (beat.stream != writer))
+    check.follows("coming", coming, watched & ~whole & (at == half) & (place == before)
+                  & (number != 0) & (turns[0] == writer if len(written) > 1 else 1))
+    check.follows("goes_on", watched & ~coming & ~whole, (at == half) & (
+        before == place + behind + 1))
+    done = Cat(each.bit_select(writer, 1) for each in inner.done).bit_select(at, 1)
+    check.follows("whole", watched, whole == done)
+    check.follows("length", watched & whole, Mux(at, *reversed(inner.lengths)) == place + behind)
+
+    # Its column, where it lies from then on.
+    starts = [sum(counts[:n]) for n in range(len(counts))]
+    have = ~coming | (number > looked_up(
+        m, column, [max(n for n, first in enumerate(starts) if first <= c)
+                    for c in range(features)], "beat_of_column"))
+    for n in range(len(written)):
+        buffer = getattr(inside.submodules, f"columns{n}")
+        columns, banks = opened(buffer), buffer._banks
+        mine = Mux(beat.stream == n, number, 0) if len(written) > 1 else number
+        for name, each in (("bank", [first % banks for first in starts]),
+                           ("row", [first // banks for first in starts])):
+            check.holds(f"{name}{n}", register(columns, name) == looked_up(
+                m, mine, each, f"{name}{n}_expected"))
+        bits = Shape.cast(range(buffer._memories.rows)).width
+        for bank in {c % banks for c in range(features)}:
+            for side in range(2):
+                words = words_of(getattr(columns.submodules, f"bank{bank}_{side}"))
+                for c in range(bank, features, banks):
+                    for step in range(longest):
+                        check.follows(
+                            f"kept{n}_{side}_{c}_{step}", watched & have & (writer == n)
+                            & (at == side) & (column == c) & (place == step),
+                            words[c // banks | step << bits] == code)
+
+    # What is read: beats of a step, for one reader after the other, and steps of the sequence.
+    turn, sent = Signal(range(k.work)), Signal(range(longest))
+    last_turn = turn == k.work - 1
+    with m.If(inner.issue):
+        m.d.sync += turn.eq(Mux(last_turn, 0, turn + 1))
+        with m.If(last_turn):
+            m.d.sync += sent.eq(Mux(inner.down == 0, 0, sent + 1))
+    beats = list(product(range(len(read)), range(k.parts), range(k.words)))
+    for n, name in enumerate(("reader", "part", "word")):
+        check.holds(name, getattr(inner, name) == looked_up(
+            m, turn, [of_beat[n] for of_beat in beats], f"{name}_now"))
+    m.d.comb += released.eq(inner.issue & last_turn & (inner.down == 0) & (inner.page == at))
+    check.holds("sent", sent == Mux(inner.busy, inner.up, 0))
+    along = its([Cat(wanted == order for wanted in read) for order in written])
+    here = watched & whole & inner.busy & (inner.page == at)
+    wanted = here & (sent == Mux(along.bit_select(inner.reader, 1), place, behind))
+    check.follows("last", here, (inner.down == 0) == (sent == place + behind))
+    passage(m, check, inside, dut.o, inner.issue, k.memory + k.merging, {
+        "count": Mux(inner.word == k.words - 1, k.counts[k.words - 1], lanes),
+        "last": inner.down == 0, "stream": inner.reader,
+    }, {lane: (wanted & (inner.part == writer) & (inner.word * lanes + lane == column), code)
+        for lane in range(lanes)}, room=inner.room)
+    return m
+
+
+SEQUENCES = (
+    ("sequence.order", "to a layer that reads from the end", (True,), (False,)),
+    ("sequence.order_to_both", "to both directions", (False, True), (False,)),
+    ("sequence.order_of_both", "from both directions, side by side", (False,), (False, True)),
+)
+
+PROOFS = (
+    *(Proof(name=f"{name}.passage", bench=bench, depth=depth, quick=name == "outlet",
+            claim=f"{what} that is read comes out once, in order, with its marks{further}",
+            faults=[Fault(module=module, old=old, new=new, depth=20)])
+      for name, bench, what, further, depth, module, old, new in (
+          ("outlet", outlet, "each word", " and its codes", 5, "hdl.outlet",
+           "marks = delayed(m, marks, k.to_queue)", "marks = delayed(m, marks, k.to_queue - 1)"),
+          ("dense", dense, "a product for each pass", "", 12, "hdl.dense",
+           "travelling = delayed(m, travelling, k.memory + array.latency + output_latency)",
+           "travelling = delayed(m, travelling, k.memory + array.latency + output_latency - 1)"),
+          ("reader", reader, "each element", " and its code", 5, "hdl.states",
+           "begun = delayed(m, sequencer.word >= first, self._wait)",
+           "begun = delayed(m, sequencer.word >= first, self._wait - 1)"),
+      )),
+    *(Proof(name=name, bench=partial(sequence, read, written), depth=4,
+            claim="each step of a sequence comes out once for each reader, as it came, at its "
+                  f"place in the order that it wants; sequences stay in order ({what})",
+            faults=[Fault(module="hdl.sequence", old="Mux(along, up, down)",
+                          new="Mux(along, down, up)", depth=20),
+                    Fault(module="hdl.sequence", old="[step.eq(0), half.eq(~half)]",
+                          new="half.eq(~half)", depth=20)])
+      for name, what, read, written in SEQUENCES),
+)
