@@ -93,7 +93,7 @@ SHAPES = (
 
 PROOFS = tuple(
     Proof(
-        name=f"engine.inputs{n}", bench=partial(hazard, shape), engine=Engine.PDR, quick=not n,
+        name=f"engine.inputs{n}", bench=partial(hazard, shape), engine=Engine.PDR,
         claim="each step reads its own inputs, none too early and none overwritten; no page of "
               f"them is taken twice or given back twice ({shape})",
         faults=[

@@ -120,6 +120,42 @@ def packets_through(*, packets: int) -> Module:
     return m
 
 
+def steps_in() -> Module:
+    """Each beat goes on as it is taken, in steps that are whole; none of a stream there is not."""
+    m = Module()
+    m.submodules.dut = dut = parts.entrance(streams=3)
+    anything(m, dut)
+    o, counts = dut.o, parts.COUNTS
+    # Which beat of a step is the next; whether TLAST has come too early; whose the step is.
+    number, short, whose = Signal(range(len(counts))), Signal(), Signal.like(dut.tid)
+    final, now = number == len(counts) - 1, Mux(number == 0, dut.tid, whose)
+    stranger = now >= dut._streams
+    taken, goes = dut.tvalid & dut.tready, o.valid & o.ready
+    moves, malformed = Signal(), Signal()
+    m.d.comb += moves.eq(Mux(stranger, taken | short, goes))
+    with m.If(moves):
+        m.d.sync += [number.eq(Mux(final, 0, number + 1)), whose.eq(now),
+                     short.eq(~final & (short | dut.tlast))]
+        with m.If(~short & (stranger | (dut.tid != now) | (dut.tlast & ~final))):
+            m.d.sync += malformed.eq(1)
+    m.d.comb += [
+        Assert(dut.malformed == malformed),
+        Assert(~(short & taken)), Assert(~(o.valid & stranger)),
+        Assert(stranger | (o.valid == (short | dut.tvalid))),
+        Assert(stranger | short | (taken == goes)),
+    ]
+    with m.If(o.valid), m.Switch(number):
+        for n, count in enumerate(counts):
+            with m.Case(n):
+                m.d.comb += [
+                    Assert(o.payload.stream == now), Assert(o.payload.count == count),
+                    Assert(o.payload.last == (short | dut.tlast)),
+                    *(Assert(o.payload.data[lane] == Mux(
+                        short, 0, dut.tdata.word_select(lane, 8)[:dut._width].as_signed()))
+                      for lane in range(count))]
+    return m
+
+
 def packets_in() -> Module:
     """Each packet, right or wrong: one at a time is under way."""
     m = Module()
@@ -174,7 +210,7 @@ def packets_in() -> Module:
 
 
 PROOFS = (
-    Proof(name="argmax.order", engine=Engine.PDR, quick=True,
+    Proof(name="argmax.order", engine=Engine.PDR,
           claim="each step comes out once, in order, as the index of its largest code, the first "
                 "of several",
           bench=partial(steps_through, parts.argmax, lambda codes: codes.argmax(axis=0)[None],
@@ -212,6 +248,14 @@ PROOFS = (
                         new="page.address.eq(sequencer.word)", depth=13),
                   Fault(module="hdl.states", old="ready = ready & page.ready if n",
                         new="ready = ready | page.ready if n", depth=13)]),
+    Proof(name="entrance.order", engine=Engine.PDR,
+          claim="each beat goes on as it is taken, with the stream of its step; what a step lacks "
+                "follows as zeros; one of no stream is dropped",
+          bench=steps_in,
+          faults=[Fault(module="hdl.entrance", old="[filling.eq(1), self.malformed.eq(1)]",
+                        new="self.malformed.eq(1)", depth=10),
+                  Fault(module="hdl.entrance", old="self.tready.eq(ready & ~filling)",
+                        new="self.tready.eq(ready)", depth=10)]),
     Proof(name="loader.order", engine=Engine.PDR,
           claim="each packet's states are written once, in order, zeros for what it lacks, before "
                 "its end is told, and whether it was right",

@@ -47,8 +47,8 @@ TENSORS = (Tensor(name="lstm0.h", width=2, counts=(2, 1)), Tensor(name="lstm0.c"
                                                                   counts=(1, 1)))
 
 
-def entrance(*, stateful: bool = False) -> Entrance:
-    return Entrance(width=CODE.width, counts=COUNTS, streams=STREAMS, stateful=stateful)
+def entrance(*, stateful: bool = False, streams: int = STREAMS) -> Entrance:
+    return Entrance(width=CODE.width, counts=COUNTS, streams=streams, stateful=stateful)
 
 
 def step_buffer() -> StepBuffer:

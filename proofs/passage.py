@@ -8,7 +8,7 @@ says of them; so both together are the order of such a part, from end to end and
 buffer of whole sequences it is one proof, with what lies in its memories.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from typing import Any
@@ -19,6 +19,7 @@ from amaranth.lib import data
 
 from hdl.buffer import StepBuffer, of_stream, page_of
 from hdl.registers import delayed
+from hdl.sequence import SequenceBuffer
 from proofs import parts
 from proofs.control import Gathering, counted, queued
 from proofs.engines import Checks, chosen, looked_up, register, replaced, words_of
@@ -225,6 +226,42 @@ def reader() -> Module:
     return m
 
 
+def stored(m: Module, check: Checks, buffer: SequenceBuffer, inside: Module, number: Value,
+           column: Value, code: Value, there: Callable[[int, int, int, int], Value]) -> None:
+    """Where the watched column of a step lies, once it has come.
+
+    Parameters
+    ----------
+    number : Value
+        Which beat of a step is the next.
+    column, code : Value
+        The watched one, and what it has to be.
+    there : function
+        Of a writer, a beat of the step, a half of the pages and a step of the sequence: whether the
+        watched step is that one, and the beat has come.
+    """
+    counts, beat = buffer._counts, buffer.i.payload
+    starts = [sum(counts[:n]) for n in range(len(counts))]
+    writers = len(buffer.cycles.written)
+    for n in range(writers):
+        columns = getattr(inside.submodules, f"columns{n}")
+        within, banks = opened(columns), columns._banks
+        mine = Mux(beat.stream == n, number, 0) if writers > 1 else number
+        for name, each in (("bank", [first % banks for first in starts]),
+                           ("row", [first // banks for first in starts])):
+            check.holds(f"{name}{n}", register(within, name) == looked_up(
+                m, mine, each, f"{name}{n}_expected"))
+        row_bits = Shape.cast(range(columns._memories.rows)).width
+        for bank, side in product(range(min(banks, sum(counts))), range(2)):
+            words = words_of(getattr(within.submodules, f"bank{bank}_{side}"))
+            for at in range(bank, sum(counts), banks):
+                of_beat = max(n for n, first in enumerate(starts) if first <= at)
+                for step in range(buffer.cycles.longest):
+                    check.follows(f"kept{n}_{side}_{at}_{step}",
+                                  there(n, of_beat, side, step) & (column == at),
+                                  words[at // banks | step << row_bits] == code)
+
+
 def sequence(read: tuple[bool, ...], written: tuple[bool, ...]) -> Module:
     """A column of a step is watched from its coming to the release of its sequence."""
     m = Module()
@@ -282,29 +319,8 @@ def sequence(read: tuple[bool, ...], written: tuple[bool, ...]) -> Module:
     check.follows("whole", watched, whole == done)
     check.follows("length", watched & whole, Mux(at, *reversed(inner.lengths)) == place + behind)
 
-    # Its column, where it lies from then on.
-    starts = [sum(counts[:n]) for n in range(len(counts))]
-    have = ~coming | (number > looked_up(
-        m, column, [max(n for n, first in enumerate(starts) if first <= c)
-                    for c in range(features)], "beat_of_column"))
-    for n in range(len(written)):
-        buffer = getattr(inside.submodules, f"columns{n}")
-        columns, banks = opened(buffer), buffer._banks
-        mine = Mux(beat.stream == n, number, 0) if len(written) > 1 else number
-        for name, each in (("bank", [first % banks for first in starts]),
-                           ("row", [first // banks for first in starts])):
-            check.holds(f"{name}{n}", register(columns, name) == looked_up(
-                m, mine, each, f"{name}{n}_expected"))
-        bits = Shape.cast(range(buffer._memories.rows)).width
-        for bank in {c % banks for c in range(features)}:
-            for side in range(2):
-                words = words_of(getattr(columns.submodules, f"bank{bank}_{side}"))
-                for c in range(bank, features, banks):
-                    for step in range(longest):
-                        check.follows(
-                            f"kept{n}_{side}_{c}_{step}", watched & have & (writer == n)
-                            & (at == side) & (column == c) & (place == step),
-                            words[c // banks | step << bits] == code)
+    stored(m, check, dut, inside, number, column, code, lambda n, first, side, step: (
+        watched & (~coming | (number > first)) & (writer == n) & (at == side) & (place == step)))
 
     # What is read: beats of a step, for one reader after the other, and steps of the sequence.
     turn, sent = Signal(range(k.work)), Signal(range(longest))
