@@ -61,13 +61,13 @@ class Stalls:
         await clock
         await Timer(PERIOD // 2, unit="step")
         while True:
-            for level, cycles in zip((True, False), self.held_and_free(), strict=True):
+            for level in (True, False):
                 pause(level)
-                await Timer(PERIOD * cycles, unit="step")
+                await Timer(PERIOD * self.lasts(level), unit="step")
 
-    def held_and_free(self) -> tuple[int, int]:
-        """Cycles of the next pause of a sink, and of the stretch behind it."""
-        return self.length(), self.length()
+    def lasts(self, pause: bool) -> int:
+        """Cycles of a sink's pause, or of the stretch behind it."""
+        return self.length()
 
 
 class Backlog(Stalls):
@@ -89,13 +89,16 @@ class Backlog(Stalls):
         super().__init__(rng, int(pace))
         self._pace = pace / beats
         self._most = 2 * beats
+        self._taken = 0
 
     def before_beat(self) -> int:
         return 0
 
-    def held_and_free(self) -> tuple[int, int]:
-        taken = int(self._rng.integers(1, self._most, endpoint=True))
-        return 1 + int(taken * self._pace * self._rng.uniform(0.6, 1.6)), taken
+    def lasts(self, pause: bool) -> int:
+        if not pause:
+            return self._taken
+        self._taken = int(self._rng.integers(1, self._most, endpoint=True))
+        return 1 + int(self._taken * self._pace * self._rng.uniform(0.6, 1.6))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -486,7 +486,8 @@ def test_steps_held(tmp_path: Path, simulators: Path) -> None:
 def test_backlog() -> None:
     """A sink that is slower than the design, whatever it takes at a time, and not by far."""
     stalls = Backlog(np.random.default_rng(1), pace=30.0, beats=3)
-    held, free = np.array([stalls.held_and_free() for _ in range(1000)]).T
+    held, free = np.array([[stalls.lasts(pause) for pause in (True, False)]
+                           for _ in range(1000)]).T
     assert set(free.tolist()) == set(range(1, 7))
     assert 1 < (held + free).sum() / (10 * free.sum()) < 1.5
     assert {stalls.before_beat() for _ in range(10)} == {0}
