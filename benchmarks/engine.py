@@ -52,7 +52,7 @@ from benchmarks.synthesis import TOP, count_cells, pack, registered, route, synt
 from fpga.flow import TARGET_HZ
 from fpga.report import FlowError
 from fpga.tools import Processes, Progress, warm_up
-from gatefold.command_line import positive
+from gatefold.arguments import positive
 from golden.activation import TANH
 from golden.calibrate import quantize
 from golden.fixed import signed_width

@@ -37,7 +37,7 @@ from benchmarks.equivalence import Proof, Prover
 from benchmarks.mutants import MUTANT, Subject, random_subject, write_mutants
 from fpga.report import FlowError
 from fpga.tools import Processes, Progress, warm_up
-from gatefold.command_line import positive
+from gatefold.arguments import positive
 from sim.simulator import SimulatorError
 from sim.verify import TESTS, VerifyResult, verify
 
@@ -98,7 +98,7 @@ class Outcome:
         for part, check in (("tensor y", "the outputs"), ("tensor ", "c and h"),
                             ("saturated", "the flags"), ("malformed", "the flags"),
                             ("cycles after", "the cycles"), ("in cycle", "the reset"),
-                            ("too long", "the time limit")):
+                            ("with TREADY low", "the steps held"), ("too long", "the time limit")):
             if part in text:
                 return check
         return "the rules of the stream"

@@ -14,6 +14,7 @@ from rich.console import Console
 from fpga.boards import BOARDS, find
 from fpga.summary import build_table
 from gatefold import DEFAULT_BOARD, build, inspect
+from gatefold.arguments import positive, positive_real, streams
 from gatefold.design_forms import as_netlist, with_unknown
 from gatefold.errors import BAD_INPUT, InputError, blaming
 from gatefold.output_folder import check_folder
@@ -42,30 +43,6 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         print(f"gatefold: {message} (try: {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
-
-
-def _streams(text: str) -> int | None:
-    if text == "fill":
-        return None
-    return positive(text, or_else=" or fill")
-
-
-def positive(text: str, *, or_else: str = "") -> int:
-    """An argument that is a positive integer; ``or_else`` says what else it may be."""
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive integer{or_else}, not {text}")
-    return value
-
-
-def _real(text: str) -> float:
-    try:
-        value = float(text.replace(",", ""))
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a positive number, not {text}")
-    return value
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -116,7 +93,8 @@ example:
   gatefold verify build/mine
 
 DIR then holds gatefold.v, manifest.json (ports, formats, cycle model), vectors.npz (inputs and
-expected outputs), the bitstream of a self-test for the board, and report.json.""")
+expected outputs) and reached.json (what they reach), the bitstream of a self-test for the board,
+report.json, and in fpga the scripts and logs of the tools.""")
     _add_model(build_parser)
     build_parser.add_argument("--data", metavar="DATA.npz", required=True,
                               help="calibration and test sequences; see below")
@@ -128,10 +106,10 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
                               help="width of inputs, weights, states and outputs, 8 to 18 "
                                    "(%(default)s); above 16 an iCE40 multiplies in LUTs")
     goals = build_parser.add_mutually_exclusive_group()
-    goals.add_argument("--rate", metavar="STEPS", type=_real,
+    goals.add_argument("--rate", metavar="STEPS", type=positive_real,
                        help="the smallest core that makes so many steps a second, all streams "
                             "together")
-    goals.add_argument("--latency", metavar="US", type=_real,
+    goals.add_argument("--latency", metavar="US", type=positive_real,
                        help="the smallest core that gives the whole output so many microseconds "
                             "after the last input of a step, where it is idle; the layers need "
                             "not be equally fast")
@@ -153,12 +131,13 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
     build_parser.add_argument("--states", metavar="S,...", type=_list,
                               help="final states that come out as well: lstm0.h,lstm0.c (those of "
                                    "the model)")
-    build_parser.add_argument("--streams", metavar="S", type=_streams, default=1,
+    build_parser.add_argument("--streams", metavar="S", type=streams, default=1,
                               help="independent sequences that take turns, or `fill`: as few as "
-                                   "keep the array busy (%(default)s)")
+                                   "keep the array busy; 1 where a layer reads from the end "
+                                   "(%(default)s)")
     build_parser.add_argument("--pipeline", choices=tuple(PIPELINES),
                               help="fewest cycles, in between, or highest clock (the best)")
-    build_parser.add_argument("--clock", metavar="MHZ", type=_real,
+    build_parser.add_argument("--clock", metavar="MHZ", type=positive_real,
                               help="the clock to choose for (what is usual for the board)")
     build_parser.add_argument("--portable", action="store_true",
                               help="Verilog without the blocks of the board's device")
@@ -214,6 +193,7 @@ expected outputs), the bitstream of a self-test for the board, and report.json."
     forms.add_argument("--coverage", action="store_true",
                        help="count which lines of the Verilog run and which bits change, which is "
                             "slow, and list in DIR/sim/coverage.txt what did not")
+    verify_parser.set_defaults(parser=verify_parser)
     return parser
 
 
@@ -290,6 +270,9 @@ def _inspect(args: argparse.Namespace, progress: _Progress, console: Console) ->
 
 
 def _verify(args: argparse.Namespace, progress: _Progress, console: Console) -> int:
+    if args.netlist is not None and args.simulator != SIMULATORS[0]:
+        args.parser.error(f"argument --netlist: not allowed with --simulator {args.simulator}, "
+                          f"which does not read Yosys's models of the cells")
     with blaming(str(args.directory)):
         manifest, subject = None, str(args.directory)
         if args.netlist is not None:

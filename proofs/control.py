@@ -9,16 +9,13 @@ from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib.fifo import SyncFIFOBuffered
 
 from hdl.buffer import StepBuffer, of_stream
+from hdl.column_cycles import PAGES
 from hdl.mac import Sequencer
 from hdl.sequence import SequenceBuffer
 from proofs.engines import Checks, register
 from proofs.rules import opened
 
-__all__ = ["PAGES", "Gathering", "counted", "entering", "held", "queued"]
-
-PAGES = 2
-"""Steps of a stream that a buffer holds."""
-
+__all__ = ["Gathering", "counted", "entering", "held", "queued"]
 
 def held(m: Module, check: Checks, buffer: StepBuffer, number: Value, beats: int) -> None:
     """The pages of a buffer.

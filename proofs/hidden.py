@@ -295,7 +295,7 @@ PROOFS = (
               f"overwritten ({shape})", faults=HAZARDS[:1 if n else None])
       for n, shape in enumerate(SHAPES)),
     *(Proof(
-        name=f"engine.drain{n}", bench=partial(drained, shape), quick=not n,
+        name=f"engine.drain{n}", bench=partial(drained, shape),
         depth=PIPELINES[shape.pipeline].array_latency(shape.columns) + 5,
         claim="hidden states come out a fixed time after the last word of their pass, with the "
               f"page, stream and marks of their step ({shape})",

@@ -10,8 +10,8 @@ from functools import partial
 
 from amaranth.hdl import Module, Mux, Signal
 
+from hdl.column_cycles import PAGES
 from hdl.registers import delayed
-from proofs.control import PAGES
 from proofs.engines import EngineShape, Tagged, anything, begun, chosen, looked_up, timed
 from proofs.proof import Engine, Fault, Proof
 

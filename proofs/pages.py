@@ -12,10 +12,11 @@ from functools import partial
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from golden.fixed import SQ
+from hdl.column_cycles import PAGES
 from hdl.drain import Drain
 from hdl.outlet import Outlet
 from hdl.pipeline import PIPELINES
-from proofs.control import PAGES, counted, held, queued
+from proofs.control import counted, held, queued
 from proofs.engines import (
     Checks,
     EngineShape,
@@ -257,7 +258,7 @@ FINALS = (
 
 PROOFS = (
     *(Proof(
-        name=f"engine.pages{n}", bench=partial(pages, shape), depth=6, quick=not n,
+        name=f"engine.pages{n}", bench=partial(pages, shape), depth=6,
         claim="no page or place between the engine and its outlet is taken twice or given back "
               "twice; while it is taken from and a step is there, a beat comes within "
               f"`bubble + P C + latency` cycles ({shape})", faults=FAULTS[:1 if n else None])

@@ -341,8 +341,7 @@ class _Session:
                              f"after it was offered and before it was taken")
         reported = int(self.dut.malformed.value)
         if reported and broken is None:
-            raise Difference("the design reports a malformed input (TLAST amid a step), but there "
-                             "was none")
+            raise Difference("the design reports a malformed input, but there was none")
         if broken and not reported:
             raise Difference("the design does not report a malformed input")
 

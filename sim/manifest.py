@@ -211,7 +211,8 @@ class Manifest:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise ManifestError(f"{directory} has no {MANIFEST}") from error
+            raise ManifestError(f"{directory} has no {MANIFEST}: it must be a folder that "
+                                f"gatefold build has written") from error
         except OSError as error:
             raise ManifestError(f"{path}: the file cannot be read: {error.strerror}") from error
         except (UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -95,7 +95,8 @@ class Vectors:
         for name, counts in self.saturated.items():
             if counts.shape != self.lengths.shape:
                 raise VectorsError(f"{_SATURATED}{name} must have {len(self.lengths)} numbers, one "
-                                   f"for each sequence, not the shape {list(counts.shape)}")
+                                   f"for each sequence, not the shape {list(counts.shape)}; what "
+                                   f"an earlier version has built must be built again")
         if (self.pieces is None) != (self.cuts is None):
             raise VectorsError("cuts must be there where pieces are, and only there")
         if self.pieces is not None and self.cuts is not None and (

@@ -224,12 +224,12 @@ def check(formats: dict[str, object], degree: int, bits: int | None) -> None:
         assert bits <= TARGETS.get((z.f, degree), bits)
 
 
-@pytest.mark.parametrize(("formats", "bits"), sparse(LINEAR, every=2), ids=name)
+@pytest.mark.parametrize(("formats", "bits"), sparse(LINEAR, every=4), ids=name)
 def test_every_code(formats: dict[str, object], bits: int | None) -> None:
     check(formats, 1, bits)
 
 
-@pytest.mark.parametrize(("formats", "bits"), sparse(QUADRATIC, every=2), ids=name)
+@pytest.mark.parametrize(("formats", "bits"), sparse(QUADRATIC, every=4), ids=name)
 def test_every_code_of_degree_2(formats: dict[str, object], bits: int | None) -> None:
     check(formats, 2, bits)
     if bits is not None:

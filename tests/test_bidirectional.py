@@ -241,7 +241,7 @@ FAMILIES = {"two directions": None, "stack of two": "ice40", "forward and back":
 
 
 @pytest.mark.parametrize(("name", "family"), [
-    ("at the ends", "ecp5"),
+    pytest.param("at the ends", "ecp5", marks=pytest.mark.slow),
     *(pytest.param(*item, marks=pytest.mark.slow) for item in FAMILIES.items())])
 def test_bench(tmp_path: Any, name: str, family: str | None) -> None:
     """All of the bench's tests, the states of both directions among what they compare."""

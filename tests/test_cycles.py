@@ -495,7 +495,7 @@ def check_hardware(inputs: int, hidden: tuple[int, ...], foldings: list[Folding]
 
 
 @pytest.mark.parametrize(("inputs", "hidden", "units", "columns", "streams", "pipeline"),
-                         sparse(DESIGNS, every=6))
+                         sparse(DESIGNS, every=8))
 def test_model_equals_hardware(inputs: int, hidden: tuple[int, ...], units: int, columns: int,
                                streams: int, pipeline: str) -> None:
     check_hardware(inputs, hidden, None, units, columns, streams, pipeline)

@@ -124,7 +124,6 @@ def check_random(seed: int) -> float:
 
 @pytest.mark.parametrize("seed", range(24))
 def test_random_networks(seed: int) -> None:
-    # Of 240 networks half are below 6, nine of ten below 17, and the largest has 69.
     assert check_random(seed) <= 100
 
 

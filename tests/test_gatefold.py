@@ -275,6 +275,7 @@ def test_wrong_arguments(tmp_path: Path, data: Path, flow: Flow, arguments: list
     (["--rate", "0"], "argument --rate: must be a positive number, not 0"),
     (["--rate", "inf"], "argument --rate: must be a positive number, not inf"),
     (["--latency", "x"], "argument --latency: must be a positive number, not x"),
+    (["--latency", "2,5"], "argument --latency: must be a positive number, not 2,5"),
     (["--rate", "1", "--latency", "1"],
      "argument --latency: not allowed with argument --rate"),
     (["--fastest", "--rate", "1"], "argument --rate: not allowed with argument --fastest"),
@@ -655,8 +656,8 @@ def test_stopped(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(("files", "text"), [
-    (None, " has no manifest.json"),
-    ({}, " has no manifest.json"),
+    (None, " has no manifest.json: it must be a folder that gatefold build has written"),
+    ({}, " has no manifest.json: it must be a folder that gatefold build has written"),
     ({"manifest.json": ""}, "/manifest.json is not JSON: "),
     ({"manifest.json": "[]"}, "/manifest.json is not a design's manifest: "),
     ({"manifest.json": '{"name": 3}'}, "/manifest.json is not a design's manifest: "),
@@ -674,6 +675,12 @@ def test_verify_what_is_not_a_build(tmp_path: Path, files: dict[str, str] | None
 def test_verify_a_file(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, data, "verify", data) == (
         f"{data}/manifest.json: the file cannot be read: Not a directory")
+
+
+def test_no_netlist_in_icarus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Refused at once, before a synthesis."""
+    assert refused(capsys, tmp_path / "x", "verify", tmp_path, "--netlist", "--simulator", "icarus"
+                   ).startswith("argument --netlist: not allowed with --simulator icarus, which ")
 
 
 def test_verify_with_a_negative_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

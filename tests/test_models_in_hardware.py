@@ -25,11 +25,11 @@ WEIGHTS = {"steps": "last"}
 # What a file of weights does not say; units and columns; pipeline and family.
 QUICK: dict[str, tuple[dict[str, Any], int, int, str, str | None]] = {
     "onnx/keras-hard-head.onnx": ({}, 1, 2, "short", None),
-    "keras/batch_normalized_last.keras": ({}, 3, 3, "medium", None),
     "torch/cells.safetensors": (WEIGHTS, 1, 1, "medium", "ice40"),
     "onnx/torch-both-h_n-script.onnx": ({}, 2, 2, "fast", "ecp5"),
 }
 REST: dict[str, tuple[dict[str, Any], int, int, str, str | None]] = {
+    "keras/batch_normalized_last.keras": ({}, 3, 3, "medium", None),
     "onnx/torch-two-scaled-script.onnx": ({}, 2, 1, "fast", "ecp5"),
     "keras/steps.keras": ({}, 2, 2, "short", "ecp5"),
     "keras/activations.keras": ({}, 2, 2, "short", "ecp5"),

@@ -441,7 +441,7 @@ def check_in_hardware(name: str, way: tuple[int, int, int, int, int, str],
         int(counts[tensor] > 0) for tensor in dut.saturation]
 
 
-@pytest.mark.parametrize(("name", "way"), sparse(FEW, every=2))
+@pytest.mark.parametrize(("name", "way"), sparse(FEW, every=4))
 def test_in_hardware(name: str, way: tuple[int, int, int, int, int, str]) -> None:
     check_in_hardware(name, way)
 

@@ -49,7 +49,7 @@ def save_design(folder: Path, dut: Network, vectors: Vectors, *, family: str | N
     vectors.save(folder / VECTORS)
 
 
-@pytest.mark.parametrize(("name", "every_step"), thinned(DESIGNS, [True, False], every=2))
+@pytest.mark.parametrize(("name", "every_step"), thinned(DESIGNS, [True, False], every=4))
 def test_bench(tmp_path: Path, name: str, every_step: bool) -> None:
     """Bit-exact in every test, and the cycles are those of the model."""
     formats, inputs, hidden, outputs, size, units, columns = DESIGNS[name]

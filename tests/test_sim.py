@@ -990,7 +990,8 @@ def test_family(tmp_path: Path, simulators: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_manifest_errors(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match=r"has no manifest\.json$"):
+    with pytest.raises(ManifestError, match=r"has no manifest\.json: it must be a folder that "
+                                            r"gatefold build has written$"):
         Manifest.load(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(ManifestError, match=r"manifest\.json is not JSON: "):
@@ -1030,7 +1031,8 @@ def test_vectors_errors(tmp_path: Path) -> None:
         replace(vectors, lengths=np.array([51, 0]))
     # A total of all sequences, as earlier versions wrote it.
     with pytest.raises(VectorsError, match=r"^saturated\.lstm0\.c must have 6 numbers, one for each"
-                                           r" sequence, not the shape \[\]$"):
+                                           r" sequence, not the shape \[\]; what an earlier "
+                                           r"version has built must be built again$"):
         replace(vectors, saturated={"lstm0.c": np.array(0)})
 
 

@@ -1,0 +1,30 @@
+"""Numbers on a command line."""
+
+import argparse
+import re
+
+__all__ = ["positive", "positive_real", "streams"]
+
+
+def positive(text: str, *, or_else: str = "") -> int:
+    """An argument that is a positive integer; ``or_else`` says what else it may be."""
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer{or_else}, not {text}")
+    return value
+
+
+def positive_real(text: str) -> float:
+    """An argument that is a positive number; thousands may be parted by commas."""
+    try:
+        value = float(re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text))
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text}")
+    return value
+
+
+def streams(text: str) -> int | None:
+    """How many streams, or None for as many as keep the array busy."""
+    return None if text == "fill" else positive(text, or_else=" or fill")
