@@ -552,6 +552,7 @@ async def backlog(dut: Any) -> None:
         if not manifest.every_step:
             pace *= session.vectors.lengths[order].mean()
         stalls = Backlog(session.rng, pace, manifest.output.beats)
+        session.patience += stalls.longest
         await session.play(PortDriver(dut, manifest, stalls=stalls), session.deal(order))
 
 

@@ -85,6 +85,8 @@ class Backlog(Stalls):
         Of an output.
     """
 
+    SHARES = (0.6, 1.6)
+
     def __init__(self, rng: np.random.Generator, pace: float, beats: int) -> None:
         super().__init__(rng, int(pace))
         self._pace = pace / beats
@@ -98,7 +100,12 @@ class Backlog(Stalls):
         if not pause:
             return self._taken
         self._taken = int(self._rng.integers(1, self._most, endpoint=True))
-        return 1 + int(self._taken * self._pace * self._rng.uniform(0.6, 1.6))
+        return 1 + int(self._taken * self._pace * self._rng.uniform(*self.SHARES))
+
+    @property
+    def longest(self) -> int:
+        """Cycles of a pause, at most."""
+        return 1 + int(self._most * self._pace * max(self.SHARES))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

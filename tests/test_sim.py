@@ -1155,3 +1155,13 @@ def test_coverage_that_cannot_be_read(tmp_path: Path) -> None:
     manifest.verilog.write_text("module nonsense")
     with pytest.raises(CoverageError, match=r"^Yosys failed: .*ERROR: syntax error"):
         VerilogCoverage.load(tmp_path / "coverage.dat", manifest)
+
+
+def test_pauses_of_a_backlog() -> None:
+    """The bench waits for as long as the longest one may last, and no longer than it has to."""
+    stalls = Backlog(np.random.default_rng(0), 6700.0, 3)
+    pauses = []
+    for _ in range(2000):
+        pauses.append(stalls.lasts(True))
+        assert 1 <= stalls.lasts(False) <= 6
+    assert 0.95 * stalls.longest < max(pauses) <= stalls.longest
