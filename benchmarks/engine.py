@@ -53,6 +53,7 @@ from fpga.flow import TARGET_HZ
 from fpga.report import FlowError
 from fpga.tools import Processes, Progress, warm_up
 from gatefold.arguments import positive
+from gatefold.progress import ProgressLog
 from golden.activation import TANH
 from golden.calibrate import quantize
 from golden.fixed import signed_width
@@ -513,11 +514,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         help=f"rewrite the tables of {PAGE.relative_to(ROOT)}")
     options = parser.parse_args(arguments)
 
-    begin, told = monotonic(), Console(highlight=False, stderr=True)
-
-    def progress(text: str) -> None:
-        told.print(f"{monotonic() - begin:6.1f} s  {text}", markup=False, soft_wrap=True)
-
+    progress = ProgressLog(Console(stderr=True))
     console = Console(highlight=False, width=200)
     try:
         rows = [row for letter in options.only for row in GROUPS[letter].rows()]

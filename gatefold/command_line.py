@@ -3,7 +3,6 @@
 import argparse
 import signal
 import sys
-import time
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +17,7 @@ from gatefold.arguments import positive, positive_real, streams
 from gatefold.design_forms import as_netlist, with_unknown
 from gatefold.errors import BAD_INPUT, InputError, blaming
 from gatefold.output_folder import check_folder
+from gatefold.progress import ProgressLog
 from golden.accuracy import load_metric, mean_squared_error
 from golden.calibrate import quantize, unsupported
 from golden.data import Sequences
@@ -197,24 +197,7 @@ report.json, and in fpga the scripts and logs of the tools.""")
     return parser
 
 
-class _Progress:
-    """A line for each piece of work, with the seconds since the beginning."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._start = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._start
-
-    def __call__(self, line: str) -> None:
-        # Plain: a path may hold what rich takes for markup, and a log wants no wraps.
-        self._console.print(f"{self.seconds:6.1f} s  {line}", markup=False, highlight=False,
-                            soft_wrap=True)
-
-
-def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> int:
+def _build(args: argparse.Namespace, progress: ProgressLog, console: Console) -> int:
     # All that can be wrong with what was given, before any of the work.
     for name in ("units", "columns"):
         for goal in ("rate", "latency", "fastest", "multipliers"):
@@ -263,13 +246,13 @@ def _build(args: argparse.Namespace, progress: _Progress, console: Console) -> i
     return 0
 
 
-def _inspect(args: argparse.Namespace, progress: _Progress, console: Console) -> int:
+def _inspect(args: argparse.Namespace, progress: ProgressLog, console: Console) -> int:
     told = inspect(args.model, bits=args.bits, longest=args.longest, **_told(args))
     print(f"{args.model}: {told}")
     return 0
 
 
-def _verify(args: argparse.Namespace, progress: _Progress, console: Console) -> int:
+def _verify(args: argparse.Namespace, progress: ProgressLog, console: Console) -> int:
     if args.netlist is not None and args.simulator != SIMULATORS[0]:
         args.parser.error(f"argument --netlist: not allowed with --simulator {args.simulator}, "
                           f"which does not read Yosys's models of the cells")
@@ -310,7 +293,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _stop)
     try:
         command = {"build": _build, "inspect": _inspect, "verify": _verify}[args.command]
-        return command(args, _Progress(console), console)
+        return command(args, ProgressLog(console), console)
     except BAD_INPUT as error:
         print(f"gatefold: {error}", file=sys.stderr)
         return 2

@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from time import monotonic
 from warnings import filterwarnings
 
 from amaranth.hdl import UnusedElaboratable
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fpga.tools import ToolError, warm_up
+from gatefold.progress import ProgressLog
 from proofs.catalogue import proofs
 from proofs.proof import Engine, FaultError, Proof
 from proofs.run import Outcome, run_all
@@ -111,11 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     # A fault may leave a design half made.
     filterwarnings("ignore", category=UnusedElaboratable)
-    begin, told = monotonic(), Console(highlight=False, stderr=True)
-
-    def progress(text: str) -> None:
-        told.print(f"{monotonic() - begin:6.1f} s  {text}", markup=False, soft_wrap=True)
-
+    progress = ProgressLog(Console(stderr=True))
     try:
         warm_up(progress, tools=["yosys"])
         outcomes = run_all(wanted, args.folder, faults=args.faults, jobs=args.jobs,
@@ -130,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.print(_table(wanted, outcomes, faults=args.faults))
     bad = [outcome for outcome in outcomes if not outcome.good]
     console.print(f"{len(outcomes) - len(bad)} of {len(outcomes)} as they must be, in "
-                  f"{monotonic() - begin:.0f} s; designs and logs are in {args.folder}",
+                  f"{progress.seconds:.0f} s; designs and logs are in {args.folder}",
                   markup=False)
     return 1 if bad else 0
 
