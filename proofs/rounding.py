@@ -13,12 +13,19 @@ from proofs.proof import Fault, Proof
 __all__ = ["PROOFS"]
 
 WIDTHS = (1, 2, 3, 8, 12)
-"""Bits of the values that are rounded."""
+"""Bits of values for which the distance from the whole is looked at."""
+
+WIDE = (16, 24, 32, 33, 36, 40, 48)
+"""Bits of values, up to those of an accumulator, for which floor and rest are."""
 
 DROPS = (-2, 0, 1, 2, 3, 7, 8, 9, 12, 14)
 """Bits that are dropped of them: none, some, all, more than there are."""
 
-FORMATS: tuple[Format, ...] = (SQ(1, 0), SQ(1, 1), SQ(3, 2), SQ(5, 7), UQ(1, 0), UQ(1, 3), UQ(4, 4))
+WIDE_DROPS = (-8, 0, 1, 2, 7, 11, 13, 15, 17, 20, 28, 40)
+"""The same of wide ones, with what the demo's network drops."""
+
+FORMATS: tuple[Format, ...] = (SQ(1, 0), SQ(1, 1), SQ(3, 2), SQ(5, 7), SQ(5, 15), UQ(1, 0),
+                               UQ(1, 3), UQ(4, 4), UQ(1, 15))
 """What is saturated to."""
 
 
@@ -41,6 +48,20 @@ def _nearest(m: Module, whole: Value, value: Value, drop: int) -> None:
     ]
 
 
+def _floor_and_rest(m: Module, whole: Value, value: Value, drop: int) -> None:
+    """The same, said of the bits that are kept and of those that go.
+
+    A solver sees that two sums of many bits are the same only where they are sums of the same.
+    """
+    if drop <= 0:
+        m.d.comb += Assert(whole == value << -drop)
+        return
+    extended = Signal(signed(max(len(value), drop + 1)), name=f"extended{len(value)}_{drop}")
+    floor, rest = extended >> drop, extended[:drop]
+    up = (rest > half(drop)) | (rest == half(drop)) & floor[0]
+    m.d.comb += [extended.eq(value), Assert(whole == floor + up)]
+
+
 def halves(rounding: Callable[[Value, int], Value], *, within: bool) -> Module:
     """Whatever the value; ``within`` says that there is half an ulp in it that does not count."""
     m = Module()
@@ -48,12 +69,17 @@ def halves(rounding: Callable[[Value, int], Value], *, within: bool) -> Module:
         value = _anything(m, width)
         for drop in DROPS:
             _nearest(m, rounding(value, drop), value - half(drop) if within else value, drop)
+    for width in WIDE:
+        value = _anything(m, width)
+        for drop in WIDE_DROPS:
+            _floor_and_rest(m, rounding(value + half(drop) if within else value, drop), value,
+                            drop)
     return m
 
 
 def limits() -> Module:
     m = Module()
-    for width in WIDTHS:
+    for width in (*WIDTHS, *WIDE):
         value = _anything(m, width)
         for to in FORMATS:
             code, overflow = saturated(value, to)
