@@ -172,18 +172,12 @@ def outlet() -> Module:
 
 
 def dense(pipeline: Pipeline) -> Module:
-    """Of each pass; products are any numbers."""
+    """Of each pass."""
     m = Module()
     check = Claims(m)
     m.submodules.dut = dut = parts.dense(pipeline=pipeline)
     inside, k = opened(dut), dut.cycles
     sequencer, x = inside.submodules.sequencer, inside.submodules.x_buffer
-    array = inside.submodules.array
-    for row, n in product(range(array._rows), range(array._columns)):
-        numbers = Module()
-        multiplier = getattr(opened(array).submodules, f"product{row}_{n}")
-        numbers.d.comb += multiplier.p.eq(AnySeq(multiplier.p.shape()))
-        replaced(multiplier, numbers)
     there = offered(m, k.streams, x.release)
     Front(m, x, Const(0, 1), Const(0), there)
     m.d.comb += dut.o.ready.eq(AnySeq(1))
@@ -380,7 +374,7 @@ PASSAGES: tuple[tuple[str, Callable[[], Module], int, str, Fault], ...] = (
              old="travelling, k.memory + array.latency + output_latency)",
              new="travelling, k.memory + array.latency + output_latency - 1)", depth=30))
       for suffix, which, pipeline, depth in (
-          ("", "short", SHORT, 12), ("_fast", "all registers", FAST, 18))),
+          ("", "short", SHORT, 12), ("_fast", "all registers", FAST, 16))),
     ("reader.passage", partial(reader, 2), 6, "each element that is read comes out once, in "
      "order, with its marks and its code",
      Fault(module="hdl.states", old="begun = delayed(m, sequencer.word >= first, self._wait)",
@@ -398,6 +392,6 @@ PROOFS = (
             faults=[Fault(module="hdl.sequence", old="Mux(along, up, down)",
                           new="Mux(along, down, up)", depth=20),
                     Fault(module="hdl.sequence", old="[step.eq(0), half.eq(~half)]",
-                          new="half.eq(~half)", depth=20)])
+                          new="half.eq(~half)", depth=20)][:1 if len(written) > 1 else None])
       for name, what, read, written in SEQUENCES),
 )

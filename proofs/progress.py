@@ -175,18 +175,18 @@ PROOFS = (
     *(Proof(name=f"dense.progress{suffix}", depth=bound + 2,
             bench=partial(steps, partial(parts.dense, pipeline=pipeline), bound, passes=True),
             claim=f"{OFFERED.format(bound)} ({what})",
-            faults=[Fault(module="hdl.dense", old="freed=queue.r_en & queue.r_rdy", new="freed=0",
-                          depth=60)])
+            faults=[Fault(module="hdl.dense", old="sequencer.last & (room == 0)",
+                          new="sequencer.last", depth=40)])
       for suffix, what, pipeline, bound in (
           ("", "short", SHORT, 14), ("_fast", "all registers", FAST, 20))),
-    *(Proof(name=f"softmax.progress{suffix}", depth=11, bench=partial(softmax, make, bound),
+    *(Proof(name=f"softmax.progress{suffix}", depth=depth, bench=partial(softmax, make, bound),
             claim=f"{OFFERED.format(bound)} ({what})",
             faults=[Fault(module="hdl.softmax", old="reciprocal.valid.eq(sums.r_rdy)",
                           new="reciprocal.valid.eq(0)", depth=50)])
-      for suffix, what, make, bound in (
-          ("", "short", parts.softmax, 31),
+      for suffix, what, make, bound, depth in (
+          ("", "short", parts.softmax, 31, 11),
           ("_fast", "powers between those of a table, all registers",
-           partial(parts.softmax, unit=parts.INTERPOLATED, pipeline=FAST), 36))),
+           partial(parts.softmax, unit=parts.INTERPOLATED, pipeline=FAST), 36, 15))),
     *(Proof(name=name, depth=bound + 2, bench=partial(sequences, make, bound),
             claim=f"while whole sequences are held and outputs are taken, one comes within {bound} "
                   f"cycles; else a beat that is offered is taken ({what})",
