@@ -3,7 +3,7 @@
 import argparse
 import re
 
-__all__ = ["positive", "positive_real", "streams"]
+__all__ = ["natural", "positive", "positive_real", "streams"]
 
 
 def positive(text: str, *, or_else: str = "") -> int:
@@ -12,6 +12,13 @@ def positive(text: str, *, or_else: str = "") -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a positive integer{or_else}, not {text}")
     return value
+
+
+def natural(text: str) -> int:
+    """An argument that is a non-negative integer."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a non-negative integer, not {text}")
+    return int(text)
 
 
 def positive_real(text: str) -> float:

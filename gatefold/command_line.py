@@ -13,7 +13,7 @@ from rich.console import Console
 from fpga.boards import BOARDS, find
 from fpga.summary import build_table
 from gatefold import DEFAULT_BOARD, build, inspect
-from gatefold.arguments import positive, positive_real, streams
+from gatefold.arguments import natural, positive, positive_real, streams
 from gatefold.design_forms import as_netlist, with_unknown
 from gatefold.errors import BAD_INPUT, InputError, blaming
 from gatefold.output_folder import check_folder
@@ -177,7 +177,7 @@ report.json, and in fpga the scripts and logs of the tools.""")
                     "anything differs.",
         epilog="example:\n  gatefold verify build/mine")
     verify_parser.add_argument("directory", metavar="DIR", type=Path, help="what build wrote")
-    verify_parser.add_argument("--seed", type=int, help="repeat a run; each has a new one, and "
+    verify_parser.add_argument("--seed", type=natural, help="repeat a run; each has a new one, and "
                                                         "says which")
     verify_parser.add_argument("--simulator", choices=SIMULATORS, default=SIMULATORS[0],
                                help="icarus has to be installed, and is slow (%(default)s)")

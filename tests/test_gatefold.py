@@ -683,9 +683,13 @@ def test_no_netlist_in_icarus(tmp_path: Path, capsys: pytest.CaptureFixture[str]
                    ).startswith("argument --netlist: not allowed with --simulator icarus, which ")
 
 
-def test_verify_with_a_negative_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_with_a_bad_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                               monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused(capsys, tmp_path / "x", "verify", tmp_path, "--seed", -1) == (
-        f"{tmp_path}: seed must not be negative, not -1")
+        "argument --seed: must be a non-negative integer, not -1 (try: gatefold verify --help)")
+    monkeypatch.setenv("GATEFOLD_SEED", "one")
+    assert refused(capsys, tmp_path / "x", "verify", tmp_path) == (
+        "GATEFOLD_SEED must be a non-negative integer, not 'one'")
 
 
 def test_verify(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFixture[str]
