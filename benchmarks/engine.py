@@ -17,7 +17,6 @@ import argparse
 import hashlib
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,36 +34,32 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.activation_tables import fill, piped, printed
+from benchmarks.activation_tables import fill, printed
+from benchmarks.engine_memories import memory_bits, modelled_memories
 from benchmarks.engine_rows import (
     CELLS,
     GROUPS,
-    MISSED,
     PACKED,
     ROUTED,
     SIMULATED,
     Figures,
-    Group,
     Row,
     needed,
 )
+from benchmarks.engine_tables import markdown, marks, table
 from benchmarks.synthesis import TOP, count_cells, pack, registered, route, synthesize
 from fpga.flow import TARGET_HZ
 from fpga.report import FlowError
 from fpga.tools import Processes, Progress, warm_up
 from gatefold.arguments import positive
 from gatefold.progress import ProgressLog
-from golden.activation import TANH
 from golden.calibrate import quantize
-from golden.fixed import signed_width
 from golden.lstm import LSTM
 from golden.model import Dense
 from golden.model import Network as FloatNetwork
 from golden.quantized_network import QuantizedNetwork
-from hdl.memories import DenseWidths, Widths, bias_widths, dense_memories, lstm_memories
 from hdl.network import Network
 from hdl.pipeline import PIPELINES
-from hdl.rounding import half
 from hdl.verilog import generate
 from sim.manifest import MANIFEST, ManifestError
 from sim.simulator import SimulatorError
@@ -72,14 +67,12 @@ from sim.timing import TimingRecord
 from sim.vectors import VECTORS, Vectors, VectorsError
 from sim.verify import verify
 
-__all__ = ["COLUMNS", "CycleError", "Engine", "cells", "main", "measured_cycles", "memory_bits",
-           "modelled_memories", "random_network", "table"]
+__all__ = ["CycleError", "Engine", "main", "measured_cycles", "random_network"]
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "performance.md"
 FOLDER = ROOT / "build" / "engine"
 MODULE = "engine"
-NOTHING = "-"
 
 # Full speed is reached after a few steps: the layers and the buffers between them are full.
 SETTLED = 4
@@ -118,85 +111,6 @@ def random_vectors(network: QuantizedNetwork, row: Row) -> Vectors:
     x = rng.uniform(-1, 1, (sequences, row.steps, row.inputs))
     return Vectors.compute(network, network.x.quantize(x)[0],
                            np.full(sequences, row.steps, dtype=np.int64), singles=0)
-
-
-def memory_bits(verilog: str) -> int:
-    """Bits of all memories that the portable Verilog of a design declares."""
-    found = re.findall(r"^\s*reg (?:signed )?(?:\[(\d+):0\] )?\\?\S+ +\[(\d+):0\];", verilog, re.M)
-    return sum((int(top or 0) + 1) * (int(last) + 1) for top, last in found)
-
-
-def modelled_memories(core: Network) -> dict[str, int]:
-    """Bits of the memories of each layer by the cycle model, by layer and kind: ``lstm0.weights``.
-
-    The widths are those of the network's formats and of its biases.
-    """
-    found: dict[str, int] = {}
-    beat = core.in_lanes
-
-    def gathered(n: int, beat: int) -> int:
-        """Count the buffer before a part; gives the columns in a beat that the part takes."""
-        buffer = core.buffers[n]
-        if not buffer:
-            return beat
-        link = buffer.link
-        found.update({f"sequence{n}.{kind}": bits for kind, bits in buffer.cycles.stored(
-            x=link.x.width, y=link.y.width).items()})
-        return buffer.cycles.columns
-
-    for n, engine in enumerate(core.engines):
-        layer, k, formats, every = (engine.layer, engine.cycles, engine.layer.formats,
-                                    engine.directions)
-        beat = gathered(n, beat)
-        begun = any(each.initial_h.any() for each in every)
-        of_each = [bias_widths(
-            k, each.bias.tolist(), half(formats.product_fraction - formats.z.f),
-            first=each.first_bias.tolist() if begun else None,
-            halved=each.of_candidate.table and each.candidate_reading == TANH,
-            banked=len(every) > 1) for each in every]
-        table = layer.table
-        widths = Widths(
-            weight=max(formats.w_x.width, formats.w_h.width),
-            bias=tuple(map(max, zip(*of_each, strict=True))),
-            x=formats.x.width, h=formats.h.width, c=formats.c.width, segments=table.segments,
-            knots=2 * table.knot_bits + table.curvature_bits,
-            peephole=formats.p.width if formats.p else 1)
-        found |= {f"lstm{n}.{kind}": bits
-                  for kind, bits in lstm_memories(
-                      k, widths, beat=beat, initial_h=begun,
-                      initial_c=any(each.initial_c.any() for each in every),
-                      directions=len(every)).items()}
-        if k.projection and layer.projector and formats.w_r:
-            of_projection = DenseWidths(weight=formats.w_r.width, bias=1, x=formats.m.width,
-                                        y=formats.h.width)
-            found |= {f"lstm{n}.projection.{kind}": bits for kind, bits in dense_memories(
-                k.projection, of_projection, beat=k.folding.lanes, banks=len(every)
-                ).items() if bits}
-        beat = k.lanes
-    beat = gathered(len(core.engines), beat)
-    for n, dense in enumerate(core.head):
-        head, of_head = dense.layer, dense.layer.formats
-        ulp_half = half(of_head.product_fraction - of_head.z.f)
-        of_table = {"segments": head.table.segments, "knots": 2 * head.table.knot_bits
-                    + head.table.curvature_bits} if head.curve.table else {}
-        held = DenseWidths(
-            weight=of_head.w.width, x=of_head.x.width, y=of_head.y.width,
-            bias=signed_width(min(head.bias.tolist()) + ulp_half,
-                              max(head.bias.tolist()) + ulp_half),
-            **of_table)
-        found |= {f"{core.behind.name(n)}.{kind}": bits
-                  for kind, bits in dense_memories(dense.cycles, held, beat=beat).items()}
-        beat = dense.cycles.folding.rows
-    behind = core.behind
-    if behind.outlet:
-        found |= {f"outlet.{kind}": bits for kind, bits in behind.outlet.cycles.memories(
-            width=core.network.y.width, beat=beat).items()}
-    if behind.vector:
-        found |= {f"{behind.vector_name}.{kind}": bits
-                  for kind, bits in behind.vector.cycles.memories().items()}
-    if core.reader:
-        found |= {f"states.{kind}": bits for kind, bits in core.reader.memories.items()}
-    return found
 
 
 def measured_cycles(record: TimingRecord, row: Row) -> dict[str, float]:
@@ -389,82 +303,6 @@ class Engine:
         # The area of one netlist is the same for every seed.
         return {**areas[0], "MHz": median(clocks), "slowest MHz": min(clocks),
                 "fastest MHz": max(clocks)}
-
-
-def _integer(figure: str) -> Callable[[Row, Figures], str]:
-    return lambda row, figures: f"{figures[figure]:,.0f}"
-
-
-def _percent(figure: str) -> Callable[[Row, Figures], str]:
-    return lambda row, figures: f"{figures[figure]:.1%}"
-
-
-def _mhz(row: Row, figures: Figures) -> str:
-    low, high = figures["slowest MHz"], figures["fastest MHz"]
-    text = f"{figures['MHz']:.1f}"
-    return text if low == high else f"{text} ({low:.0f} to {high:.0f})"
-
-
-COLUMNS: Mapping[str, Callable[[Row, Figures], str]] = {
-    "N, H": lambda row, figures: f"{row.inputs}, {row.hidden}",
-    "budget": lambda row, figures: str(row.budget),
-    "U x V": lambda row, figures: f"{row.folding.units} x {row.folding.columns}",
-    "lanes, k": lambda row, figures: f"{row.folding.lanes}, {row.folding.interval}",
-    "pipeline": lambda row, figures: row.pipeline,
-    "device": lambda row, figures: row.device.name,
-    "S": lambda row, figures: str(row.streams),
-    **{figure: _integer(figure) for figure in (
-        "cycles", "cycles an inference", "D", "B", "LUT", "FF", "multipliers", "DSP", "block RAM",
-        "memory bits")},
-    **{figure: _percent(figure) for figure in ("use", "use of all", "use of budget")},
-    "MHz": _mhz,
-    "ns a step": lambda row, figures: f"{figures['ns a step']:,.1f}",
-    "target": lambda row, figures: "; ".join(
-        target.verdict(figures) for target in row.targets) or NOTHING,
-}
-"""What stands in each column; a dash where the figure is not measured."""
-
-# What is known of a row without building it.
-GIVEN = ("N, H", "budget", "U x V", "lanes, k", "pipeline", "S", "device")
-
-
-def cells(row: Row, figures: Figures | None, columns: Sequence[str]) -> list[str]:
-    """A row of a table; of one that has failed, what it would have been."""
-    texts = []
-    for column in columns:
-        try:
-            texts.append("FAILED" if figures is None and column == "target" else
-                         NOTHING if figures is None and column not in GIVEN else
-                         COLUMNS[column](row, figures or {}))
-        except KeyError:
-            texts.append(NOTHING)
-    return texts
-
-
-def table(group: Group, rows: Sequence[Row], figures: Sequence[Figures | None]
-          ) -> tuple[list[list[str]], list[str]]:
-    """The rows of a group's table, and the lines below it."""
-    lines = group.conclude(rows, figures)
-    lines += [f"{peer.name}: {peer.text}." for peer in group.peers]
-    return [cells(row, found, group.columns)
-            for row, found in zip(rows, figures, strict=True)], lines
-
-
-def marks(letter: str) -> tuple[str, str]:
-    """Between which lines of the page a table stands."""
-    return (f"<!-- engine {letter}: written by benchmarks/engine.py --write -->",
-            f"<!-- end of engine {letter} -->")
-
-
-def markdown(letter: str, group: Group, rows: list[list[str]], lines: Sequence[str],
-             versions: Mapping[str, str]) -> str:
-    """A table for the page."""
-    tools = ", ".join(f"{tool} {number}" for tool, number in versions.items())
-    listed = "\n".join(f"- {line}" for line in lines)
-    text = "\n\n".join(filter(None, [
-        f"### {letter}. {group.title}", group.text, piped(group.columns, rows), listed,
-        f"Measured with {tools}."]))
-    return text.replace(MISSED, f"**{MISSED}**")
 
 
 def measure_all(engine: Engine, letters: Sequence[str], jobs: int

@@ -2,8 +2,16 @@
 
 import argparse
 import re
+from pathlib import Path
 
-__all__ = ["positive", "positive_real", "streams"]
+__all__ = ["folder", "natural", "positive", "positive_real", "streams"]
+
+
+def folder(text: str) -> Path:
+    """An argument that is the path of a folder: a text of nothing would be the current one."""
+    if not text:
+        raise argparse.ArgumentTypeError("must name a folder, not be empty")
+    return Path(text)
 
 
 def positive(text: str, *, or_else: str = "") -> int:
@@ -12,6 +20,13 @@ def positive(text: str, *, or_else: str = "") -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a positive integer{or_else}, not {text}")
     return value
+
+
+def natural(text: str) -> int:
+    """An argument that is a non-negative integer."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a non-negative integer, not {text}")
+    return int(text)
 
 
 def positive_real(text: str) -> float:

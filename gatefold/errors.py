@@ -12,6 +12,7 @@ from golden.model import ModelError
 from sim.manifest import ManifestError
 from sim.simulator import SimulatorError
 from sim.vectors import VectorsError
+from sim.verify import SeedError
 from sim.verilog_coverage import CoverageError
 
 __all__ = ["BAD_INPUT", "InputError", "blaming"]
@@ -22,7 +23,7 @@ class InputError(ValueError):
 
 
 BAD_INPUT = (InputError, ModelError, DataError, MetricError, BoardError, FolderError, FlowError,
-             ManifestError, SimulatorError, VectorsError, CoverageError)
+             ManifestError, SimulatorError, VectorsError, SeedError, CoverageError)
 
 
 @contextlib.contextmanager

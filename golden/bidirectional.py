@@ -11,11 +11,11 @@ q of a step become one output by the ``merge``, with one rounding::
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from golden.derived import DERIVED, settle
 from golden.fixed import SQ, round_saturate
 from golden.formats import LSTMFormats
 from golden.lstm import MERGES
@@ -50,7 +50,7 @@ class QuantizedBidirectional:
     forward: QuantizedLSTM
     backward: QuantizedLSTM
     merge: str = "concat"
-    y: SQ = field(default=None)  # type: ignore[assignment]
+    y: SQ = DERIVED
 
     def __post_init__(self) -> None:
         ours, theirs = self.directions
@@ -66,9 +66,7 @@ class QuantizedBidirectional:
         if ours.formats != replace(theirs.formats, g=ours.formats.g, s=ours.formats.s):
             raise ValueError(f"the two directions of an LSTM must have the same formats, but for "
                              f"those of g and s, not {ours.formats} and {theirs.formats}")
-        given: Any = self.y
-        if given is None:
-            object.__setattr__(self, "y", self.formats.h)
+        settle(self, y=self.formats.h)
         if self.merge == "concat" and self.y != self.formats.h:
             raise ValueError(f"concatenated outputs must keep the format of the hidden states, "
                              f"{self.formats.h}, not become {self.y}")

@@ -3,10 +3,10 @@
 What they mean, :mod:`golden.quantized` says.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
-from typing import Any
 
+from golden.derived import DERIVED, settle
 from golden.fixed import SQ, UQ, Format
 
 __all__ = ["Curve", "DenseFormats", "LSTMFormats", "Slope"]
@@ -77,16 +77,14 @@ class LSTMFormats:
     z: SQ
     gate: UQ
     tanh: SQ
-    g: SQ = field(default=None)  # type: ignore[assignment]
-    s: SQ = field(default=None)  # type: ignore[assignment]
-    m: SQ = field(default=None)  # type: ignore[assignment]
+    g: SQ = DERIVED
+    s: SQ = DERIVED
+    m: SQ = DERIVED
     w_r: SQ | None = None
     p: SQ | None = None
 
     def __post_init__(self) -> None:
-        for name, default in (("g", self.tanh), ("s", self.tanh), ("m", self.h)):
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, default)
+        settle(self, g=self.tanh, s=self.tanh, m=self.h)
         if self.w_r is None and self.m != self.h:
             raise ValueError(f"what the output gate lets out must be the hidden state, in "
                              f"{self.h}, where no projection follows, not be in {self.m}")
@@ -120,12 +118,10 @@ class DenseFormats:
     x: SQ
     w: SQ
     y: SQ
-    z: SQ = field(default=None)  # type: ignore[assignment]
+    z: SQ = DERIVED
 
     def __post_init__(self) -> None:
-        given: Any = self.z
-        if given is None:
-            object.__setattr__(self, "z", self.y)
+        settle(self, z=self.y)
 
     @property
     def product_fraction(self) -> int:

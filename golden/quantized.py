@@ -31,13 +31,13 @@ A *projection* makes R hidden states of what H units let out, with a rounding of
     h    = RS(w_r m)            in h
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from golden.activation import SIGMOID, SIGNED_SIGMOID, TANH, sigmoid_table
+from golden.derived import DERIVED, settle
 from golden.fixed import SQ, UQ, Format, signed_width
 from golden.formats import Curve, DenseFormats, LSTMFormats, Slope
 from golden.table import Table
@@ -131,15 +131,15 @@ class QuantizedLSTM:
     w_x: np.ndarray
     w_h: np.ndarray
     bias: np.ndarray
-    gate: Curve = field(default=None)  # type: ignore[assignment]
-    of_candidate: Curve = field(default=None)  # type: ignore[assignment]
-    of_cell: Curve = field(default=None)  # type: ignore[assignment]
+    gate: Curve = DERIVED
+    of_candidate: Curve = DERIVED
+    of_cell: Curve = DERIVED
     candidate_reading: int = TANH
     cell_reading: int = TANH
     slope: Slope | None = None
     peepholes: np.ndarray | None = None
-    initial_h: np.ndarray = field(default=None)  # type: ignore[arg-type]
-    initial_c: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    initial_h: np.ndarray = DERIVED
+    initial_c: np.ndarray = DERIVED
     projection: np.ndarray | None = None
     reverse: bool = False
 
@@ -166,11 +166,9 @@ class QuantizedLSTM:
                                  f"or {SIGNED_SIGMOID}, not {reading!r}")
         _ = self.table  # refuses formats in which a gate is never exactly 0 or 1
         formats = self.formats
-        for name, within in (("gate", formats.z),
-                             ("of_candidate", self.table.argument_of(self.candidate_reading)),
-                             ("of_cell", self.table.argument_of(self.cell_reading))):
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, Curve(True, within.min, within.max))
+        settle(self, **{name: Curve(True, within.min, within.max) for name, within in {
+            "gate": formats.z, "of_candidate": self.table.argument_of(self.candidate_reading),
+            "of_cell": self.table.argument_of(self.cell_reading)}.items()})
         one = 1 << formats.gate.f
         for name, curve, low, high in (
                 ("gate", self.gate, *((formats.z.min, formats.z.max) if self.gate.table
@@ -199,8 +197,7 @@ class QuantizedLSTM:
             _check_codes("LSTM peepholes", self.peepholes, formats.p)
         for name, to, count in (("initial_h", formats.h, outputs),
                                 ("initial_c", formats.c, hidden)):
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, np.zeros(count, dtype=np.int64))
+            settle(self, **{name: np.zeros(count, dtype=np.int64)})
             codes = getattr(self, name)
             if codes.shape != (count,):
                 raise ValueError(f"LSTM {name} must have the shape {count}, not {codes.shape}")
@@ -332,14 +329,12 @@ class QuantizedDense:
     formats: DenseFormats
     w: np.ndarray
     bias: np.ndarray
-    curve: Curve = field(default=None)  # type: ignore[assignment]
+    curve: Curve = DERIVED
     reading: int = SIGMOID
 
     def __post_init__(self) -> None:
         z = self.formats.z
-        given: Any = self.curve
-        if given is None:
-            object.__setattr__(self, "curve", Curve(False, z.min, z.max))
+        settle(self, curve=Curve(False, z.min, z.max))
         if not z.min <= self.curve.low <= self.curve.high <= z.max:
             raise ValueError(f"the limits of a dense layer must be in order within {z.min} and "
                              f"{z.max}, not {self.curve.low} and {self.curve.high}")

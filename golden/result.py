@@ -1,10 +1,10 @@
 """What a run of the bit-true network gives: outputs, states, and every code in between."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
+from golden.derived import DERIVED, settle
 from golden.fixed import Format
 
 __all__ = ["LSTMCodes", "Result", "StateCodes"]
@@ -41,12 +41,10 @@ class LSTMCodes:
     c: np.ndarray
     h: np.ndarray
     outside: np.ndarray
-    m: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    m: np.ndarray = DERIVED
 
     def __post_init__(self) -> None:
-        given: Any = self.m
-        if given is None:
-            object.__setattr__(self, "m", self.h)
+        settle(self, m=self.h)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

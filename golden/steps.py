@@ -84,10 +84,54 @@ def _outside(values: np.ndarray, low: float, high: float, sides: np.ndarray | No
 class LSTMSteps:
     """One LSTM layer stepping ``batch`` sequences at most.
 
-    Gates are kept in the order i, f, o, g: those with a sigmoid together.
+    Gates are kept in the order i, f, o, g: those with a sigmoid together. A step works on rows of
+    the same few arrays, in turn: what one operation leaves is where the next one takes it.
+
+    Parameters
+    ----------
+    layer : QuantizedLSTM
+    batch : int
+    name : str
+        Of the layer, for errors.
+
+    Attributes
+    ----------
+    x : float64 array, N x B
+        Codes of the inputs, to be written before a step. B is the count that `keep` was given.
+    h : float64 array, R x B
+        Codes of the hidden states.
+    outputs : int
+        R.
+    saturated : dict of str to int
+        How many elements of each saturating tensor lay outside of its format so far.
+
+    Raises
+    ------
+    ValueError
+        If a sum may have more bits than float64 is exact for.
     """
 
     def __init__(self, layer: QuantizedLSTM, batch: int, name: str) -> None:
+        self._check_sums(layer, name)
+        self._layer, self._inputs, self._formats = layer, layer.inputs, layer.formats
+        self._hidden, self.outputs = layer.hidden, layer.outputs
+        # Rows whose sums are complete at once: that of an output gate with a peephole waits for c'.
+        self._first = (3 if layer.peepholes is None else 2) * self._hidden
+        self._load(layer)
+
+        # Columns of the weights: x, h and a one for the bias.
+        self._operand = np.zeros((layer.inputs + layer.outputs + 1, batch))
+        self._cell = np.zeros((self._hidden, batch))
+        self._projector = layer.projector and DenseSteps(layer.projector, f"{name}.h")
+        self._sums, self._values = np.empty((2, 4 * self._hidden * batch))
+        self._indices = np.empty(4 * self._hidden * batch, dtype=np.int64)
+        self.saturated = dict.fromkeys(layer.saturating, 0)
+        # For each of them what lies below and above in this step, where somebody wants to know.
+        self._sides: dict[str, np.ndarray] = {}
+
+    @staticmethod
+    def _check_sums(layer: QuantizedLSTM, name: str) -> None:
+        """Refuse a layer one of whose sums float64 may round."""
         formats = layer.formats
         z, c = formats.z, formats.c
         argument = layer.squashed
@@ -107,38 +151,25 @@ class LSTMSteps:
                          (abs(layer.slope.a) * -c.min + abs(layer.slope.b) << finest - fraction)
                          + (-argument.min << finest - argument.f))
 
+    def _load(self, layer: QuantizedLSTM) -> None:
+        """Lookups, and weights in units of an ulp of what they give."""
+        formats, hidden = layer.formats, layer.hidden
+        z, product = formats.z, formats.product_fraction
         self._sigmoid = _lookup(layer.table, SIGMOID, layer.gate, formats.gate)
         self._tanh = _lookup(layer.table, layer.candidate_reading, layer.of_candidate, formats.g)
         self._squash = _lookup(layer.table, layer.cell_reading, layer.of_cell, formats.s)
-        self._layer = layer
-        hidden = self._hidden = layer.hidden
-        self.outputs = layer.outputs
-        # Rows whose sums are complete at once: that of an output gate with a peephole waits for c'.
-        self._first = 3 * hidden if layer.peepholes is None else 2 * hidden
         self._peepholes: np.ndarray | None = None
         if layer.peepholes is not None:
-            # In units of an ulp of z.
             self._peepholes = (layer.peepholes[:, None].astype(np.float64)
                                * 2.0 ** (z.f - product + layer.peephole_shift))
-        self._inputs, self._formats = layer.inputs, formats
         order = np.r_[:2 * hidden, 3 * hidden:4 * hidden, 2 * hidden:3 * hidden]
         weights = np.concatenate([layer.w_x, layer.w_h, layer.bias[:, None]], axis=1)[order]
-        # In units of an ulp of z, and of the candidate's, which is half as large for a tanh.
         self._weights = weights * 2.0 ** (z.f - product)
+        # The candidate's ulp is half as large for a tanh.
         if layer.of_candidate.table:
             self._weights[3 * hidden:] *= 2.0 ** (layer.candidate.f - z.f)
         self._weights[:3 * hidden, -1] += self._sigmoid.offset
         self._weights[3 * hidden:, -1] += self._tanh.offset
-
-        # Columns of the weights: x, h and a one for the bias.
-        self._operand = np.zeros((layer.inputs + layer.outputs + 1, batch))
-        self._cell = np.zeros((hidden, batch))
-        self._projector = layer.projector and DenseSteps(layer.projector, f"{name}.h")
-        self._sums, self._values = np.empty((2, 4 * hidden * batch))
-        self._indices = np.empty(4 * hidden * batch, dtype=np.int64)
-        self.saturated = dict.fromkeys(layer.saturating, 0)
-        # For each of them what lies below and above in this step, where somebody wants to know.
-        self._sides: dict[str, np.ndarray] = {}
 
     def start(self, state: StateCodes | None, rows: np.ndarray) -> None:
         """Set the states to what sequences begin with, or to those given for ``rows``."""
@@ -173,13 +204,26 @@ class LSTMSteps:
 
         ``record`` gets every intermediate.
         """
-        formats, layer, sigmoid, tanh, squash = (
-            self._formats, self._layer, self._sigmoid, self._tanh, self._squash)
-        hidden, gates, first = self._hidden, 3 * self._hidden, self._first
-        i, f, g, o, c, h = self._i, self._f, self._g, self._o, self._c, self.h
-        z, index, values = self._z, self._index, self._a
-        self._sides = {name: np.zeros((2, z.shape[1]), dtype=np.int64)
+        self._sides = {name: np.zeros((2, self._z.shape[1]), dtype=np.int64)
                        for name in (self.saturated if record else ())}
+        self._gate(record)
+        self._update(record)
+        if self._peepholes is not None:
+            self._gate_output()
+        if record:
+            self._record_sums(record)
+        self._show(record)
+        if record:
+            record("c", self._c)
+            record("h", self.h)
+            record("outside", np.concatenate(list(self._sides.values())))
+
+    def _gate(self, record: Record | None) -> None:
+        """i, f, o and the candidate, but for an output gate that waits for c'."""
+        formats, layer, sigmoid, tanh = self._formats, self._layer, self._sigmoid, self._tanh
+        hidden, gates, first = self._hidden, 3 * self._hidden, self._first
+        i, f, g, c = self._i, self._f, self._g, self._c
+        z, index, values = self._z, self._index, self._a
 
         np.matmul(self._weights, self._v, out=z)
         if self._peepholes is not None:
@@ -195,7 +239,13 @@ class LSTMSteps:
                 record(name, gate * 2.0**formats.gate.f)
             record("g", g * 2.0**formats.g.f)
 
-        # The exact sum f c + i g, in units of an ulp of c.
+    def _update(self, record: Record | None) -> None:
+        """c' = f c + i g, and in place of i what it shows."""
+        formats, layer, squash = self._formats, self._layer, self._squash
+        hidden, index = self._hidden, self._index
+        i, f, g, c = self._i, self._f, self._g, self._c
+
+        # The exact sum, in units of an ulp of c.
         np.multiply(i, g, out=g)
         np.multiply(g, 2.0**formats.c.f, out=g)
         np.multiply(f, c, out=f)
@@ -224,34 +274,41 @@ class LSTMSteps:
             record("u", np.clip(u - squash.offset, layer.of_cell.low, layer.of_cell.high))
         np.copyto(index[:hidden], u, casting="unsafe")
         np.take(squash.values, index[:hidden], mode="clip", out=i)
-        if self._peepholes is not None:
-            np.multiply(self._peepholes[first:], c, out=f)
-            np.add(z[first:gates], f, out=z[first:gates])
-            self._round(slice(first, gates), sigmoid, layer.gate, formats.z)
-            np.take(sigmoid.values, index[first:gates], mode="clip", out=o)
-        if record:
-            gate, of_candidate = (np.clip(z[rows] - lookup.offset, curve.low, curve.high)
-                                  for rows, lookup, curve in (
-                                      (slice(gates), sigmoid, layer.gate),
-                                      (slice(gates, None), tanh, layer.of_candidate)))
-            record("x", self.x)
-            record("z", np.concatenate([gate[:2 * hidden], of_candidate, gate[2 * hidden:]]))
-            record("o", o * 2.0**formats.gate.f)
 
-        np.multiply(o, i, out=o)
+    def _gate_output(self) -> None:
+        """The output gate that sees the new cell state."""
+        assert self._peepholes is not None
+        waiting, z = slice(self._first, 3 * self._hidden), self._z
+        seen = np.multiply(self._peepholes[self._first:], self._c, out=self._f)
+        np.add(z[waiting], seen, out=z[waiting])
+        self._round(waiting, self._sigmoid, self._layer.gate, self._formats.z)
+        np.take(self._sigmoid.values, self._index[waiting], mode="clip", out=self._o)
+
+    def _record_sums(self, record: Record) -> None:
+        """Inputs, preactivations, and the output gate, which comes last."""
+        layer, z, gates = self._layer, self._z, 3 * self._hidden
+        gate, of_candidate = (np.clip(z[rows] - lookup.offset, curve.low, curve.high)
+                              for rows, lookup, curve in (
+                                  (slice(gates), self._sigmoid, layer.gate),
+                                  (slice(gates, None), self._tanh, layer.of_candidate)))
+        i_and_f = 2 * self._hidden
+        record("x", self.x)
+        record("z", np.concatenate([gate[:i_and_f], of_candidate, gate[i_and_f:]]))
+        record("o", self._o * 2.0**self._formats.gate.f)
+
+    def _show(self, record: Record | None) -> None:
+        """h = o tanh(c'), or the projection of it."""
+        formats, o = self._formats, self._o
+        np.multiply(o, self._i, out=o)
         np.multiply(o, 2.0**formats.m.f, out=o)
-        if self._projector:
-            self._settle("m", o, formats.m, o)
-            h[:] = self._projector.run(o, self._sides.get("h"))
-            self.saturated["h"] = self._projector.saturated
-            if record:
-                record("m", o)
-        else:
-            self._settle("h", o, formats.h, h)
+        if not self._projector:
+            self._settle("h", o, formats.h, self.h)
+            return
+        self._settle("m", o, formats.m, o)
+        self.h[:] = self._projector.run(o, self._sides.get("h"))
+        self.saturated["h"] = self._projector.saturated
         if record:
-            record("c", c)
-            record("h", h)
-            record("outside", np.concatenate(list(self._sides.values())))
+            record("m", o)
 
     def _round(self, rows: slice, lookup: _Lookup, curve: Curve, to: Format) -> None:
         """Round preactivations to indices of their lookup, and count what saturates."""
@@ -272,7 +329,24 @@ class LSTMSteps:
 
 
 class DenseSteps:
-    """A dense layer, or a projection; ``name`` is that of its result."""
+    """A dense layer, or a projection.
+
+    Parameters
+    ----------
+    layer : QuantizedDense
+    name : str
+        Of its result, for errors.
+
+    Attributes
+    ----------
+    saturated : int
+        How many sums lay outside of their format so far.
+
+    Raises
+    ------
+    ValueError
+        If a sum may have more bits than float64 is exact for.
+    """
 
     def __init__(self, layer: QuantizedDense, name: str) -> None:
         _check_exact(f"the sum at {name}", _reach(layer))

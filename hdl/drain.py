@@ -17,7 +17,8 @@ from golden.quantized import QuantizedLSTM
 from hdl.buffer import Beat
 from hdl.cycles import LSTMCycles
 from hdl.drain_timing import GATES
-from hdl.lane import Lane, differ, total_width
+from hdl.lane import Lane, total_width
+from hdl.lane_directions import differ
 from hdl.token import LEAD, Token
 
 __all__ = ["LEAD", "Drain", "Step"]

@@ -26,11 +26,38 @@ class Entrance(wiring.Component):
     one tells another, ``malformed`` is set and the first holds; a step for a stream that there
     is not is taken, dropped, and sets ``malformed`` too.
 
-    In a stateful network TUSER says with TLAST whether the state is kept. It is not where TLAST
-    came too early, and not after more than ``longest`` steps, where sequences are buffered. With
-    ``hold`` no step begins, or no sequence where these are buffered. ``open`` tells which streams
-    are amid a sequence, ``between`` that no such thing is being taken, and ``entered`` that one is
-    complete.
+    A beat passes in the cycle in which it is taken; those that are missing take a cycle each.
+
+    Parameters
+    ----------
+    width : int
+        Bits of an element; each takes whole bytes of the bus.
+    counts : sequence of int
+        Elements in each beat of a step.
+    streams : int
+    stateful : bool
+        Whether TUSER says with TLAST if the state is kept. It is not where TLAST came too early.
+    longest : int or None
+        Steps of a sequence, at most, where whole ones are buffered; of a longer one, no state is
+        kept.
+
+    Members
+    -------
+    tdata, tvalid, tready, tlast, tid
+        AXI4-Stream; TID is the number of the stream.
+    o : Out(stream.Signature(Beat))
+    malformed : Out(1)
+        Whether something was, since the reset.
+    tuser : In(1)
+        In a stateful network, as all that follows.
+    hold : In(1)
+        No step begins, or no sequence where these are buffered.
+    open : Out(streams)
+        Which streams are amid a sequence.
+    between : Out(1)
+        Whether no step is being taken, or no sequence where these are buffered.
+    entered : Out(1)
+        Whether one is complete with this beat.
     """
 
     def __init__(self, *, width: int, counts: Sequence[int], streams: int, stateful: bool = False,

@@ -1,8 +1,8 @@
 """One lane of the drain (:mod:`hdl.drain`): what becomes of the sums of its units.
 
-A lane adds the bias, rounds to the preactivation, looks up the gates, updates the cell state and
-gives the hidden state; :mod:`hdl.lane_logic` says how. Every operation of a unit happens at a fixed
-distance from the cycle in which its first sums leave the hold chain;
+A lane adds the bias, rounds to the preactivation and looks up the gates (:mod:`hdl.lane_gates`),
+updates the cell state and gives the hidden state (:mod:`hdl.lane_states`). Every operation of a
+unit happens at a fixed distance from the cycle in which its first sums leave the hold chain;
 :class:`hdl.drain_timing.DrainTiming` holds these distances, and a *token* that travels along them
 switches each register and multiplexer. It sets out ``LEAD`` cycles before the sums leave, so that
 memories are read ahead of need.
@@ -18,27 +18,25 @@ So what differs is made for both, and a bit that travels with the token tells wh
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Module, signed
+from amaranth.hdl import Cat, Module, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.quantized import QuantizedLSTM
 from hdl.cycles import LSTMCycles
-from hdl.lane_logic import LaneLogic
+from hdl.lane_directions import LaneDirections, differ
+from hdl.lane_gates import LaneGates
+from hdl.lane_parts import LaneParts
+from hdl.lane_states import LaneStates
 from hdl.lane_words import LaneWords
 from hdl.token import LEAD
 
-__all__ = ["Lane", "differ", "total_width"]
+__all__ = ["Lane", "total_width"]
 
 
 def total_width(directions: Sequence[QuantizedLSTM]) -> int:
     """Bits of a running total."""
     return max(layer.array.width for layer in directions)
-
-
-def differ(directions: Sequence[QuantizedLSTM]) -> bool:
-    """Whether the functions of two directions are not the same."""
-    return len({layer.functions for layer in directions}) > 1
 
 
 class Lane(wiring.Component):
@@ -85,13 +83,24 @@ class Lane(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        logic = LaneLogic(m, self, self._directions, self._cycles,
-                          LaneWords(self._directions, self._cycles, self._lane))
-        logic.multiply_peepholes()
-        logic.round_preactivations()
-        logic.look_up_gates()
-        logic.update_cell_state(sets=self._sets)
-        logic.open_output_gate()
-        logic.give_hidden_state()
-        logic.connect()
+        parts = LaneParts(m, self, LaneDirections(self._directions, getattr(self, "second", ())),
+                          self._cycles, LaneWords(self._directions, self._cycles, self._lane))
+        gates_of, states = LaneGates(parts), LaneStates(parts, sets=self._sets)
+        if parts.formats.p:
+            # The gates see the cell state.
+            c = states.before(0, gates_of.peephole_slots)
+            gates_of.multiply_peepholes(c.now)
+        z = gates_of.preactivations()
+        z_saturates, gates = z.saturates, gates_of.gates(z)
+        if not parts.formats.p:
+            c = states.before(parts.t.forget_product - 1)
+        new_c = states.update(gates, c)
+        if parts.formats.p:
+            o, saturates = gates_of.late_output(z)
+            z_saturates |= saturates
+            gates.append(o)
+        h_saturates = states.hidden(gates[3], new_c.shown)
+        parts.connect()
+        m.d.sync += self.overflow.eq(
+            Cat(z_saturates, new_c.function_saturates, new_c.saturates, h_saturates))
         return m

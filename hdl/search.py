@@ -3,9 +3,10 @@
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from golden.derived import DERIVED, settle
 from golden.quantized_network import QuantizedNetwork
 from hdl.cycles import LSTMCycles, head_budget
 from hdl.foldings import (
@@ -46,14 +47,12 @@ class Stack:
     head: tuple[Shape, ...]
     streams: int = 1
     every_step: bool = False
-    outlet: Shape = field(default=None)  # type: ignore[assignment]
+    outlet: Shape = DERIVED
 
     def __post_init__(self) -> None:
         if not self.layers:
             raise ValueError("stack must have one LSTM layer at least, not none")
-        outlet: Any = self.outlet
-        if outlet is None:
-            object.__setattr__(self, "outlet", self.layers[-1])
+        settle(self, outlet=self.layers[-1])
         if not isinstance(self.streams, int) or self.streams < 1:
             raise ValueError(f"streams must be a positive integer, not {self.streams!r}")
         if self.gathered and self.streams > 1:

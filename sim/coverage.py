@@ -8,7 +8,8 @@ off the recording:
 ``handshakes``  Each port offered a beat or not, with the other side ready or not; and the source
                 with something to send or not, with the sink ready or not.
 ``stalls``      Pauses of the source and of the sink within a step, between two, and between two
-                sequences; the design not ready for a beat; an output held for longer than a step.
+                sequences; the design not ready for a beat; an output held for longer than a step;
+                a step that takes the last place there is.
 ``sequences``   Of a single step, and longer; back to back, and while the design is empty.
 ``resets``      In each eighth of a step's cycles, counted from the first beat; amid the beats of a
                 step, and amid the units of a state.
@@ -144,6 +145,18 @@ def of_ports(manifest: Manifest, inputs: Beats, outputs: Sequence[Beats], met: i
     made.add("stalls", "the design is not ready for a beat", (inputs.waited > 0).sum())
     made.add("stalls", "an output is held for longer than a step",
              (waited > manifest.step).sum())
+
+    # Only last steps wait for the sink where no others have an output.
+    comes = inputs.cycles[ours.beats - 1::ours.beats]
+    goes = taken[last]
+    if manifest.every_step:
+        goes = taken[theirs.beats - 1::theirs.beats]
+    else:
+        comes = comes[inputs.last[ours.beats - 1::ours.beats]]
+    under_way = np.arange(1, 1 + len(comes)) - np.searchsorted(goes, comes)
+    made.add("stalls", "a step takes the last place",
+             0 if manifest.held is None else (under_way >= manifest.held).sum(),
+             possible=manifest.held is not None)
 
     begins = np.r_[True, inputs.last[:-1]]
     single = begins & inputs.last if ours.beats == 1 else (

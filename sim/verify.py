@@ -28,8 +28,8 @@ from sim.timing import TimingRecord
 from sim.vectors import VECTORS, Vectors, VectorsError
 from sim.verilog_coverage import VerilogCoverage
 
-__all__ = ["FAULT_TESTS", "READ_TESTS", "STATE_TESTS", "STREAM_TESTS", "TESTS", "TestResult",
-           "VerifyResult", "verify"]
+__all__ = ["FAULT_TESTS", "READ_TESTS", "STATE_TESTS", "STREAM_TESTS", "TESTS", "SeedError",
+           "TestResult", "VerifyResult", "verify"]
 
 TESTS = ("full_speed", "random_stalls", "axi_full_speed", "axi_random_stalls", "single_steps",
          "reset_midway", "ready_held_low", "backlog", "flags")
@@ -53,6 +53,10 @@ COVERAGE = "coverage.txt"
 """What a run has covered, in the folder of the run; beside it what Verilator has counted."""
 
 COUNTED = "coverage.dat"
+
+
+class SeedError(ValueError):
+    """A seed is no non-negative integer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,10 +179,10 @@ def _choose_seed(seed: int | None) -> int:
         if given is None:
             return secrets.randbelow(1 << 31)
         if not given.isdecimal():
-            raise ValueError(f"GATEFOLD_SEED must be a non-negative integer, not {given!r}")
+            raise SeedError(f"GATEFOLD_SEED must be a non-negative integer, not {given!r}")
         seed = int(given)
     if seed < 0:
-        raise ValueError(f"seed must not be negative, not {seed}")
+        raise SeedError(f"seed must not be negative, not {seed}")
     return seed
 
 
@@ -236,8 +240,10 @@ def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = Non
         If the simulator cannot be built.
     CoverageError
         If what it has counted cannot be read.
+    SeedError
+        If the seed, or ``GATEFOLD_SEED``, is no non-negative integer.
     ValueError
-        If a test is unknown or not for such a design, or the seed is negative.
+        If a test is unknown or not for such a design.
     """
     known = (*TESTS, *STREAM_TESTS, *STATE_TESTS, *READ_TESTS, *FAULT_TESTS)
     for name in tests or ():

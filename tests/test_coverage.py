@@ -124,7 +124,7 @@ def beats(cycles: list[int], ends: list[int], waited: dict[int, int]) -> Beats:
 
 def test_ports(corners: VerifyResult) -> None:
     """Each pause is put where it is."""
-    manifest = replace(Manifest.load(corners.folder.parent), step=10)
+    manifest = replace(Manifest.load(corners.folder.parent), step=10, held=2)
     manifest = replace(manifest, input=replace(manifest.input, elements=2, lanes=1),
                        output=replace(manifest.output, elements=1, lanes=1))
     # Two sequences of two steps, and one of a single step, which begins when all is out.
@@ -135,13 +135,33 @@ def test_ports(corners: VerifyResult) -> None:
         "source pauses within a step": 1, "source pauses between steps": 0,
         "source pauses between sequences": 1, "sink pauses within a step": None,
         "sink pauses between steps": 2, "sink pauses between sequences": 0,
-        "the design is not ready for a beat": 1, "an output is held for longer than a step": 1}
+        "the design is not ready for a beat": 1, "an output is held for longer than a step": 1,
+        "a step takes the last place": 2}
     assert made["sequences"] == {"of a single step": 1, "of several steps": 2, "back to back": 1,
                                  "while the design is empty": 2}
     assert [point for point, count in made["handshakes"].items() if count] == [
         "input: offered, ready", "input: not offered, not ready", "output: offered, ready",
         "output: not offered, not ready", "source and sink: busy, ready",
         "source and sink: idle, not ready"]
+
+
+def test_places(corners: VerifyResult) -> None:
+    """Where only whole sequences have an output, only their last steps take a place for long."""
+    manifest = replace(Manifest.load(corners.folder.parent), every_step=False, held=2)
+    manifest = replace(manifest, input=replace(manifest.input, elements=1, lanes=1))
+    inputs, outputs = beats([1, 2, 3, 4, 5, 9], [2, 4, 5], {}), [beats([7, 10, 12], [0, 1, 2], {})]
+    point = "a step takes the last place"
+    assert of_ports(manifest, inputs, outputs, 0).groups["stalls"][point] == 2
+    unknown = replace(manifest, held=None)
+    assert of_ports(unknown, inputs, outputs, 0).groups["stalls"][point] is None
+
+
+def test_backlog_fills_the_design(design: Path) -> None:
+    """It does what it is there for, over and over."""
+    alone = verify(design, tests=("backlog",), seed=1, effort=20_000, folder=design / "backlog",
+                   simulators=design / "sim/build")
+    assert alone.failure is None
+    assert (alone.coverage.groups["stalls"]["a step takes the last place"] or 0) > 20
 
 
 def test_resets(corners: VerifyResult) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.engine import memory_bits, modelled_memories
+from benchmarks.engine_memories import memory_bits, modelled_memories
 from golden.calibrate import quantize
 from golden.function import IDENTITY, RELU, SIGMOID, TANH, Function
 from golden.lstm import LSTM

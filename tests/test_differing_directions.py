@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.engine import modelled_memories
+from benchmarks.engine_memories import modelled_memories
 from fpga.boards import BOARDS
 from fpga.choice import limits
 from golden.activation import SIGNED_SIGMOID, sigmoid_table, tail_integer_bits

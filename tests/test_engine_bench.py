@@ -10,19 +10,14 @@ import pytest
 
 from benchmarks import engine
 from benchmarks.engine import (
-    COLUMNS,
     PAGE,
     CycleError,
     Engine,
-    cells,
-    markdown,
-    marks,
     measured_cycles,
-    memory_bits,
     random_network,
     random_vectors,
-    table,
 )
+from benchmarks.engine_memories import memory_bits
 from benchmarks.engine_rows import (
     GROUPS,
     PACKED,
@@ -32,6 +27,7 @@ from benchmarks.engine_rows import (
     growth,
     needed,
 )
+from benchmarks.engine_tables import COLUMNS, cells, markdown, marks, table
 from benchmarks.synthesis import XC7, count_cells, pack, registered
 from fpga.report import ReportError
 from hdl.cycles import Folding

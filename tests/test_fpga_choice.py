@@ -12,6 +12,7 @@ from fpga.boards import BOARDS, find
 from fpga.choice import choose_for, limits, wanted
 from golden.argmax import ArgMax
 from golden.fixed import SQ
+from golden.quantized_network import QuantizedNetwork
 from golden.softmax import Softmax
 from hdl.foldings import MULTIPLIERS, choose_drain, dense_part, lstm_part, outlet_part
 from hdl.network import Network
@@ -22,7 +23,11 @@ from tests.cases import sparse
 from tests.networks import STANDARD, random_network
 
 BOARD = find("ulx3s-85f")
-NETWORK = random_network(np.random.default_rng(1), STANDARD, 2, (12, 6), 3, every_step=True)
+
+
+@pytest.fixture(scope="module")
+def network() -> QuantizedNetwork:
+    return random_network(np.random.default_rng(1), STANDARD, 2, (12, 6), 3, every_step=True)
 
 
 @pytest.mark.parametrize("name", BOARDS)
@@ -42,13 +47,13 @@ def test_limits() -> None:
         limits(BOARD, 0)
 
 
-def test_small_by_default() -> None:
-    small = choose_for(BOARD, NETWORK)
+def test_small_by_default(network: QuantizedNetwork) -> None:
+    small = choose_for(BOARD, network)
     assert all(folding.multipliers <= MULTIPLIERS for folding in small.foldings)
-    assert small.multipliers < choose_for(BOARD, NETWORK, fastest=True).multipliers <= 156
+    assert small.multipliers < choose_for(BOARD, network, fastest=True).multipliers <= 156
     # A budget alone is to be used.
-    assert choose_for(BOARD, NETWORK, multipliers=60) == choose_for(
-        BOARD, NETWORK, multipliers=60, fastest=True)
+    assert choose_for(BOARD, network, multipliers=60) == choose_for(
+        BOARD, network, multipliers=60, fastest=True)
 
 
 @pytest.mark.parametrize(("asked", "name", "mhz"), [
@@ -61,8 +66,9 @@ def test_small_by_default() -> None:
     ({"clock_mhz": 180.0}, "fast", 180.0),
     ({"clock_mhz": 300.0}, "fast", 300.0),
 ])
-def test_pipeline_and_clock(asked: dict[str, Any], name: str, mhz: float) -> None:
-    chosen = choose_for(BOARD, NETWORK, **asked)
+def test_pipeline_and_clock(network: QuantizedNetwork, asked: dict[str, Any], name: str,
+                            mhz: float) -> None:
+    chosen = choose_for(BOARD, network, **asked)
     assert (chosen.pipeline, chosen.mhz) == (name, mhz)
     # What is more than the board is known for is believed, and told.
     told = f"{mhz:g} MHz is more than the {BOARD.core_mhz[name]:g} MHz that a core is known"
@@ -78,13 +84,13 @@ def test_pipeline_and_clock(asked: dict[str, Any], name: str, mhz: float) -> Non
     ({"columns": 1, "multipliers": 9},
      "multipliers cannot be limited where units or columns are given"),
 ])
-def test_wrong_wishes(asked: dict[str, Any], text: str) -> None:
+def test_wrong_wishes(network: QuantizedNetwork, asked: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=f"^{text}$"):
-        choose_for(BOARD, NETWORK, **asked)
+        choose_for(BOARD, network, **asked)
 
 
-def test_wanted() -> None:
-    chosen = choose_for(BOARD, NETWORK, streams=2)
+def test_wanted(network: QuantizedNetwork) -> None:
+    chosen = choose_for(BOARD, network, streams=2)
     assert wanted(chosen, None, None, 50.0) is None
     rate = 2 * 50e6 / chosen.cycles
     assert wanted(chosen, rate * 0.999, None, 50.0) == {

@@ -33,7 +33,7 @@ def tiny(folder: Path, family: str | None) -> None:
     write_design(folder, network, 1, 1, Vectors.compute(network, x, lengths), family=family)
 
 
-@pytest.mark.parametrize("family", sparse(FAMILIES, every=2))
+@pytest.mark.parametrize("family", FAMILIES)
 def test_netlist(tmp_path: Path, family: str) -> None:
     """Bit-exact at the ports, in every test, and in as many cycles."""
     tiny(tmp_path, family)
@@ -108,8 +108,7 @@ FAULTS: dict[tuple[str, str], tuple[str, str | Callable[[re.Match[str]], str]]] 
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("family", "what"), FAULTS)
+@pytest.mark.parametrize(("family", "what"), sparse(FAULTS, every=4))
 def test_planted(tmp_path: Path, family: str, what: str) -> None:
     """One cell that is wrong is found."""
     tiny(tmp_path, family)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.engine import modelled_memories
+from benchmarks.engine_memories import modelled_memories
 from golden.calibrate import quantize
 from golden.formats import DenseFormats
 from golden.lstm import LSTM

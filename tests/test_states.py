@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from benchmarks.engine import memory_bits
+from benchmarks.engine_memories import memory_bits
 from fpga.selftest import SelfTest
 from fpga.stored import Beat as Word
 from fpga.stored import Stored

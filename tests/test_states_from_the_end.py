@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.engine import modelled_memories
+from benchmarks.engine_memories import modelled_memories
 from golden.quantized_network import QuantizedNetwork
 from golden.result import StateCodes
 from hdl.network import Network

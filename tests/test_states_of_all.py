@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.engine import memory_bits
+from benchmarks.engine_memories import memory_bits
 from golden.argmax import ArgMax
 from golden.calibrate import quantize, unsupported
 from golden.lstm import LSTM, Bidirectional

@@ -16,7 +16,6 @@ from golden.activation import (
 from golden.fixed import SQ, UQ
 from golden.table import Reading, Table
 from hdl.table import STAGES, TableUnit
-from tests.cases import sparse
 from tests.every_code import every_code
 from tests.primitives import ECP5, MODELS, pipelined
 
@@ -141,7 +140,8 @@ def check_every_code(units: list[TableUnit], folder: Path, **options: Any) -> No
         assert np.array_equal(seen, expected), unit.stages
 
 
-@pytest.mark.parametrize("name", sparse(WIDE, every=len(WIDE)))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WIDE)
 def test_every_code_of_wide_ones(name: str, tmp_path: Path) -> None:
     table = WIDE[name]()
     check_every_code([TableUnit(table, stages=stages) for stages in STAGES], tmp_path)
