@@ -11,8 +11,8 @@ from amaranth.asserts import AnyConst
 from amaranth.back import rtlil
 from amaranth.hdl import Assert, Module, Value
 
-import hdl.lane_logic as lane_logic
 from fpga.tools import Processes
+from hdl import lane_gates, lane_states
 from hdl.buffer import beat_counts
 from hdl.foldings import choose_drain
 from hdl.lstm import LSTMEngine
@@ -95,8 +95,9 @@ def test_the_demo_rounds_as_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
         found.add((rounding.__name__, len(value), drop))
         return rounding(value, drop, *more)
 
-    for rounding in (lane_logic.rounded, lane_logic.floor_to_even):
-        monkeypatch.setattr(lane_logic, rounding.__name__, partial(noted, rounding))
+    for module, name in ((lane_gates, "floor_to_even"), (lane_states, "floor_to_even"),
+                         (lane_states, "rounded")):
+        monkeypatch.setattr(module, name, partial(noted, getattr(module, name)))
     layer = demo().layers[0]
     inputs, hidden = (getattr(layer.directions[0], name) for name in ("inputs", "hidden"))
     engine = LSTMEngine(layer, folding=choose_drain(inputs, hidden, units=1, columns=1,
