@@ -33,7 +33,7 @@ CLAIM = "its queue has room for whatever comes to it"
 
 PROOFS = (
     *(Proof(name=f"{name}.room", claim=CLAIM, bench=partial(queues, getattr(parts, name)),
-            engine=Engine.PDR, quick=name == "outlet",
+            engine=Engine.PDR,
             faults=[Fault(module=module, old=old, new=new)])
       for name, module, old, new in (
           ("outlet", "hdl.outlet", "sequencer.stall.eq(room == 0)", "sequencer.stall.eq(0)"),
