@@ -26,7 +26,9 @@ class Entrance(wiring.Component):
     one tells another, ``malformed`` is set and the first holds; a step for a stream that there
     is not is taken, dropped, and sets ``malformed`` too.
 
-    A beat passes in the cycle in which it is taken; those that are missing take a cycle each.
+    A beat passes in the cycle in which it is taken; those that are missing take a cycle each. With
+    several streams, TREADY depends on TVALID and TID of the same cycle: it says whether there is
+    room for that stream.
 
     Parameters
     ----------
@@ -96,7 +98,8 @@ class Entrance(wiring.Component):
             m.d.comb += held.eq(self.hold & self.between)
             offered, ready = offered & ~held, ready & ~held
         m.d.comb += [
-            whose.eq(Mux(beat == 0, self.tid, first_whose)),
+            # TREADY depends on it, and TID may be anything while nothing is offered.
+            whose.eq(Mux(beat == 0, Mux(self.tvalid, self.tid, 0), first_whose)),
             stranger.eq(whose >= self._streams),
             wrong.eq(stranger | (whose != self.tid)),
             self.o.valid.eq(offered & ~stranger),

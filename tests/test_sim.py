@@ -570,7 +570,7 @@ def perfect(checker_model: Model, order: list[int], number: int = 0
     expected = checker_model.expected(order)
     stream = checker_model.manifest.output
     values = expected.output.values
-    data = (stream.pack(values, np.random.default_rng(0)) if len(values) else
+    data = (stream.pack(values) if len(values) else
             np.empty((0, stream.width // 8), dtype=np.uint8))
     last = np.zeros((len(expected.output.last), stream.beats), dtype=bool)
     last[:, -1] = expected.output.last
@@ -614,12 +614,14 @@ def test_checker_names_the_first(model: Model) -> None:
         Checker(model.manifest, [model.expected(order)]).feed(beats, values)
 
 
-def test_checker_ignores_unused_lanes(model: Model) -> None:
+def test_checker_unused_lanes(model: Model) -> None:
+    """What a vector leaves over of its last beat is 0."""
     beats, values = perfect(model, [0])
-    beats.data[1::2, 3:] ^= 0xff
-    checker = Checker(model.manifest, [model.expected([0])])
-    checker.feed(beats, values)
-    checker.finish()
+    Checker(model.manifest, [model.expected([0])]).feed(beats, values)
+    beats.data[3, 3] = 1
+    with pytest.raises(Difference, match=r"^sequence 0, step 1, tensor y, unused lane 1: expected "
+                                         r"0, got 1, in cycle \d+$"):
+        Checker(model.manifest, [model.expected([0])]).feed(beats, values)
 
 
 @pytest.fixture
