@@ -3,7 +3,9 @@
 import argparse
 import re
 
-__all__ = ["natural", "positive", "positive_real", "streams"]
+from hdl.verilog import check_name
+
+__all__ = ["module_name", "natural", "positive", "positive_real", "streams"]
 
 
 def positive(text: str, *, or_else: str = "") -> int:
@@ -12,6 +14,15 @@ def positive(text: str, *, or_else: str = "") -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a positive integer{or_else}, not {text}")
     return value
+
+
+def module_name(text: str) -> str:
+    """An argument that is the name of a Verilog module."""
+    try:
+        check_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def natural(text: str) -> int:

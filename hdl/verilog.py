@@ -15,9 +15,12 @@ from hdl.bus import Bus
 from hdl.network import Network
 from hdl.registers import COPY_MODULE, COPY_VERILOG
 
-__all__ = ["FAMILIES", "generate", "without_brackets", "without_empty"]
+__all__ = ["FAMILIES", "NAME", "check_name", "generate", "without_brackets", "without_empty"]
 
 FAMILIES = ("ecp5", "ice40")
+
+NAME = "gatefold"
+"""Of the top module, where nothing else is said."""
 
 # As Yosys writes Verilog: widths by the rules of the language, registers that stay as they are
 # where no case says more, comparisons known from a range or from the lack of a sign, blocks that
@@ -161,7 +164,19 @@ def without_empty(text: str) -> str:
     return re.sub(r"^ *wire \[-1:0\] \S+ *;\n", "", text, flags=re.MULTILINE)
 
 
-def generate(dut: Network, name: str = "gatefold", *, family: str | None = None,
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of a module.
+
+    Raises
+    ------
+    ValueError
+        If it is not a Verilog identifier.
+    """
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError(f"module name must be a Verilog identifier, not {name!r}")
+
+
+def generate(dut: Network, name: str = NAME, *, family: str | None = None,
              ) -> tuple[str, dict[str, Any]]:
     """Write a network as Verilog.
 
@@ -187,8 +202,7 @@ def generate(dut: Network, name: str = "gatefold", *, family: str | None = None,
     ValueError
         If the name is not a Verilog identifier, or there is no such family.
     """
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError(f"module name must be a Verilog identifier, not {name!r}")
+    check_name(name)
     if family not in (None, *FAMILIES):
         raise ValueError(f"family must be one of {', '.join(FAMILIES)} or None, not {family!r}")
     # Without source locations: they are this machine's paths.
