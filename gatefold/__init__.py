@@ -196,6 +196,8 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
         If the design does not fit the board, or a tool fails.
     """
     start = time.monotonic()
+    if not os.fspath(directory):
+        raise InputError("directory must name a folder, not be empty")
     target = find(board)
     with blaming("data"):
         data = Sequences.of(x, lengths, y)

@@ -2,10 +2,18 @@
 
 import argparse
 import re
+from pathlib import Path
 
 from hdl.verilog import check_name
 
-__all__ = ["module_name", "natural", "positive", "positive_real", "streams"]
+__all__ = ["folder", "module_name", "natural", "positive", "positive_real", "streams"]
+
+
+def folder(text: str) -> Path:
+    """An argument that is the path of a folder: a text of nothing would be the current one."""
+    if not text:
+        raise argparse.ArgumentTypeError("must name a folder, not be empty")
+    return Path(text)
 
 
 def positive(text: str, *, or_else: str = "") -> int:

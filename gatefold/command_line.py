@@ -1,6 +1,7 @@
 """The command line: ``gatefold build``, ``inspect`` and ``verify``, each with its ``--help``."""
 
 import argparse
+import contextlib
 import signal
 import sys
 from dataclasses import replace
@@ -13,7 +14,14 @@ from rich.console import Console
 from fpga.boards import BOARDS, find
 from fpga.summary import build_table
 from gatefold import DEFAULT_BOARD, build, inspect
-from gatefold.arguments import module_name, natural, positive, positive_real, streams
+from gatefold.arguments import (
+    folder,
+    module_name,
+    natural,
+    positive,
+    positive_real,
+    streams,
+)
 from gatefold.design_forms import as_netlist, with_unknown
 from gatefold.errors import BAD_INPUT, InputError, blaming
 from gatefold.output_folder import check_folder
@@ -104,7 +112,7 @@ report.json, and in fpga the scripts and logs of the tools.""")
                               help="calibration and test sequences; see below")
     build_parser.add_argument("--board", default=DEFAULT_BOARD,
                               help=f"one of {', '.join(sorted(BOARDS))} (%(default)s)")
-    build_parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True,
+    build_parser.add_argument("-o", "--output", metavar="DIR", type=folder, required=True,
                               help="folder to write; an earlier build there is replaced")
     build_parser.add_argument("--bits", type=positive, default=16,
                               help="width of inputs, weights, states and outputs, 8 to 18 "
@@ -187,7 +195,7 @@ report.json, and in fpga the scripts and logs of the tools.""")
                     "back, with a reset in the middle. Exit status 0 where all is equal, 1 where\n"
                     "anything differs.",
         epilog="example:\n  gatefold verify build/mine")
-    verify_parser.add_argument("directory", metavar="DIR", type=Path, help="what build wrote")
+    verify_parser.add_argument("directory", metavar="DIR", type=folder, help="what build wrote")
     verify_parser.add_argument("--seed", type=natural, help="repeat a run; each has a new one, and "
                                                         "says which")
     verify_parser.add_argument("--simulator", choices=SIMULATORS, default=SIMULATORS[0],
@@ -293,7 +301,13 @@ def _verify(args: argparse.Namespace, progress: ProgressLog, console: Console) -
     return 0
 
 
+STOPPING = (signal.SIGTERM, signal.SIGHUP)
+
+
 def _stop(_signal: int, _frame: object) -> NoReturn:
+    # A terminal that closes may say so more than once.
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
     # As an exception, so that half-written folders go.
     raise KeyboardInterrupt
 
@@ -302,7 +316,10 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; returns its exit status: 0 done, 1 hardware differs, 2 bad input."""
     args = _parser().parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 100)
-    signal.signal(signal.SIGTERM, _stop)
+    for number in STOPPING:
+        # Who runs it by nohup wants it to go on.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _stop)
     try:
         command = {"build": _build, "inspect": _inspect, "verify": _verify}[args.command]
         return command(args, ProgressLog(console), console)
@@ -310,5 +327,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"gatefold: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("gatefold: stopped", file=sys.stderr)
+        # There may be no terminal any more.
+        with contextlib.suppress(OSError):
+            print("gatefold: stopped", file=sys.stderr)
         return 130

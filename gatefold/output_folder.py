@@ -1,4 +1,8 @@
-"""The folder of a build: what may be replaced, and replacing it in one step."""
+"""The folder of a build: what may be replaced, and replacing it once all of the new is there.
+
+A folder that is there stays: what is in it is replaced. So it may be the current one, or one on
+which something is mounted, or lie where nothing else may be written.
+"""
 
 import contextlib
 import os
@@ -14,6 +18,8 @@ from sim.vectors import VECTORS
 __all__ = ["REPORT", "FolderError", "check_folder", "new_folder"]
 
 REPORT = "report.json"
+
+BUILDING = ".building-"
 
 
 class FolderError(ValueError):
@@ -38,8 +44,17 @@ def _entries(directory: Path) -> set[str]:
     return {MANIFEST, VECTORS, REACHED, REPORT, verilog, "fpga", "sim"} | bitstreams
 
 
-def check_folder(directory: Path) -> None:
-    """See whether a build may go to a folder.
+def _is_there(path: Path) -> bool:
+    """Whether there is something, a link to nothing too."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def check_folder(directory: Path) -> Path:
+    """See whether a build may go to a folder; returns where that is.
 
     Raises
     ------
@@ -47,16 +62,20 @@ def check_folder(directory: Path) -> None:
         If it is no folder, is not writable, or holds what no build has left there.
     """
     with _naming(directory):
-        there = next(path for path in (directory, *directory.parents) if path.exists())
+        place = Path(os.path.realpath(directory))
+        there = next(path for path in (place, *place.parents) if _is_there(path))
         if not there.is_dir():
             raise FolderError(f"output {directory} must be a folder, but {there} is a file")
         if not os.access(there, os.W_OK | os.X_OK):
             raise FolderError(f"output {directory}: {there} is not writable")
-        foreign = sorted({path.name for path in directory.iterdir()} - _entries(directory)
-                         ) if directory.is_dir() else []
+        foreign = sorted({path.name for path in place.iterdir()} - _entries(place)
+                         ) if there == place else []
         if foreign:
+            left = foreign[0].startswith(BUILDING)
             raise FolderError(f"output {directory} must be a new folder or an earlier build, but "
-                              f"it holds {foreign[0]}")
+                              f"it holds {foreign[0]}"
+                              + (", of a build that is going on or was killed" if left else ""))
+    return place
 
 
 @contextlib.contextmanager
@@ -66,23 +85,45 @@ def new_folder(directory: Path) -> Iterator[Path]:
     Raises
     ------
     FolderError
-        As of :func:`check_folder`.
+        As of :func:`check_folder`, or if a file cannot be written, or what is there not be
+        replaced in the end: then what was built is kept.
     """
-    check_folder(directory)
+    place = check_folder(directory)
     with _naming(directory):
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        # Beside it, because a rename is one step within a file system only.
-        work = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # Within the file system that it is to be in, so that a rename is all it takes.
+        work = Path(tempfile.mkdtemp(prefix=BUILDING,
+                                     dir=place if place.exists() else place.parent))
+    new, keep = work / "new", False
     try:
-        (work / "new").mkdir()
-        yield work / "new"
-        if directory.exists():
-            directory.rename(work / "old")
+        with _naming(directory):
+            new.mkdir()
+            yield new
         try:
-            (work / "new").rename(directory)
-        except OSError:
-            if (work / "old").exists():
-                (work / "old").rename(directory)
-            raise
+            _put(new, place, work)
+        except OSError as error:
+            keep = True
+            raise FolderError(f"output {directory}: what was built cannot be put there, and is in "
+                              f"{new}: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _put(new: Path, place: Path, work: Path) -> None:
+    """Put a folder, or what it holds, in its place; all of it or nothing."""
+    if not place.exists():
+        new.rename(place)
+        return
+    old = work / "old"
+    old.mkdir()
+    moves = [*((path, old / path.name) for path in place.iterdir() if path != work),
+             *((path, place / path.name) for path in new.iterdir())]
+    try:
+        for source, target in moves:
+            source.rename(target)
+    except BaseException:
+        for source, target in reversed(moves):
+            if target.exists() and not source.exists():
+                target.rename(source)
+        raise

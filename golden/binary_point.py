@@ -31,6 +31,9 @@ WORTH = 1.25
 # Bits that a quantised weight may take so that it is exact: those of the narrowest multiplier.
 WIDEST = 16
 
+# Bits of a sum that keeps quantised weights exact, at most: float64 has room for little more.
+WIDEST_SUM = 48
+
 # Of a float64; far below any binary point that there is.
 EXACT_BITS = 53
 
@@ -58,13 +61,14 @@ class Rows:
 def finest_products(w: np.ndarray, bias: np.ndarray, operand: Format, bits: int) -> int:
     """Fraction bits of the products with weights of ``bits`` bits, or as many as make sense."""
     # Finer products would vanish when the sum, which the bias is part of, is rounded to z or y.
-    most = 2 * bits + 4 - Range.of(bias).of_width(bits).i
+    whole = Range.of(bias).of_width(bits).i
+    most = 2 * bits + 4 - whole
     if not w.any():
         return most
-    exact, finest = fraction_bits(w), Range.of(w).of_width(bits).f
+    exact, finest = operand.f + fraction_bits(w), operand.f + Range.of(w).of_width(bits).f
+    enough = min(finest, most)
     # Weights that were quantised are exact all the same.
-    return operand.f + (max(exact, min(finest, most - operand.f)) if exact <= finest
-                        else min(finest, most - operand.f))
+    return max(exact, enough) if exact <= min(finest, WIDEST_SUM - whole) else enough
 
 
 def points(rows: Rows, operands: Sequence[Format], bits: int) -> list[int]:

@@ -21,10 +21,10 @@ from golden.fixed import SQ, UQ
 from golden.formats import DenseFormats, LSTMFormats
 from golden.function import IDENTITY, RELU, SIGMOID, SOFTMAX, TANH, Function
 from golden.lines import dense_line, is_unbounded, with_lines
-from golden.lstm import Bidirectional
+from golden.lstm import LSTM, Bidirectional
 from golden.model import Dense, Layer, ModelError, Network
 from golden.quantized_network import QuantizedNetwork
-from golden.ranges import Range
+from golden.ranges import FARTHEST, Range
 from golden.statistics import Statistics
 
 __all__ = ["BITS", "calibrate", "quantize", "unsupported"]
@@ -84,8 +84,28 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
         raise ValueError(f"bits must be an integer from {BITS[0]} to {BITS[-1]}, not {bits!r}")
     if missing := unsupported(network):
         raise ModelError(f"no hardware is built for {' or '.join(missing)}")
+    _check_weights(network)
     seen = Statistics(network, x, lengths)
     return _Choice(network, seen, bits, overrides or {}).calibration()
+
+
+def _check_weights(network: Network) -> None:
+    """Refuse numbers that no format has, before they are scaled by one another."""
+    parts: list[tuple[str, LSTM | Dense]] = [
+        *((f"lstm{number}", each) for number, layer in enumerate(network.layers)
+          for each in layer.directions),
+        *((f"dense{number}", dense) for number, dense in enumerate(network.head))]
+    for owner, part in parts:
+        found = {name: value for name, value in vars(part).items()
+                 if isinstance(value, np.ndarray)}
+        found |= {f"{parameter} of {name}": np.array(getattr(function, parameter))
+                  for name, function in vars(part).items() if isinstance(function, Function)
+                  for parameter in ("alpha", "beta") if getattr(function, parameter) is not None}
+        for name, numbers in found.items():
+            peak = np.abs(numbers).max()
+            if peak > FARTHEST:
+                raise ValueError(f"{name} of {owner} must be at most {FARTHEST:g} in magnitude, "
+                                 f"not {peak:g}: see whether the model is damaged, or scale it")
 
 
 class _Choice:
@@ -258,8 +278,10 @@ def _wider(*formats: SQ) -> SQ:
 
 def _argument(function: Function, y: SQ) -> SQ:
     """Format of the sum of a dense layer: wide enough that a table reaches its ends."""
+    if function not in (SIGMOID, TANH):
+        return y
     z = SQ(tail_integer_bits(y.f + 1), y.f)
-    return z if function == SIGMOID else SQ(z.i - 1, z.f + 1) if function == TANH else y
+    return z if function == SIGMOID else SQ(z.i - 1, z.f + 1)
 
 
 def _merges(layer: Layer) -> bool:

@@ -7,7 +7,10 @@ import numpy as np
 
 from golden.fixed import SQ, Format
 
-__all__ = ["Range"]
+__all__ = ["FARTHEST", "Range"]
+
+FARTHEST = 2.0**200
+"""The largest magnitude that has a format: powers of two farther out, multiplied, leave float64."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,9 @@ class Range:
         """The finest signed format of ``bits`` bits for the range, widened by ``headroom``."""
         wide = Range(self.low * headroom, self.high * headroom)
         peak = max(-wide.low, wide.high)
-        # 2**(i - 1) is at most the peak: fewer integer bits cannot do.
-        i = int(np.frexp(peak)[1]) if peak else 1
+        # 2**(i - 1) is at most the peak: fewer integer bits cannot do. What is smaller than any
+        # number that has a format is large is as good as zero.
+        i = int(np.frexp(peak)[1]) if peak > 1 / FARTHEST else 1
         return next(to for to in (SQ(n, bits - n) for n in count(i)) if wide.fits(to))
 
     def of_fraction(self, f: int) -> SQ:

@@ -9,7 +9,7 @@ from golden.checks import sequence_lengths
 from golden.lines import dense_line, is_unbounded
 from golden.lstm import LSTM
 from golden.model import Network
-from golden.ranges import Range
+from golden.ranges import FARTHEST, Range
 
 __all__ = ["PART", "Statistics"]
 
@@ -56,7 +56,9 @@ class Statistics:
         recurrent = replace(network, head=())
         for first in range(0, sequences, PART):
             part = slice(first, first + PART)
-            trace = recurrent.trace(array[part], every[part])
+            # What grows beyond all numbers is told of by its name.
+            with np.errstate(over="ignore", invalid="ignore"):
+                trace = recurrent.trace(array[part], every[part])
             traces = iter(trace.directions)
             for number, layer in enumerate(network.layers):
                 outputs = []
@@ -73,7 +75,8 @@ class Statistics:
                 self._weigh(f"lstm{number}.y", given)
             y = trace.y[trace.valid] if network.every_step else trace.y
             for number, dense in enumerate(network.head):
-                y = (dense if dense.function.elementwise else dense_line(dense)).run(y)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    y = (dense if dense.function.elementwise else dense_line(dense)).run(y)
                 self._see(f"dense{number}.y", y)
 
     def _weigh(self, name: str, values: np.ndarray, parts: int = 1) -> None:
@@ -83,4 +86,8 @@ class Statistics:
 
     def _see(self, name: str, values: np.ndarray) -> None:
         seen = Range.of(values)
+        peak = max(-seen.low, seen.high)
+        if not peak <= FARTHEST:
+            raise ValueError(f"{name} must be at most {FARTHEST:g} in magnitude on the calibration "
+                             f"data, not {peak:g}: see whether the model is damaged, or scale it")
         self.ranges[name] = self.ranges[name] | seen if name in self.ranges else seen

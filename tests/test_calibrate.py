@@ -2,6 +2,7 @@
 
 import re
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from golden.activation import tail_integer_bits
 from golden.calibrate import calibrate, quantize
 from golden.fixed import SQ, UQ
+from golden.function import IDENTITY, Function
 from golden.lstm import LSTM
 from golden.model import Dense, Network
 from golden.onnx_file import load
@@ -229,13 +231,83 @@ def test_zero_weights_cost_nothing(part: str) -> None:
 
 
 @pytest.mark.parametrize(("x_scale", "w_scale"), [(1e6, 1e-6), (1e-9, 1e9), (1e-9, 1.0),
-                                                  (1e-300, 1.0), (1.0, 1e-12)])
+                                                  (1e-300, 1.0), (1.0, 1e-12), (1e-309, 1.0),
+                                                  (1.0, 1e-320)])
 def test_extreme_scales(x_scale: float, w_scale: float) -> None:
     model = network(13, x_scale=w_scale)
     x = data(14, 16, 8, 2) * x_scale
     result = quantize(model, x).run_real(x)
     assert sum(result.saturated.values()) == 0
     assert np.abs(result.real - model.run(x)).max() < 2e-3
+
+
+def scaled(model: Network, name: str, scale: float) -> Network:
+    """A network of one layer with one of its arrays, ``lstm.w_x`` or ``dense.bias``, scaled."""
+    owner, _, array = name.partition(".")
+    (lstm,), (head,) = model.directions, model.head
+    if owner == "lstm":
+        return replace(model, layers=(replace(lstm, **{array: getattr(lstm, array) * scale}),))
+    return replace(model, head=(replace(head, **{array: getattr(head, array) * scale}),))
+
+
+ARRAYS = ("lstm.w_x", "lstm.w_h", "lstm.bias", "dense.w", "dense.bias")
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_of_next_to_nothing(name: str) -> None:
+    """What is as small as a float64 can be is as good as zeros."""
+    model, none = (scaled(network(13), name, scale) for scale in (1e-320, 0.0))
+    x = data(14, 16, 8, 2)
+    assert np.abs(quantize(model, x).run_real(x).real - none.run(x)).max() < 2e-3
+
+
+@pytest.mark.parametrize("name", ["dense.w", "dense.bias"])
+def test_large_outputs(name: str) -> None:
+    model = scaled(network(13), name, 1e30)
+    x = data(14, 16, 8, 2)
+    reference = model.run(x)
+    assert np.abs(quantize(model, x).run_real(x).real - reference).max() < (
+        2e-3 * np.abs(reference).max())
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_without_a_format(name: str) -> None:
+    owner, _, array = name.partition(".")
+    text = (rf"^{array} of {owner}0 must be at most 1\.60694e\+60 in magnitude, not "
+            r"[0-9.]+e\+(99|100): see whether the model is damaged, or scale it$")
+    with pytest.raises(ValueError, match=text):
+        quantize(scaled(network(13), name, 1e100), data(14, 16, 8, 2))
+
+
+def test_states_without_a_format() -> None:
+    """A linear recurrence may grow beyond all numbers."""
+    lstm = LSTM(w_x=np.ones((4, 2)), w_h=np.full((4, 1), 1e40), bias=np.zeros(4),
+                candidate=IDENTITY, squash=IDENTITY)
+    model = Network(layers=(lstm,), every_step=False)
+    x = np.ones((1, 20, 2))
+    with pytest.raises(ValueError, match=r"^lstm0\.z must be at most 1\.60694e\+60 in magnitude "
+                                         r"on the calibration data, not inf: see whether the "
+                                         r"model is damaged, or scale it$"):
+        quantize(model, x)
+    steep = Function("Affine", 1e300, 0.0)
+    with pytest.raises(ValueError, match=r"^alpha of squash of lstm0 must be at most "
+                                         r"1\.60694e\+60 in magnitude, not 1e\+300: see whether "
+                                         r"the model is damaged, or scale it$"):
+        quantize(replace(model, layers=(replace(lstm, squash=steep),)), x)
+
+
+@pytest.mark.parametrize("k", [30, 45, 60, 190])
+def test_quantised_weights_of_next_to_nothing(k: int) -> None:
+    """They are exact where sums have room for it, and else no reason to refuse a network."""
+    rng = np.random.default_rng(0)
+    w_x, w_h, w = (np.asarray(rng.integers(-100, 100, shape) * 2.0**-k, dtype=np.float64)
+                   for shape in ((20, 2), (20, 5), (3, 5)))
+    model = Network(layers=(LSTM(w_x=w_x, w_h=w_h, bias=rng.uniform(-1, 1, 20)),),
+                    head=(Dense(w=w, bias=rng.uniform(-1, 1, 3)),), every_step=True)
+    x = data(1, 8, 6, 2)
+    fixed = quantize(model, x)
+    assert (fixed.layers[0].formats.w_x.f >= k) == (k == 30)
+    assert np.abs(fixed.run_real(x).real - model.run(x)).max() < 1e-4
 
 
 def test_padding_and_parts() -> None:

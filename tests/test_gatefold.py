@@ -82,10 +82,11 @@ def flow(monkeypatch: pytest.MonkeyPatch) -> Flow:
 
 
 @pytest.fixture(autouse=True)
-def restore_signal() -> Any:
-    before = signal.getsignal(signal.SIGTERM)
+def restore_signals() -> Any:
+    before = {number: signal.getsignal(number) for number in command_line.STOPPING}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def command(*arguments: object) -> int:
@@ -632,6 +633,11 @@ def test_output_that_cannot_be(tmp_path: Path, data: Path, flow: Flow,
     for output in (data, data / "out", data / "deep" / "out"):
         assert refused(capsys, data, "build", MODEL, "--data", data, "-o", output) == (
             f"output {output} must be a folder, but {data} is a file")
+    assert refused(capsys, data, "build", MODEL, "--data", data, "-o", "") == (
+        "argument -o/--output: must name a folder, not be empty (try: gatefold build --help)")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert refused(capsys, data, "build", MODEL, "--data", data, "-o", tmp_path / "loop") == (
+        f"output {tmp_path}/loop must be a folder, but {tmp_path}/loop is a file")
     long = tmp_path / ("a" * 300)
     assert refused(capsys, tmp_path / "out", "build", MODEL, "--data", data, "-o", long) == (
         f"output {long}: File name too long")
@@ -703,6 +709,31 @@ def test_stopped(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureF
     assert command("build", MODEL, "--data", data, "-o", tmp_path / "out") == 130
     assert capsys.readouterr().err == "gatefold: stopped\n"
     assert [path.name for path in tmp_path.iterdir()] == ["data.npz"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("ignored", [False, True])
+def test_signals(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+                 number: signal.Signals, *, ignored: bool) -> None:
+    """A closed terminal is as good as being told to stop, but for who has asked not to be.
+
+    It may say so again while what is half-written goes.
+    """
+    def signalled(model: str, **options: object) -> str:
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            os.kill(os.getpid(), number)
+            print("cleaned up")
+        return "went on"
+
+    monkeypatch.setattr(command_line, "inspect", signalled)
+    if ignored:
+        signal.signal(number, signal.SIG_IGN)
+    assert command("inspect", MODEL) == (0 if ignored else 130)
+    captured = capsys.readouterr()
+    assert captured.out == "cleaned up\n" + (f"{MODEL}: went on\n" if ignored else "")
+    assert captured.err == ("" if ignored else "gatefold: stopped\n")
 
 
 @pytest.mark.parametrize(("files", "text"), [
