@@ -4,7 +4,9 @@ import argparse
 import re
 from pathlib import Path
 
-__all__ = ["folder", "natural", "positive", "positive_real", "streams"]
+from hdl.verilog import check_name
+
+__all__ = ["folder", "module_name", "natural", "positive", "positive_real", "streams"]
 
 
 def folder(text: str) -> Path:
@@ -20,6 +22,15 @@ def positive(text: str, *, or_else: str = "") -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a positive integer{or_else}, not {text}")
     return value
+
+
+def module_name(text: str) -> str:
+    """An argument that is the name of a Verilog module."""
+    try:
+        check_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def natural(text: str) -> int:
