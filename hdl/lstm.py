@@ -194,14 +194,12 @@ class LSTMEngine(wiring.Component):
         m = Module()
         layer, k, columns = self._layer, self.cycles, self.cycles.folding.columns
         formats, streams = layer.formats, k.streams
-        # The word in which h begins, and its place there.
-        h_word, h_place = divmod(layer.inputs, columns)
 
         m.submodules.x_buffer = x = StepBuffer(
             width=formats.x.width, columns=columns, counts=self._counts, streams=streams,
             latency=k.memory, prompt=len(self._counts) + 1 > k.work, keeps=self._stateful)
         m.submodules.h_buffer = h = ColumnBuffer(
-            width=formats.h.width, columns=columns, offset=h_place, counts=k.counts,
+            width=formats.h.width, columns=columns, offset=layer.inputs % columns, counts=k.counts,
             streams=streams, latency=k.memory, forward=1 + k.memory - k.pipeline.feedback)
         m.submodules.sequencer = sequencer = Sequencer(
             passes=k.passes, words=k.words, bubble=k.bubble, streams=streams,
@@ -210,54 +208,15 @@ class LSTMEngine(wiring.Component):
         m.submodules.drain = drain = self._drain
         wiring.connect(m, wiring.flipped(self.i), x.i)
 
-        # The decision on a word. A sequence begins after reset and after the last step of another
-        # whose state is not kept; a stream's steps write to its two pages of h in turn.
+        # The next step of which streams begins a sequence: after reset and after the last step of
+        # another whose state is not kept. Which of its two pages of h a stream's steps have last
+        # written to: they take turns.
         fresh, half = Signal(streams, init=-1), Signal(streams)
-        last = of_stream(x.last, sequencer.stream)
-        begins: Value = of_stream(fresh, sequencer.stream)
-        over, forgets = x.last, last
-        first = begins
-        if self._stateful and self._whole:
-            # Where it goes on from a state, too.
-            starts = Signal(streams, init=-1)
-            first = of_stream(starts, sequencer.stream)
-            for n in range(streams):
-                with m.If(sequencer.ended[n]):
-                    m.d.sync += starts[n].eq(x.last[n])
+        step, emit, first = self._decide(m, sequencer, x, fresh, half)
+        stall = self._take_pages(m, sequencer, x, emit, first, fresh, half)
+        forgets = of_stream(x.last, sequencer.stream)
         if self._stateful:
-            over, forgets = x.last & ~x.keep, last & ~of_stream(x.keep, sequencer.stream)
-        emit: Value = Const(1) if self._every_step else last
-        if self._first:
-            emit = Cat(first if layer.reverse else last for layer in self._directions
-                       ).bit_select(sequencer.stream, 1)
-        step = Signal(Step(streams, keeps=self._stateful))
-        if self._stateful:
-            m.d.comb += step.keep.eq(of_stream(x.keep, sequencer.stream))
-        m.d.comb += [
-            step.fresh.eq(begins),
-            step.emit.eq(emit),
-            step.last.eq(last),
-            step.page.eq(~of_stream(half, sequencer.stream)),
-            step.stream.eq(sequencer.stream),
-        ]
-
-        # A page behind is taken with the pass whose units are the first to go there.
-        takes = Signal()
-        m.d.comb += takes.eq(sequencer.first_pass & sequencer.last & (
-            first if self._gathered and self._every_step else emit))
-        no_room = Signal(streams)
-        for n in range(streams):
-            self._count_pages(m, sequencer, n, takes, self.freed_behind, no_room)
-            with m.If(sequencer.ended[n]):
-                m.d.sync += [fresh[n].eq(over[n]), half[n].eq(~half[n])]
-        stall = takes & of_stream(no_room, sequencer.stream)
-        if self._reads:
-            # A sequence's last step waits for one for its states, too.
-            takes_final, no_room = Signal(), Signal(streams)
-            m.d.comb += takes_final.eq(sequencer.first_pass & sequencer.last & last)
-            for n in range(streams):
-                self._count_pages(m, sequencer, n, takes_final, self.freed_final, no_room, "_final")
-            stall = stall | (takes_final & of_stream(no_room, sequencer.stream))
+            forgets &= ~of_stream(x.keep, sequencer.stream)
         m.d.comb += [
             sequencer.ready.eq(x.ready),
             sequencer.stall.eq(stall),
@@ -265,35 +224,7 @@ class LSTMEngine(wiring.Component):
             x.release.eq(sequencer.ended),
             self.freed.eq(sequencer.ended),
         ]
-
-        # The addresses of x and h, and when these have been read but for a cycle the word enters.
-        # Words hold x, then one of both kinds where V does not divide N, then h.
-        wait = k.memory - 1
-        address: Value = sequencer.address
-        if len(self._directions) > 1:
-            address = Cat(address, sequencer.stream)
-        m.d.comb += array.address.eq(delayed(m, address, wait))
-        only_x, mixed, masked = Signal(), Signal(), Signal()
-        entering = Signal(step.shape(), reset_less=True)
-        word_is_x, word_is_mixed = Signal(reset_less=True), Signal(reset_less=True)
-        m.d.sync += [
-            array.issue.eq(delayed(m, sequencer.issue, wait, reset=True)),
-            array.last.eq(delayed(m, sequencer.last, wait)),
-            x.address.eq(sequencer.word),
-            x.read_page.eq(page_of(sequencer.stream, of_stream(x.page, sequencer.stream))),
-            h.address.eq(sequencer.word - h_word),
-            h.read_page.eq(page_of(sequencer.stream, of_stream(half, sequencer.stream))),
-            word_is_x.eq(delayed(m, sequencer.word < h_word, wait)),
-            word_is_mixed.eq(delayed(m, sequencer.word == h_word, wait)),
-            entering.eq(delayed(m, step, wait)),
-            only_x.eq(word_is_x), mixed.eq(word_is_mixed), masked.eq(entering.fresh),
-        ]
-
-        # A cycle later: the word.
-        for v in range(columns):
-            is_x = only_x | (mixed if v < h_place else 0)
-            m.d.comb += array.operands[v].eq(Mux(is_x, x.data[v], Mux(masked, 0, h.data[v])))
-
+        entering = self._read_word(m, sequencer, x, h, step, half)
         m.d.comb += [
             drain.coming.eq(array.coming),
             drain.totals.eq(array.totals),
@@ -315,20 +246,7 @@ class LSTMEngine(wiring.Component):
             # What is emitted is an only one.
             m.d.sync += self.o.payload.last.eq(1)
         if self._stateful:
-            setting = self.set_h.payload
-            wiring.connect(m, wiring.flipped(self.set_c), drain.set_c)
-            m.d.comb += [self.set_h.ready.eq(1), self.done.eq(h.filled & ~self.set_h.valid)]
-            if self._whole:
-                m.d.comb += self.ends.eq(h.beat.last & (h.beat.stream == streams - 1))
-            with m.If(self.set_h.valid):
-                m.d.comb += [
-                    h.valid.eq(1),
-                    h.beat.eq(setting),
-                    h.write_page.eq(page_of(setting.stream, of_stream(half, setting.stream))),
-                ]
-            for n in range(streams):
-                with m.If(self.set_end[n]):
-                    m.d.sync += fresh[n].eq(self.set_fresh)
+            self._set_states(m, h, fresh, half)
         if "h" in self._reads:
             m.d.sync += [self.final_h.valid.eq(h.valid & h.beat.last),
                          self.final_h.payload.eq(h.beat)]
@@ -336,6 +254,121 @@ class LSTMEngine(wiring.Component):
             m.d.sync += [self.final_c.valid.eq((drain.c.count != 0) & drain.c.last),
                          self.final_c.payload.eq(drain.c)]
         return m
+
+    def _decide(self, m: Module, sequencer: Sequencer, x: StepBuffer, fresh: Signal, half: Signal
+                ) -> tuple[Any, Value, Value]:
+        """What is known of a step with the decision on a word of it.
+
+        Returns what it carries along, a `Step`, whether its h is to be emitted, and whether it is
+        the first of its sequence, where that goes on from a state, too.
+        """
+        streams = self.cycles.streams
+        last = of_stream(x.last, sequencer.stream)
+        begins: Value = of_stream(fresh, sequencer.stream)
+        first = begins
+        if self._stateful and self._whole:
+            starts = Signal(streams, init=-1)
+            first = of_stream(starts, sequencer.stream)
+            for n in range(streams):
+                with m.If(sequencer.ended[n]):
+                    m.d.sync += starts[n].eq(x.last[n])
+        emit: Value = Const(1) if self._every_step else last
+        if self._first:
+            emit = Cat(first if layer.reverse else last for layer in self._directions
+                       ).bit_select(sequencer.stream, 1)
+        step = Signal(Step(streams, keeps=self._stateful))
+        if self._stateful:
+            m.d.comb += step.keep.eq(of_stream(x.keep, sequencer.stream))
+        m.d.comb += [
+            step.fresh.eq(begins),
+            step.emit.eq(emit),
+            step.last.eq(last),
+            step.page.eq(~of_stream(half, sequencer.stream)),
+            step.stream.eq(sequencer.stream),
+        ]
+        return step, emit, first
+
+    def _take_pages(self, m: Module, sequencer: Sequencer, x: StepBuffer, emit: Value, first: Value,
+                    fresh: Signal, half: Signal) -> Value:
+        """Count the pages behind, and turn over those of h as a step ends.
+
+        A page behind is taken with the pass whose units are the first to go there. Returns whether
+        there is none for a word that takes one.
+        """
+        streams = self.cycles.streams
+        takes = Signal()
+        m.d.comb += takes.eq(sequencer.first_pass & sequencer.last & (
+            first if self._gathered and self._every_step else emit))
+        no_room = Signal(streams)
+        over = x.last & ~x.keep if self._stateful else x.last
+        for n in range(streams):
+            self._count_pages(m, sequencer, n, takes, self.freed_behind, no_room)
+            with m.If(sequencer.ended[n]):
+                m.d.sync += [fresh[n].eq(over[n]), half[n].eq(~half[n])]
+        stall = takes & of_stream(no_room, sequencer.stream)
+        if self._reads:
+            # A sequence's last step waits for one for its states, too.
+            takes_final, no_room = Signal(), Signal(streams)
+            m.d.comb += takes_final.eq(sequencer.first_pass & sequencer.last
+                                       & of_stream(x.last, sequencer.stream))
+            for n in range(streams):
+                self._count_pages(m, sequencer, n, takes_final, self.freed_final, no_room, "_final")
+            stall = stall | (takes_final & of_stream(no_room, sequencer.stream))
+        return stall
+
+    def _read_word(self, m: Module, sequencer: Sequencer, x: StepBuffer, h: ColumnBuffer, step: Any,
+                   half: Signal) -> Any:
+        """From the decision on a word to its operands; returns its step, as it enters the array.
+
+        Words hold x, then one of both kinds where V does not divide N, then h.
+        """
+        k, array = self.cycles, m.submodules.array
+        columns = k.folding.columns
+        # The word in which h begins, and its place there.
+        h_word, h_place = divmod(self._layer.inputs, columns)
+        # The addresses of x and h, and when these have been read but for a cycle the word enters.
+        wait = k.memory - 1
+        address: Value = sequencer.address
+        if len(self._directions) > 1:
+            address = Cat(address, sequencer.stream)
+        m.d.comb += array.address.eq(delayed(m, address, wait))
+        only_x, mixed, masked = Signal(), Signal(), Signal()
+        entering = Signal(step.shape(), reset_less=True)
+        word_is_x, word_is_mixed = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [
+            array.issue.eq(delayed(m, sequencer.issue, wait, reset=True)),
+            array.last.eq(delayed(m, sequencer.last, wait)),
+            x.address.eq(sequencer.word),
+            x.read_page.eq(page_of(sequencer.stream, of_stream(x.page, sequencer.stream))),
+            h.address.eq(sequencer.word - h_word),
+            h.read_page.eq(page_of(sequencer.stream, of_stream(half, sequencer.stream))),
+            word_is_x.eq(delayed(m, sequencer.word < h_word, wait)),
+            word_is_mixed.eq(delayed(m, sequencer.word == h_word, wait)),
+            entering.eq(delayed(m, step, wait)),
+            only_x.eq(word_is_x), mixed.eq(word_is_mixed), masked.eq(entering.fresh),
+        ]
+        # A cycle later: the word.
+        for v in range(columns):
+            is_x = only_x | (mixed if v < h_place else 0)
+            m.d.comb += array.operands[v].eq(Mux(is_x, x.data[v], Mux(masked, 0, h.data[v])))
+        return entering
+
+    def _set_states(self, m: Module, h: ColumnBuffer, fresh: Signal, half: Signal) -> None:
+        """Let states be written as the drain would, and tell when a step's are complete."""
+        streams, setting = self.cycles.streams, self.set_h.payload
+        wiring.connect(m, wiring.flipped(self.set_c), self._drain.set_c)
+        m.d.comb += [self.set_h.ready.eq(1), self.done.eq(h.filled & ~self.set_h.valid)]
+        if self._whole:
+            m.d.comb += self.ends.eq(h.beat.last & (h.beat.stream == streams - 1))
+        with m.If(self.set_h.valid):
+            m.d.comb += [
+                h.valid.eq(1),
+                h.beat.eq(setting),
+                h.write_page.eq(page_of(setting.stream, of_stream(half, setting.stream))),
+            ]
+        for n in range(streams):
+            with m.If(self.set_end[n]):
+                m.d.sync += fresh[n].eq(self.set_fresh)
 
     def _connect_projection(self, m: Module, projection: DenseEngine, h: ColumnBuffer) -> None:
         """From the drain through the projection to the buffer of h and to the output."""
