@@ -126,7 +126,7 @@ class Drain(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         k, t = self._cycles, self._cycles.timing
-        lanes, units, groups = k.folding.lanes, k.folding.units, k.groups
+        lanes, groups = k.folding.lanes, k.groups
 
         # A unit sets out every ``interval`` cycles.
         left = Signal(range(groups))
@@ -161,20 +161,7 @@ class Drain(wiring.Component):
             part = Lane(self._directions, k, lane, sets=self._keeps)
             m.submodules[f"lane{lane}"] = part
             parts.append(part)
-            shape = signed(self._width)
-            chain = [Signal(shape, name=f"hold{lane}_{n}", reset_less=True)
-                     for n in range(GATES * groups)]
-            # What has left goes round to wait for the next pass.
-            before = [Signal(shape, name=f"before{lane}_{n}") for n in range(GATES * groups)]
-            for n, register in enumerate(chain):
-                within = n // GATES * lanes + lane
-                loaded = self.totals[within * GATES + n % GATES] if within < units else 0
-                behind = n + t.gate_tables
-                follows = chain[behind] if behind < len(chain) else loaded
-                with m.If(move):
-                    m.d.sync += register.eq(Mux(load, loaded, follows))
-                with m.If(shift):
-                    m.d.sync += before[n].eq([*before, *chain][behind])
+            chain, before = self._hold(m, lane, load=load, shift=shift, move=move)
             m.d.comb += [part.token.eq(Cat(start, marks)), part.fresh.eq(step.fresh),
                          part.stream.eq(step.stream)]
             if seconds is not None:
@@ -182,26 +169,7 @@ class Drain(wiring.Component):
             for n in range(t.gate_tables):
                 m.d.comb += [part.totals[n].eq(chain[n]), part.before[n].eq(before[n])]
 
-        def count_at(cycle: int) -> Signal:
-            """Units in the beat that passes a distance: 0 where none does."""
-            # All passes but the last are alike. Looked up a cycle ahead, into a register.
-            inner, final = ([k.count(a_pass, group) for group in range(groups)]
-                            for a_pass in (0, k.passes - 1))
-            group, a_pass = Signal(range(groups)), Signal(range(k.passes))
-            before = token.at(cycle - 1)
-            with m.If(before):
-                m.d.sync += group.eq(group + 1)
-                with m.If(group == groups - 1):
-                    m.d.sync += [group.eq(0), a_pass.eq(Mux(a_pass == k.passes - 1, 0,
-                                                            a_pass + 1))]
-            units: Value = Array(inner)[group]
-            if inner != final:
-                units = Mux(a_pass == k.passes - 1, Array(final)[group], units)
-            count = Signal(range(lanes + 1), name=f"count_at_{cycle}")
-            m.d.sync += count.eq(Mux(before, units, 0))
-            return count
-
-        c_count, h_count = count_at(t.state), count_at(t.hidden)
+        c_count, h_count = (self._count(m, token, cycle) for cycle in (t.state, t.hidden))
         shown = getattr(self, f"{self._out}_valid")
         m.d.comb += [
             self.h.count.eq(h_count),
@@ -217,19 +185,7 @@ class Drain(wiring.Component):
         ]
         if self._keeps:
             m.d.comb += self.h.keep.eq(token.carry(step.keep, -LEAD, t.hidden))
-        if self._keeps:
-            # Empty beats are the last of a step, and do not come.
-            index = Signal(range(sum(count > 0 for count in k.drained)))
-            given = self.set_c.payload
-            m.d.comb += self.set_c.ready.eq(1)
-            with m.If(self.set_c.valid):
-                m.d.sync += index.eq(Mux(index == sum(count > 0 for count in k.drained) - 1, 0,
-                                         index + 1))
-            for lane, part in enumerate(parts):
-                m.d.comb += [
-                    part.set_en.eq(self.set_c.valid), part.set_index.eq(index),
-                    part.set_stream.eq(given.stream), part.set_c.eq(given.data[lane]),
-                ]
+            self._set_states(m, parts)
         if self._reads_c:
             m.d.comb += [
                 *(self.c.data[lane].eq(part.c) for lane, part in enumerate(parts)),
@@ -246,3 +202,59 @@ class Drain(wiring.Component):
         overflow = [part.overflow for part in parts]
         m.d.sync += self.saturated.eq(reduce(or_, overflow, self.saturated))
         return m
+
+    def _hold(self, m: Module, lane: int, *, load: Signal, shift: Signal, move: Signal
+              ) -> tuple[list[Signal], list[Signal]]:
+        """The hold chain of a lane, and what was in it in the pass before.
+
+        Sums are loaded side by side, unit by unit, and leave as many at a time as there are tables.
+        """
+        k, shape = self._cycles, signed(self._width)
+        units, places, tables = k.folding.units, GATES * k.groups, k.timing.gate_tables
+        chain = [Signal(shape, name=f"hold{lane}_{n}", reset_less=True) for n in range(places)]
+        # What has left goes round to wait for the next pass.
+        before = [Signal(shape, name=f"before{lane}_{n}") for n in range(places)]
+        for n, register in enumerate(chain):
+            within = n // GATES * k.folding.lanes + lane
+            loaded = self.totals[within * GATES + n % GATES] if within < units else 0
+            behind = n + tables
+            follows = chain[behind] if behind < places else loaded
+            with m.If(move):
+                m.d.sync += register.eq(Mux(load, loaded, follows))
+            with m.If(shift):
+                m.d.sync += before[n].eq([*before, *chain][behind])
+        return chain, before
+
+    def _count(self, m: Module, token: Token, cycle: int) -> Signal:
+        """Units in the beat that passes a distance: 0 where none does."""
+        k, groups = self._cycles, self._cycles.groups
+        # All passes but the last are alike. Looked up a cycle ahead, into a register.
+        inner, final = ([k.count(a_pass, group) for group in range(groups)]
+                        for a_pass in (0, k.passes - 1))
+        group, a_pass = Signal(range(groups)), Signal(range(k.passes))
+        before = token.at(cycle - 1)
+        with m.If(before):
+            m.d.sync += group.eq(group + 1)
+            with m.If(group == groups - 1):
+                m.d.sync += [group.eq(0), a_pass.eq(Mux(a_pass == k.passes - 1, 0, a_pass + 1))]
+        units: Value = Array(inner)[group]
+        if inner != final:
+            units = Mux(a_pass == k.passes - 1, Array(final)[group], units)
+        count = Signal(range(k.folding.lanes + 1), name=f"count_at_{cycle}")
+        m.d.sync += count.eq(Mux(before, units, 0))
+        return count
+
+    def _set_states(self, m: Module, parts: Sequence[Lane]) -> None:
+        """Let cell states be written, a beat of them at a time."""
+        # Empty beats are the last of a step, and do not come.
+        beats = sum(count > 0 for count in self._cycles.drained)
+        index = Signal(range(beats))
+        given = self.set_c.payload
+        m.d.comb += self.set_c.ready.eq(1)
+        with m.If(self.set_c.valid):
+            m.d.sync += index.eq(Mux(index == beats - 1, 0, index + 1))
+        for lane, part in enumerate(parts):
+            m.d.comb += [
+                part.set_en.eq(self.set_c.valid), part.set_index.eq(index),
+                part.set_stream.eq(given.stream), part.set_c.eq(given.data[lane]),
+            ]
