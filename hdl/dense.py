@@ -91,19 +91,16 @@ class DenseEngine(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         layer, k, formats = self._layer, self.cycles, self._layer.formats
-        f, pipeline, streams = k.folding, k.pipeline, k.streams
-        output_latency = k.output_latency
-        rounded = output_latency - (pipeline.table + 1 if layer.curve.table else 0)
+        f, streams = k.folding, k.streams
         m.submodules.x_buffer = x = StepBuffer(
             width=formats.x.width, columns=f.columns, counts=self._counts, streams=streams,
             latency=k.memory, prompt=self._prompt, keeps=self._keeps)
         m.submodules.sequencer = sequencer = Sequencer(
             passes=k.passes, words=k.words, streams=streams)
-        total_width = max(each.array.width for each in self._all)
         m.submodules.array = array = MacArray(
             banks([pack_weights(each.w, rows=f.rows, columns=f.columns) for each in self._all]),
             weight_width=formats.w.width, operand_width=formats.x.width,
-            width=total_width, pipeline=pipeline)
+            width=max(each.array.width for each in self._all), pipeline=k.pipeline)
         wiring.connect(m, wiring.flipped(self.i), x.i)
 
         if not k.direct:
@@ -140,56 +137,14 @@ class DenseEngine(wiring.Component):
                                 sequencer.stream)
         if self._keeps:
             travelling = Cat(travelling, of_stream(x.keep, sequencer.stream))
-        travelling = delayed(m, travelling, k.memory + array.latency + output_latency)
+        travelling = delayed(m, travelling, k.memory + array.latency + k.output_latency)
         end, last = travelling[0], travelling[1]
         whose = travelling[2:2 + len(sequencer.stream)]
 
-        # Half a unit in the last place comes with the bias, as in the drain.
-        drop = formats.product_fraction - formats.z.f
-        added: list[Value] = [Const(half(drop))] * f.rows
-        if not k.direct:
-            biases = [int(bias) + half(drop) for bias in layer.bias]
-            biases += [0] * (k.passes * f.rows - layer.outputs)
-            rom, layout = bias_memory([biases[at:at + f.rows]
-                                       for at in range(0, len(biases), f.rows)])
-            m.submodules.bias = rom
-            a_pass = Signal(range(k.passes))
-            m.d.comb += rom.addr[0].eq(a_pass)
-            # Read when the sums are about to be complete, and there when they are held.
-            asked = Signal()
-        marks = Signal(output_latency)
-        m.d.sync += [] if k.direct else asked.eq(array.coming)
-        m.d.sync += marks.eq(Cat(array.done, marks))
-        if not k.direct:
-            with m.If(asked):
-                m.d.sync += a_pass.eq(Mux(a_pass == k.passes - 1, 0, a_pass + 1))
-            bias = layout(delayed(m, rom.data[0], pipeline.bias - 1))
-            added = [bias[row] for row in range(f.rows)]
-
-        def stage(value: Value) -> Value:
-            return delayed(m, value, pipeline.preactivation - 1)
-
+        marks, added = self._added(m, array)
         outputs = Signal(self.o.payload.shape())
-        rest = layer.outputs - (k.passes - 1) * f.rows
         for row in range(f.rows):
-            held = Signal(signed(total_width), name=f"held{row}", reset_less=True)
-            before = Signal(signed(total_width), name=f"before{row}")
-            with m.If(marks[0]):
-                m.d.sync += before.eq(held)
-            passed = delayed(m, (held - before)[:total_width], pipeline.bias - 1)
-            biased = passed.as_signed() + added[row]
-            total = Signal.like(biased, name=f"biased{row}", reset_less=True)
-            m.d.sync += [held.eq(array.totals[row]), total.eq(biased)]
-            code, overflow = limited(floor_to_even(total, drop, stage), formats.z, layer.curve)
-            if layer.curve.table:
-                m.submodules[f"table{row}"] = table = TableUnit(layer.table, stages=pipeline.table)
-                z = Signal(signed(formats.z.width), name=f"z{row}", reset_less=True)
-                m.d.sync += z.eq(code)
-                m.d.comb += [table.z.eq(z), table.reading.eq(layer.reading)]
-                code = getattr(table, layer.table.readings[layer.reading].name)
-            m.d.sync += outputs.data[row].eq(code)
-            with m.If(marks[rounded - 2] & overflow):
-                m.d.sync += self.saturated.eq(1)
+            self._round(m, row, array.totals[row], added[row], marks, outputs)
         m.d.comb += [
             outputs.count.eq(f.rows),
             outputs.last.eq(last),
@@ -208,5 +163,67 @@ class DenseEngine(wiring.Component):
                 queue.r_en.eq(self.o.ready),
             ]
         with m.If(end):
-            m.d.comb += outputs.count.eq(rest)
+            m.d.comb += outputs.count.eq(layer.outputs - (k.passes - 1) * f.rows)
         return m
+
+    def _added(self, m: Module, array: MacArray) -> tuple[Signal, list[Value]]:
+        """What is added to the sum of each row: its bias, and half a unit in the last place.
+
+        That comes with the bias, as in the drain. Also gives the pass's mark: bit n says that its
+        sums were complete n + 1 cycles ago.
+        """
+        layer, k, rows = self._layer, self.cycles, self.cycles.folding.rows
+        ulp_half = half(self._drop)
+        added: list[Value] = [Const(ulp_half)] * rows
+        if not k.direct:
+            biases = [int(bias) + ulp_half for bias in layer.bias]
+            biases += [0] * (k.passes * rows - layer.outputs)
+            rom, layout = bias_memory([biases[at:at + rows]
+                                       for at in range(0, len(biases), rows)])
+            m.submodules.bias = rom
+            a_pass = Signal(range(k.passes))
+            m.d.comb += rom.addr[0].eq(a_pass)
+            # Read when the sums are about to be complete, and there when they are held.
+            asked = Signal()
+        marks = Signal(k.output_latency)
+        m.d.sync += [] if k.direct else asked.eq(array.coming)
+        m.d.sync += marks.eq(Cat(array.done, marks))
+        if not k.direct:
+            with m.If(asked):
+                m.d.sync += a_pass.eq(Mux(a_pass == k.passes - 1, 0, a_pass + 1))
+            bias = layout(delayed(m, rom.data[0], k.pipeline.bias - 1))
+            added = [bias[row] for row in range(rows)]
+        return marks, added
+
+    def _round(self, m: Module, row: int, sums: Value, added: Value, marks: Signal, outputs: Any
+               ) -> None:
+        """From the running total of a row to its output, and the flag."""
+        layer, pipeline, z = self._layer, self.cycles.pipeline, self._layer.formats.z
+        held = Signal(signed(len(sums)), name=f"held{row}", reset_less=True)
+        before = Signal(signed(len(sums)), name=f"before{row}")
+        with m.If(marks[0]):
+            m.d.sync += before.eq(held)
+        passed = delayed(m, (held - before)[:len(sums)], pipeline.bias - 1)
+        biased = passed.as_signed() + added
+        total = Signal.like(biased, name=f"biased{row}", reset_less=True)
+        m.d.sync += [held.eq(sums), total.eq(biased)]
+        code, overflow = limited(
+            floor_to_even(total, self._drop,
+                          lambda value: delayed(m, value, pipeline.preactivation - 1)),
+            z, layer.curve)
+        rounded = self.cycles.output_latency
+        if layer.curve.table:
+            rounded -= pipeline.table + 1
+            m.submodules[f"table{row}"] = table = TableUnit(layer.table, stages=pipeline.table)
+            argument = Signal(signed(z.width), name=f"z{row}", reset_less=True)
+            m.d.sync += argument.eq(code)
+            m.d.comb += [table.z.eq(argument), table.reading.eq(layer.reading)]
+            code = getattr(table, layer.table.readings[layer.reading].name)
+        m.d.sync += outputs.data[row].eq(code)
+        with m.If(marks[rounded - 2] & overflow):
+            m.d.sync += self.saturated.eq(1)
+
+    @property
+    def _drop(self) -> int:
+        """Bits of the sums that fall away."""
+        return self._layer.formats.product_fraction - self._layer.formats.z.f
