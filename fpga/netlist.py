@@ -19,7 +19,12 @@ __all__ = ["encode_unknown", "map_to_cells", "synthesis"]
 # What follows is Yosys's answer to which values may be unknown, so nothing before `xprop` may use
 # that a value does not matter. Every register loses its initial value, and so does every memory
 # that can be written; the others hold weights and tables, and become logic. The words of the
-# memories become registers, since `xprop` knows no memories.
+# memories become registers, since `xprop` knows no memories. For `xprop` a product of an unknown
+# value is unknown, though the other factor be 0: and a word has columns beyond a layer's last one,
+# with weights of 0 and operands that nobody has written. So products become sums of what single
+# bits select.
+MULTIPLY = Path(__file__).with_name("multiply.v")
+
 _ENCODE = """\
 read_verilog {design} {wrapper}
 hierarchy -check -top {top}
@@ -29,6 +34,7 @@ memory_collect
 setattr -unset init w:*
 setparam -set INIT 1'bx t:$mem_v2 r:WR_PORTS>0 %i
 memory_map
+techmap -map {multiply} t:$mul
 opt_clean
 xprop -assume-def-inputs -formal
 chformal -remove
@@ -129,7 +135,7 @@ def encode_unknown(verilog: Path, *, module: str, wrapper: Path, top: str, folde
     """
     output = "encoded.v"
     _run(_ENCODE.format(design=verilog.name, wrapper=wrapper.name, top=top, module=module,
-                        output=output),
-         [verilog, wrapper], folder=folder, name="encoded", what="encoding what may be unknown",
+                        multiply=MULTIPLY.name, output=output),
+         [verilog, wrapper, MULTIPLY], folder=folder, name="encoded", what="encoding what may be unknown",
          progress=progress)
     return folder / output

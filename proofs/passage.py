@@ -371,8 +371,8 @@ PASSAGES: tuple[tuple[str, Callable[[], Module], int, str, Fault], ...] = (
     *((f"dense.passage{suffix}", partial(dense, pipeline), depth, "a product for each pass that "
        f"is read comes out once, in order, with its marks ({which})",
        Fault(module="hdl.dense",
-             old="travelling, k.memory + array.latency + output_latency)",
-             new="travelling, k.memory + array.latency + output_latency - 1)", depth=30))
+             old="travelling, k.memory + array.latency + k.output_latency)",
+             new="travelling, k.memory + array.latency + k.output_latency - 1)", depth=30))
       for suffix, which, pipeline, depth in (
           ("", "short", SHORT, 12), ("_fast", "all registers", FAST, 16))),
     ("reader.passage", partial(reader, 2), 6, "each element that is read comes out once, in "
