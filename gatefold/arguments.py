@@ -1,10 +1,12 @@
-"""Numbers on a command line."""
+"""Numbers, names and folders on a command line."""
 
 import argparse
 import re
 from pathlib import Path
 
-__all__ = ["folder", "natural", "positive", "positive_real", "streams"]
+from golden.calibrate import BITS
+
+__all__ = ["bits", "folder", "names", "natural", "positive", "positive_real", "streams"]
 
 
 def folder(text: str) -> Path:
@@ -20,6 +22,23 @@ def positive(text: str, *, or_else: str = "") -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a positive integer{or_else}, not {text}")
     return value
+
+
+def bits(text: str) -> int:
+    """An argument that is a width of numbers."""
+    value = int(text) if text.isdecimal() else 0
+    if value not in BITS:
+        raise argparse.ArgumentTypeError(f"must be an integer from {BITS[0]} to {BITS[-1]}, not "
+                                         f"{text}")
+    return value
+
+
+def names(text: str) -> list[str]:
+    """An argument that is one name or several, parted by commas."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise argparse.ArgumentTypeError(f"must be names parted by commas, not '{text}'")
+    return parts
 
 
 def natural(text: str) -> int:

@@ -219,9 +219,11 @@ class Manifest:
             raise ManifestError(f"{path} is not JSON: {error}") from error
         try:
             manifest = cls._from_json(directory, data)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ManifestError(f"{path} is not a design's manifest: "
-                                f"{type(error).__name__} {error}") from error
+        except KeyError as error:
+            raise ManifestError(f"{path} is not a design's manifest: it has no {error}") from error
+        except (TypeError, AttributeError) as error:
+            raise ManifestError(f"{path} is not a design's manifest: what it says has another "
+                                f"shape") from error
         if not manifest.verilog.is_file():
             raise ManifestError(f"{directory} has no {manifest.verilog.name}, which its manifest "
                                 f"names")

@@ -129,7 +129,7 @@ def test_a_mode_without_model(tmp_path: Path) -> None:
     netlist = as_netlist(tmp_path)
     netlist.verilog.write_text(netlist.verilog.read_text().replace(
         '.REG_OUTPUT_CLK("CLK0")', '.REG_OUTPUT_CLK("NONE")', 1))
-    with pytest.raises(SimulatorError, match=r"(?s)^Verilator failed: %Error.*"
+    with pytest.raises(SimulatorError, match=r"^Verilator failed: .*"
                                              r"MULT18X18D_mode_without_model"):
         verify(tmp_path, manifest=netlist, tests=["full_speed"])
     with pytest.raises(SimulatorError, match=r"^a netlist needs Verilator: Icarus Verilog does "
