@@ -41,6 +41,7 @@ from gatefold.wishes import (
 )
 from golden.accuracy import Metric, compare, mean_squared_error
 from golden.calibrate import check_bits, quantize
+from golden.checks import valid_steps
 from golden.corners import with_corners
 from golden.data import Sequences
 from golden.model import Network
@@ -129,7 +130,7 @@ def run(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray | None = N
 def _codes(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray
            ) -> tuple[np.ndarray, np.ndarray]:
     """Sequences as input codes, 0 beyond their ends, where anything may stand."""
-    valid = (np.arange(x.shape[1]) < lengths[:, None])[:, :, None]
+    valid = valid_steps(lengths, x.shape[1])[:, :, None]
     return network.x.quantize(np.where(valid, x, 0))[0], lengths
 
 

@@ -34,10 +34,10 @@ from golden.checks import counted
 from golden.data import Sequences
 from golden.model_file import STEPS, SUFFIXES
 from golden.model_file import load as load_model
+from hdl.families import FAMILIES
 from hdl.foldings import MULTIPLIERS
 from hdl.network import LONGEST
 from hdl.pipeline import PIPELINES
-from sim.manifest import FAMILIES
 from sim.simulator import SIMULATORS
 from sim.summary import coverage_lines, verify_table
 from sim.verify import verify

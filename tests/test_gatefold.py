@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 from collections.abc import Callable
@@ -148,6 +149,7 @@ def test_build(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFix
         (cycles["step"] * (mean - 1) + cycles["latency"]) / 100)
     assert performance["sequences_per_second"] == pytest.approx(1e8 / cycles["step"] / mean)
 
+    assert "LSTM, 2 inputs, 20 hidden units, 1 output at the last step\n" in captured.out
     for text in ("correct", "float", "bit-true", f"{cycles['step']} a step", "100.0 MHz",
                  "50 LUT (5.0%)", "32 DSP (25.0%)", "1 block RAM (10.0%)", "saturations"):
         assert text in captured.out
@@ -882,6 +884,14 @@ def test_inspect_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_board_of_the_help_text() -> None:
     assert find(gatefold.DEFAULT_BOARD).name == gatefold.DEFAULT_BOARD
+
+
+def test_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """``python -m gatefold`` is the command line too."""
+    monkeypatch.setattr("sys.argv", ["gatefold", "inspect", str(MODEL)])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        runpy.run_module("gatefold", run_name="__main__")
+    assert f"{MODEL}: ONNX, operator set " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["build", "--help"], ["inspect", "--help"],

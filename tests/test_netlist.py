@@ -12,8 +12,9 @@ from fpga.boards import BOARDS
 from fpga.netlist import synthesis
 from gatefold.design_forms import as_netlist
 from golden.quantized_network import QuantizedNetwork
+from hdl.families import FAMILIES
 from hdl.pipeline import FAST, SHORT
-from sim.manifest import FAMILIES, Manifest, ManifestError
+from sim.manifest import Manifest, ManifestError
 from sim.simulator import SimulatorError
 from sim.vectors import Vectors
 from sim.verify import FAULT_TESTS, READ_TESTS, STATE_TESTS, STREAM_TESTS, TESTS, verify
