@@ -80,6 +80,9 @@ class Board:
     core_mhz : mapping of str to float
         Clock that a generated core reaches, roughly, in MHz, by the name of its pipeline
         (:data:`hdl.pipeline.PIPELINES`); ``benchmarks/engine.py`` measures it.
+    timed_mhz : float
+        Clock up to which nextpnr's timing analysis can be believed; above it, ways inside of the
+        family's blocks count that it leaves out (:mod:`hdl.dp16kd`, :mod:`hdl.multiplier`).
     lut, ff, dsp, bram : Resource
         Lookup tables, flip-flops, multipliers and block RAMs of the device.
     lut_bits : int
@@ -108,6 +111,7 @@ class Board:
     platform: type[TemplatedPlatform]
     family: str
     core_mhz: Mapping[str, float]
+    timed_mhz: float
     lut: Resource
     ff: Resource
     dsp: Resource
@@ -176,6 +180,7 @@ def _ecp5(*, lut: int, dsp: int, bram: int) -> dict[str, Any]:
     return {
         "family": "ecp5",
         "core_mhz": MappingProxyType({"short": 115.0, "medium": 170.0, "fast": 185.0}),
+        "timed_mhz": 200.0,
         # A carry cell spans two lookup tables; a 16x4 RAM takes four, and two more whose inputs
         # carry its write port.
         "lut": _resource("LUT", "TRELLIS_COMB", lut,
@@ -197,6 +202,7 @@ def _ice40(*, lut: int, dsp: int, bram: int) -> dict[str, Any]:
     return {
         "family": "ice40",
         "core_mhz": MappingProxyType({"short": 33.0, "medium": 50.0, "fast": 51.0}),
+        "timed_mhz": 100.0,
         # A logic cell is a lookup table, a carry and a flip-flop.
         "lut": _resource("LUT", "ICESTORM_LC", lut, {"SB_LUT4": 1}),
         "ff": _resource("FF", "ICESTORM_LC", lut, {

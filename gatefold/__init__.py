@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from fpga.boards import find
+from fpga.boards import Board, find
 from fpga.choice import choose_for, wanted
 from fpga.flow import implement
 from fpga.report import check_fit, performance
@@ -52,7 +52,7 @@ from golden.result import Result, StateCodes
 from hdl.network import LONGEST
 from hdl.network import Network as Core
 from hdl.pipeline import PIPELINES
-from hdl.verilog import generate
+from hdl.verilog import NAME, check_name, generate
 from sim.coverage import REACHED, of_network
 from sim.manifest import MANIFEST, Manifest
 from sim.vectors import VECTORS, Vectors
@@ -140,7 +140,8 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
           units: int | None = None, columns: int | None = None, rate: float | None = None,
           latency_us: float | None = None, fastest: bool = False, multipliers: int | None = None,
           streams: int | None = 1, pipeline: str | None = None, clock_mhz: float | None = None,
-          portable: bool = False, longest: int | None = None, seed: int = 1, sequences: int = 16,
+          portable: bool = False, longest: int | None = None, name: str = NAME,
+          implemented: bool = True, seed: int = 1, sequences: int = 16,
           progress: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
     """Write Verilog, vectors, a bitstream and a report.
 
@@ -179,6 +180,11 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
     longest : int, optional
         Steps of a sequence, at most, where a layer reads from the end, so that whole sequences are
         buffered; by default the steps of the longest in the data.
+    name : str
+        Of the top module and of its file, a Verilog identifier: two cores of one design need two.
+    implemented : bool
+        Whether to synthesise, place and route the core, with a bitstream. Without, nothing has to
+        fit the board, and rates are those of the clock that the core was chosen for.
     seed : int
         Of the placement; the clock is the median of this seed and the two after it.
     sequences : int
@@ -223,15 +229,19 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
         data.check(network)
     x, lengths, y = data.x, data.lengths, data.y
     longest = longest_of(longest, data)
+    with blaming("module name"):
+        check_name(name)
     with new_folder(Path(directory)) as folder:
         # Verilog and synthesis of what can never fit take minutes.
-        check_fit(target, weight_bits=quantized.weight_bits)
+        if implemented:
+            check_fit(target, weight_bits=quantized.weight_bits)
         with blaming("folding"):
             choice = choose_for(
                 target, quantized, streams=streams, multipliers=multipliers, units=units,
                 columns=columns, rate=rate, latency_us=latency_us, fastest=fastest,
                 pipeline=pipeline, clock_mhz=clock_mhz, longest=longest)
-            check_fit(target, multipliers=choice.multipliers)
+            if implemented:
+                check_fit(target, multipliers=choice.multipliers)
             core = Core(quantized, foldings=choice.foldings, head_folding=choice.head,
                         pipeline=PIPELINES[choice.pipeline], streams=choice.streams,
                         longest=longest)
@@ -242,7 +252,8 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
             accuracy = compare(network, quantized, x, lengths, y, metric)
         progress("writing Verilog")
         with telling_time(progress, "writing Verilog"):
-            verilog, description = generate(core, family=None if portable else target.family)
+            verilog, description = generate(core, name,
+                                            family=None if portable else target.family)
         (folder / description["verilog"]).write_text(verilog)
         (folder / MANIFEST).write_text(json.dumps(description, indent=2) + "\n")
         codes = _codes(quantized, x[:sequences], lengths[:sequences])
@@ -250,25 +261,10 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
         vectors = Vectors.compute(quantized, *played)
         vectors.save(folder / VECTORS)
         of_network(quantized, *played).save(folder / REACHED)
-        manifest, cycles = Manifest.load(folder), description["cycles"]
-        with blaming("self-test"):
-            # The self-test shows saturations, so it has none of what was made to saturate.
-            plain = Vectors.compute(quantized, *codes)
-            stored = store(plain.x, plain.y, plain.lengths, every_step=plain.every_step,
-                           source=manifest.input, sink=manifest.output, further=cycles["further"],
-                           latency=cycles["latency"], board=target)
-        with keeping_logs(folder / "fpga"):
-            implementation = implement(
-                core.signature, verilog=verilog, module=description["name"], board=target,
-                stored=stored, folder=folder / "fpga", seeds=(seed, seed + 1, seed + 2),
-                progress=progress)
-        bitstream = folder / f"selftest{implementation.bitstream.suffix}"
-        implementation.bitstream.rename(bitstream)
-        # Megabytes that the scripts beside them make again.
-        for top in (folder / "fpga").iterdir():
-            for suffix in (".json", ".config", ".asc"):
-                (top / f"{top.name}{suffix}").unlink(missing_ok=True)
-        mhz = implementation.harness.fmax_mhz
+        implementation = _implement(core, verilog, target, folder, codes, seed, progress
+                                    ) if implemented else None
+        cycles = description["cycles"]
+        mhz = implementation["harness"]["fmax_mhz"] if implementation else choice.mhz
         speed = performance(step=cycles["step"], further=cycles["further"],
                             latency=cycles["latency"],
                             steps=float(lengths.mean()), mhz=mhz, streams=choice.streams)
@@ -279,10 +275,37 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
                        for layer in description["layers"]],
             "choice": choice.as_dict() | {"wanted": wanted(choice, rate, latency_us, mhz)},
             "performance": {"streams": choice.streams} | speed,
-            "implementation": implementation.as_dict() | {"bitstream": bitstream.name},
-            "vectors": {"sequences": vectors.sequences, "steps": len(vectors.x),
-                        "self_test_words": len(stored.stimulus)},
+            "implementation": implementation,
+            "vectors": {"sequences": vectors.sequences, "steps": len(vectors.x)},
             "seconds": round(time.monotonic() - start, 1),
         }
         (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
     return report
+
+
+def _implement(core: Core, verilog: str, board: Board, folder: Path,
+               codes: tuple[np.ndarray, np.ndarray], seed: int, progress: Callable[[str], None]
+               ) -> dict[str, Any]:
+    """Place and route the core whose Verilog is in a folder, and leave a bitstream there.
+
+    The self-test shows saturations, so it plays ``codes`` alone, and none of what was made to
+    saturate. Returns what the report says of it.
+    """
+    manifest = Manifest.load(folder)
+    with blaming("self-test"):
+        plain = Vectors.compute(core.network, *codes)
+        stored = store(plain.x, plain.y, plain.lengths, every_step=plain.every_step,
+                       source=manifest.input, sink=manifest.output, further=manifest.further,
+                       latency=core.latency, board=board)
+    with keeping_logs(folder / "fpga"):
+        implementation = implement(
+            core.signature, verilog=verilog, module=manifest.name, board=board, stored=stored,
+            folder=folder / "fpga", seeds=(seed, seed + 1, seed + 2), progress=progress)
+    bitstream = folder / f"selftest{implementation.bitstream.suffix}"
+    implementation.bitstream.rename(bitstream)
+    # Megabytes that the scripts beside them make again.
+    for top in (folder / "fpga").iterdir():
+        for suffix in (".json", ".config", ".asc"):
+            (top / f"{top.name}{suffix}").unlink(missing_ok=True)
+    return implementation.as_dict() | {"bitstream": bitstream.name,
+                                       "self_test_words": len(stored.stimulus)}

@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 
 from golden.calibrate import BITS
+from hdl.verilog import check_name
 
-__all__ = ["bits", "folder", "names", "natural", "positive", "positive_real", "streams"]
+__all__ = ["bits", "folder", "module_name", "names", "natural", "positive", "positive_real",
+           "streams"]
 
 
 def folder(text: str) -> Path:
@@ -39,6 +41,15 @@ def names(text: str) -> list[str]:
     if not all(parts):
         raise argparse.ArgumentTypeError(f"must be names parted by commas, not '{text}'")
     return parts
+
+
+def module_name(text: str) -> str:
+    """An argument that is the name of a Verilog module."""
+    try:
+        check_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def natural(text: str) -> int:

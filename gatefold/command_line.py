@@ -17,6 +17,7 @@ from gatefold import DEFAULT_BOARD, build, inspect
 from gatefold.arguments import (
     bits,
     folder,
+    module_name,
     names,
     natural,
     positive,
@@ -38,6 +39,7 @@ from hdl.families import FAMILIES
 from hdl.foldings import MULTIPLIERS
 from hdl.network import LONGEST
 from hdl.pipeline import PIPELINES
+from hdl.verilog import NAME
 from sim.simulator import SIMULATORS
 from sim.summary import coverage_lines, verify_table
 from sim.verify import verify
@@ -99,6 +101,9 @@ example:
   gatefold build model.onnx --data data.npz --board ulx3s-85f -o build/mine
   gatefold verify build/mine
 
+for another device, in seconds:
+  gatefold build model.onnx --data data.npz --portable --verilog-only -o build/mine
+
 DIR then holds gatefold.v, manifest.json (ports, formats, cycle model), vectors.npz (inputs and
 expected outputs) and reached.json (what they reach), the bitstream of a self-test for the board,
 report.json, and in fpga the scripts and logs of the tools.""")
@@ -148,6 +153,13 @@ report.json, and in fpga the scripts and logs of the tools.""")
                               help="the clock to choose for (what is usual for the board)")
     build_parser.add_argument("--portable", action="store_true",
                               help="Verilog without the blocks of the board's device")
+    build_parser.add_argument("--verilog-only", action="store_true",
+                              help="no synthesis, placement and bitstream, which take minutes; "
+                                   "nothing has to fit the board, rates are those of the clock "
+                                   "that the core was chosen for")
+    build_parser.add_argument("--name", type=module_name, default=NAME,
+                              help="of the top module and its file (%(default)s); two cores of "
+                                   "one design need two names")
     build_parser.add_argument("--longest", metavar="STEPS", type=positive,
                               help="of a sequence, at most, where a layer reads from the end "
                                    "(those of the longest in the data)")
@@ -250,11 +262,12 @@ def _build(args: argparse.Namespace, progress: ProgressLog, console: Console) ->
                    rate=args.rate, latency_us=args.latency, fastest=args.fastest,
                    multipliers=args.multipliers, streams=args.streams, pipeline=args.pipeline,
                    clock_mhz=args.clock, portable=args.portable, longest=args.longest,
-                   seed=args.seed,
+                   name=args.name, implemented=not args.verilog_only, seed=args.seed,
                    sequences=args.sequences, progress=progress)
     console.print(build_table(report))
-    choice, mhz = report["choice"], report["implementation"]["harness"]["fmax_mhz"]
-    if choice["wanted"] is not None and not choice["wanted"]["met"]:
+    choice, implementation = report["choice"], report["implementation"]
+    if implementation and choice["wanted"] and not choice["wanted"]["met"]:
+        mhz = implementation["harness"]["fmax_mhz"]
         progress(f"what was wanted is not met: it was chosen for {choice['mhz']:g} MHz, which this "
                  f"core does not reach; --clock {int(mhz)} chooses one for less")
     progress(f"wrote {args.output}; verify it by: gatefold verify {args.output}")

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from golden.checks import batch, parameter, shape_text
 from golden.function import IDENTITY, Function
 from golden.lstm import LSTM, Bidirectional, LSTMTrace, State
+from golden.state_name import place
 
 __all__ = ["Dense", "Layer", "ModelError", "Network", "NetworkTrace", "TrainedModel", "reading"]
 
@@ -322,8 +323,8 @@ class Network:
         of = iter(ended)
         layers = [[next(of) for _ in layer.directions] for layer in self.layers]
         return tuple(
-            np.concatenate([getattr(each, name[-1]) for each in layers[int(name[4:-2])]], axis=1)
-            for name in self.states
+            np.concatenate([getattr(each, tensor) for each in layers[number]], axis=1)
+            for number, tensor in map(place, self.states)
         )
 
 

@@ -17,6 +17,7 @@ from golden.quantized import QuantizedDense, QuantizedLSTM
 from golden.result import Result, StateCodes
 from golden.simulate import simulate
 from golden.softmax import Softmax
+from golden.state_name import place
 
 __all__ = ["QuantizedNetwork"]
 
@@ -144,22 +145,25 @@ class QuantizedNetwork:
 
     def state_format(self, name: str) -> SQ:
         """Format of one of the :attr:`known_states`."""
-        formats = self.layers[int(name[4:-2])].formats
-        return formats.h if name[-1] == "h" else formats.c
+        number, tensor = place(name)
+        formats = self.layers[number].formats
+        return formats.h if tensor == "h" else formats.c
 
     def state_size(self, name: str) -> int:
         """Elements of one of the :attr:`known_states`."""
-        layer = self.layers[int(name[4:-2])]
-        return sum(each.outputs if name[-1] == "h" else each.hidden for each in layer.directions)
+        number, tensor = place(name)
+        return sum(each.outputs if tensor == "h" else each.hidden
+                   for each in self.layers[number].directions)
 
     def state_parts(self, name: str) -> tuple[str, ...]:
         """What one of the :attr:`known_states` is called in each direction of its layer."""
-        layer, tensor = name.split(".")
-        return tuple(f"{way}.{tensor}" for way in self._names_of(int(layer[4:])))
+        number, tensor = place(name)
+        return tuple(f"{way}.{tensor}" for way in self._names_of(number))
 
     def state_vector(self, state: Sequence[StateCodes], names: Sequence[str]) -> np.ndarray:
         """The elements of states one after the other, in the order of ``names``: int64 B x E."""
-        return np.concatenate([getattr(state[int(name[4:-2])], name[-1]) for name in names], axis=1)
+        return np.concatenate([getattr(state[number], tensor)
+                               for number, tensor in map(place, names)], axis=1)
 
     @property
     def saturating(self) -> tuple[str, ...]:

@@ -26,7 +26,9 @@ class Entrance(wiring.Component):
     one tells another, ``malformed`` is set and the first holds; a step for a stream that there
     is not is taken, dropped, and sets ``malformed`` too.
 
-    A beat passes in the cycle in which it is taken; those that are missing take a cycle each.
+    A beat passes in the cycle in which it is taken; those that are missing take a cycle each. With
+    several streams, TREADY depends on TVALID and TID of the same cycle: it says whether there is
+    room for that stream.
 
     Parameters
     ----------
@@ -90,13 +92,15 @@ class Entrance(wiring.Component):
         final = Signal(init=beats == 1)
         whose, stranger, wrong = Signal.like(self.tid), Signal(), Signal()
         first_whose = Signal.like(self.tid, reset_less=True)
+        # TREADY depends on it, and TID may be anything while nothing is offered.
+        told = Mux(self.tvalid, self.tid, 0) if self._streams > 1 else self.tid
         offered, ready = self.tvalid | filling, self.o.ready | stranger
         if self._stateful:
             held = Signal()
             m.d.comb += held.eq(self.hold & self.between)
             offered, ready = offered & ~held, ready & ~held
         m.d.comb += [
-            whose.eq(Mux(beat == 0, self.tid, first_whose)),
+            whose.eq(Mux(beat == 0, told, first_whose)),
             stranger.eq(whose >= self._streams),
             wrong.eq(stranger | (whose != self.tid)),
             self.o.valid.eq(offered & ~stranger),

@@ -10,6 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.quantized_network import QuantizedNetwork
+from golden.state_name import place, tensors
 from hdl.buffer import beat_counts
 from hdl.column_cycles import PAGES, SHALLOW
 from hdl.cycles import Folding, head_budget
@@ -152,7 +153,7 @@ class Network(wiring.Component):
                 every_step=not behind.single, first=behind.single and not network.final,
                 gathered=behind.gathered, pipeline=pipeline, streams=streams,
                 stateful=network.stateful, whole=whole, tells=between[n + 1].keeps,
-                reads="".join(name[-1] for name in network.states if name[:-2] == f"lstm{n}"))
+                reads=tensors(network.states, n))
             self.buffers.append(buffer)
             self.engines.append(engine)
             counts = engine.cycles.counts
@@ -208,15 +209,16 @@ class Network(wiring.Component):
 
     def _tensors(self, name: str) -> list[Tensor]:
         """One of the network's states, of each direction."""
-        k = self.engines[int(name[4:-2])].cycles
+        number, tensor = place(name)
+        k = self.engines[number].cycles
         return [Tensor(name=part, width=self._network.state_format(name).width,
-                       counts=k.counts if name[-1] == "h" else k.drained)
+                       counts=k.counts if tensor == "h" else k.drained)
                 for part in self._network.state_parts(name)]
 
     def _reader(self, pipeline: Pipeline) -> StateReader:
-        deepest = max(engine.cycles.final_memories(name[-1], len(engine.directions)).depth
-                      for name in self._network.states
-                      for engine in [self.engines[int(name[4:-2])]])
+        deepest = max(engine.cycles.final_memories(tensor, len(engine.directions)).depth
+                      for number, tensor in map(place, self._network.states)
+                      for engine in [self.engines[number]])
         return StateReader([tensor for name in self._network.states
                             for tensor in self._tensors(name)],
                            streams=self._streams,
@@ -296,7 +298,13 @@ class Network(wiring.Component):
     def held(self) -> int | None:
         if self._gathered:
             return None
-        return PAGES * self._streams * len(self.engines) + self.behind.held
+        layers = len(self.engines)
+        if self._network.states:
+            # The first layer whose states are given out is ahead of the last such one by the pages
+            # of a layer, at most: their packet has to be whole. What is between fills no further.
+            numbers = [number for number, _ in map(place, self._network.states)]
+            layers -= max(0, max(numbers) - min(numbers) - 1)
+        return PAGES * self._streams * layers + self.behind.held
 
     def _gather(self, m: Module, n: int, source: Any, flags: list[Value]) -> Any:
         """Put in the buffer before a part, if it needs one; returns what the part takes."""
@@ -365,8 +373,9 @@ class Network(wiring.Component):
         m.submodules.states = reader
         n = 0
         for name in self._network.states:
-            engine = self.engines[int(name[4:-2])]
-            ended, ways = getattr(engine, f"final_{name[-1]}"), len(engine.directions)
+            number, tensor = place(name)
+            engine = self.engines[number]
+            ended, ways = getattr(engine, f"final_{tensor}"), len(engine.directions)
             if ways == 1:
                 wiring.connect(m, ended, getattr(reader, f"i{n}"))
                 m.d.comb += engine.freed_final.eq(reader.freed)
@@ -399,8 +408,9 @@ class Network(wiring.Component):
         m.submodules.loader = loader
         n = 0
         for name in self._network.known_states:
-            engine = self.engines[int(name[4:-2])]
-            taken, ways = getattr(engine, f"set_{name[-1]}"), len(engine.directions)
+            number, tensor = place(name)
+            engine = self.engines[number]
+            taken, ways = getattr(engine, f"set_{tensor}"), len(engine.directions)
             if ways == 1:
                 wiring.connect(m, getattr(loader, f"o{n}"), taken)
             else:

@@ -8,6 +8,7 @@ from typing import Any
 
 from golden.derived import DERIVED, settle
 from golden.quantized_network import QuantizedNetwork
+from golden.state_name import tensors
 from hdl.cycles import LSTMCycles, head_budget
 from hdl.foldings import (
     Limits,
@@ -93,7 +94,7 @@ class Stack:
                 behind=between[-1] if n == len(network.layers) - 1 else None, longest=longest,
                 projected=directions[0].projected,
                 projection_bits=formats.w_r.width if formats.w_r else 16,
-                finals="".join(name[-1] for name in network.states if name[:-2] == f"lstm{n}")))
+                finals=tensors(network.states, n)))
         head = tuple(Shape(
             inputs=dense.inputs, outputs=dense.outputs, weight_bits=dense.formats.w.width,
             bias_bits=bits(dense.bias), column_bits=dense.formats.x.width,

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fpga.tools import ToolError, warm_up
+from gatefold.arguments import positive
 from gatefold.progress import ProgressLog
 from proofs.catalogue import proofs
 from proofs.proof import Engine, FaultError, Proof
@@ -85,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="only those that take seconds")
     parser.add_argument("--faults", action="store_true", help="plant the faults, too")
     parser.add_argument("--list", action="store_true", help="say what there is, and prove nothing")
-    parser.add_argument("--jobs", metavar="N", type=int, default=2,
+    parser.add_argument("--jobs", metavar="N", type=positive, default=2,
                         help="how many run at a time (%(default)s)")
     parser.add_argument("-o", metavar="FOLDER", dest="folder", type=Path,
                         default=Path("build", "proofs"), help="(%(default)s)")
@@ -96,8 +97,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its status."""
     parser = _parser()
     args = parser.parse_args(arguments)
-    if args.jobs < 1:
-        parser.error(f"argument --jobs: must be a positive integer, not {args.jobs}")
     every = proofs()
     for name in args.names:
         if not any(known.startswith(name) for known in every):

@@ -11,12 +11,12 @@ from amaranth.hdl import Array, Assert, Module, Mux, Signal, unsigned
 
 from hdl.buffer import StepBuffer, of_stream, page_of
 from hdl.registers import delayed
+from proofs.parts import COUNTS
 from proofs.proof import Engine, Fault, Proof
 from proofs.rules import anything, beats_of, opened
 
 __all__ = ["PROOFS"]
 
-COUNTS = (2, 1)
 COLUMNS = 2
 
 

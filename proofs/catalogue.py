@@ -15,14 +15,15 @@ from proofs import (
     resets,
     room,
     rounding,
+    softmax,
     sums,
 )
 from proofs.proof import Proof
 
 __all__ = ["proofs"]
 
-MODULES = (rounding, numbers, sums, contract, room, buffers, order, passage, progress, resets,
-           hidden, inputs, pages)
+MODULES = (rounding, numbers, sums, contract, room, buffers, order, passage, softmax, progress,
+           resets, hidden, inputs, pages)
 
 
 def proofs() -> Mapping[str, Proof]:

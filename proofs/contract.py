@@ -55,8 +55,8 @@ PROOFS = (
     Proof(name="entrance.stable", bench=partial(entered, stateful=False),
           engine=Engine.PDR,
           claim="what it offers stays, if what comes in does",
-          faults=[Fault(module="hdl.entrance", old="Mux(beat == 0, self.tid, first_whose)",
-                        new="Mux(self.o.ready, self.tid, first_whose)")]),
+          faults=[Fault(module="hdl.entrance", old="Mux(beat == 0, told, first_whose)",
+                        new="Mux(self.o.ready, told, first_whose)")]),
     Proof(name="entrance.stable_stateful", bench=partial(entered, stateful=True),
           engine=Engine.PDR,
           claim="the same, but that the first beat of a step is taken back where a packet of "

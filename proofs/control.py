@@ -3,6 +3,7 @@
 These are invariants, with which an induction starts only from states that there can be.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value
@@ -12,12 +13,15 @@ from hdl.buffer import StepBuffer, of_stream
 from hdl.column_cycles import PAGES
 from hdl.mac import Sequencer
 from hdl.sequence import SequenceBuffer
-from proofs.engines import Checks, register
+from hdl.softmax import SoftmaxEngine
+from hdl.vector_cycles import INPUT_PAGES
+from proofs.checks import Checks
+from proofs.engines import register
 from proofs.rules import opened
 
-__all__ = ["Gathering", "counted", "entering", "held", "queued"]
+__all__ = ["Gathering", "Stages", "counted", "entering", "held", "queued", "since", "waiting"]
 
-def held(m: Module, check: Checks, buffer: StepBuffer, number: Value, beats: int) -> None:
+def held(m: Module, aids: Checks, buffer: StepBuffer, number: Value, beats: int) -> None:
     """The pages of a buffer.
 
     Parameters
@@ -32,20 +36,20 @@ def held(m: Module, check: Checks, buffer: StepBuffer, number: Value, beats: int
     control = opened(buffer)
     columns = opened(control.submodules.columns)
     if beats > 1:
-        check.holds("written", register(columns, "$signal") == number)
-        check.holds("final", register(columns, "final") == (number == beats - 1))
+        aids.holds("written", register(columns, "$signal") == number)
+        aids.holds("final", register(columns, "final") == (number == beats - 1))
     for n in range(len(buffer.ready)):
         ready, behind = buffer.ready[n], register(control, f"behind{n}")
-        check.follows(f"behind{n}", behind, ready)
+        aids.follows(f"behind{n}", behind, ready)
         # A page is given back to the writer a cycle late.
         known = Signal(range(PAGES + 2), name=f"known{n}")
         m.d.comb += known.eq(Const(0, 1) + ready + behind + register(control, f"freed{n}"))
-        check.holds(f"known{n}", known <= PAGES)
-        check.holds(f"writable{n}", register(control, "$signal")[n] == (known < PAGES))
-        check.holds(f"used{n}", register(control, f"used{n}") == (known > 0))
+        aids.holds(f"known{n}", known <= PAGES)
+        aids.holds(f"writable{n}", register(control, "$signal")[n] == (known < PAGES))
+        aids.holds(f"used{n}", register(control, f"used{n}") == (known > 0))
 
 
-def counted(m: Module, check: Checks, sequencer: Sequencer, ready: Value | None = None,
+def counted(m: Module, aids: Checks, sequencer: Sequencer, ready: Value | None = None,
             name: str = "sequencer") -> tuple[Signal, Value]:
     """The word that is next, and whether it is a step's last: all in turn, of one stream.
 
@@ -75,17 +79,17 @@ def counted(m: Module, check: Checks, sequencer: Sequencer, ready: Value | None 
             "end": sequencer.end == final,
             "stream": sequencer.stream < sequencer._streams,
             "present": whose < sequencer._streams}.items():
-        check.holds(f"{name}_{what}", condition)
-    check.follows(f"{name}_stays", word != 0, sequencer.stream == amid)
+        aids.holds(f"{name}_{what}", condition)
+    aids.follows(f"{name}_stays", word != 0, sequencer.stream == amid)
     if ready is not None:
-        check.follows(f"{name}_amid", word != 0, of_stream(ready, amid))
-        check.follows(f"{name}_reads", sequencer.issue, of_stream(ready, sequencer.stream))
-    check.holds(f"{name}_ended", sequencer.ended == Mux(sequencer.issue & final,
-                                                1 << sequencer.stream, 0))
+        aids.follows(f"{name}_amid", word != 0, of_stream(ready, amid))
+        aids.follows(f"{name}_reads", sequencer.issue, of_stream(ready, sequencer.stream))
+    aids.holds(f"{name}_ended", sequencer.ended == Mux(sequencer.issue & final,
+                                               1 << sequencer.stream, 0))
     return word, final
 
 
-def queued(m: Module, check: Checks, inside: Any, issue: Value, cycles: int,
+def queued(m: Module, aids: Checks, inside: Any, issue: Value, cycles: int,
            room: Value | None = None) -> tuple[list[Value], Value]:
     """The places of a queue: one is taken with what is issued, long before that comes.
 
@@ -108,27 +112,133 @@ def queued(m: Module, check: Checks, inside: Any, issue: Value, cycles: int,
         How much of it has not been taken out of the queue.
     """
     queue = inside.submodules.queue
-    issued, under_way = entering(m, check, queue, issue, cycles)
+    issued, under_way = entering(m, aids, queue, issue, cycles)
     free = register(inside, "room") if room is None else room
-    check.holds("places", free + under_way == queue.depth)
+    aids.holds("places", free + under_way == queue.depth)
     return issued, under_way
 
 
-def entering(m: Module, check: Checks, queue: SyncFIFOBuffered, issue: Value, cycles: int,
+def entering(m: Module, aids: Checks, queue: SyncFIFOBuffered, issue: Value, cycles: int,
              name: str = "queue") -> tuple[list[Value], Value]:
     """What comes to a queue so many cycles after it was issued; the same is returned."""
     stored = register(opened(queue), "inner_level")
-    check.holds(f"{name}_level", (stored < queue.depth) & (queue.level == stored + queue.r_rdy))
-    check.follows(f"{name}_offers", ~queue.r_rdy, stored <= 1)
+    aids.holds(f"{name}_level", (stored < queue.depth) & (queue.level == stored + queue.r_rdy))
+    aids.follows(f"{name}_offers", ~queue.r_rdy, stored <= 1)
     issued: list[Value] = [issue]
     under_way: Value = queue.level
     for n in range(1, cycles + 1):
         issued.append(Signal(name=f"{name}_issued{n}"))
         m.d.sync += issued[n].eq(issued[n - 1])
         under_way = under_way + issued[n]
-    check.holds(f"{name}_enters", queue.w_en == issued[cycles])
-    check.follows(f"{name}_has_a_place", queue.w_en, queue.w_rdy)
+    aids.holds(f"{name}_enters", queue.w_en == issued[cycles])
+    aids.follows(f"{name}_has_a_place", queue.w_en, queue.w_rdy)
     return issued, under_way
+
+
+def entry(m: Module, aids: Checks, queue: SyncFIFOBuffered, number: Value, name: str = "queue"
+          ) -> Value:
+    """What stands in a queue, by its number from the front."""
+    control, depth = opened(queue), queue.depth - 1
+    stored, consume, produce = (
+        register(control, each) for each in ("inner_level", "consume", "produce"))
+    end, place = consume + stored, consume + number - queue.r_rdy
+    aids.holds(f"{name}_order", (consume < depth) & (produce < depth) & (
+        produce == Mux(end >= depth, end - depth, end)))
+    peek = control.submodules.storage.read_port(domain="comb")
+    m.d.comb += peek.addr.eq(Mux(place >= depth, place - depth, place))
+    return Mux(queue.r_rdy & (number == 0), queue.r_data, peek.data)
+
+
+def since(m: Module, begins: Value, anew: Value, most: int, name: str) -> Signal:
+    """Cycles since something was, at most so many; 0 before it, and from ``anew`` on."""
+    age = Signal(range(most + 1), name=name)
+    with m.If(begins):
+        m.d.sync += age.eq(1)
+    with m.Elif(anew):
+        m.d.sync += age.eq(0)
+    with m.Elif((age != 0) & (age != most)):
+        m.d.sync += age.eq(age + 1)
+    return age
+
+
+def waiting(m: Module, aids: Checks, queue: SyncFIFOBuffered, issued: list[Value], here: Value,
+            age: Value, ahead: Value, right: Callable[[Value], Value], name: str = "queue") -> None:
+    """Something that was issued comes to a queue, and waits there.
+
+    Parameters
+    ----------
+    issued : list of Value
+        As of :func:`entering`.
+    here : Value
+        It has not come out; nor been issued where ``age`` is 0.
+    age : Value
+        Cycles since then, at most as many as ``issued`` has.
+    ahead : Value
+        Of what has been issued and not come out, so much is before it.
+    right : function
+        Whether a word of the queue is what it has to be.
+    """
+    for n in range(1, len(issued)):
+        before: Value = queue.level
+        for each in issued[n + 1:]:
+            before = before + each
+        aids.follows(f"{name}_ahead{n}", here & (age == n), issued[n] & (ahead == before))
+    arrived = here & (age == len(issued))
+    aids.follows(f"{name}_age", here, age <= len(issued))
+    aids.follows(f"{name}_enters_right", here & (age == len(issued) - 1), right(queue.w_data))
+    aids.follows(f"{name}_waits", arrived, ahead < queue.level)
+    aids.follows(f"{name}_lies", arrived, right(entry(m, aids, queue, ahead, name)))
+
+
+class Stages:
+    """The steps in a softmax.
+
+    Parameters
+    ----------
+    m : Module
+    aids : Checks
+    dut : SoftmaxEngine
+    inside : Module
+        Of it.
+    number : Value
+        Which beat of a step is the next.
+    division : Module
+        The inside of its reciprocal.
+
+    Attributes
+    ----------
+    tops, sums : list of Value
+        Whether a step came for this queue so many cycles ago.
+    codes, powers : Value
+        Steps whose codes are kept, and those behind them that wait for their division.
+    read, made : Value
+        The power and the product that is the next of its step.
+    busy, left, done : Value
+        Of the division.
+    """
+
+    def __init__(self, m: Module, aids: Checks, dut: SoftmaxEngine, inside: Module, number: Value,
+                 division: Module):
+        k, of, beats = dut.cycles, inside.submodules, len(dut._counts)
+        within = opened(of.codes)
+        aids.holds("number_codes", (register(within, "final") == (number == beats - 1))
+                   & (register(within, "$signal") == number))
+        self.tops, self.codes = entering(m, aids, of.tops, of.codes.filled, k.levels + 1, "tops")
+        aids.holds("pages_of_codes", register(inside, "pages_of_codes") + self.codes == INPUT_PAGES)
+        self.read, _ = counted(m, aids, of.reader, name="reader")
+        aids.follows("reading", self.read != 0, of.reader.ready)
+        self.sums, self.powers = entering(m, aids, of.sums, of.reader.ended[0], k.power + 1, "sums")
+        self.busy, self.left = register(division, "$signal"), register(division, "left")
+        self.done = of.reciprocal.done
+        self.made, _ = counted(m, aids, of.products, name="products")
+        aids.holds("division", ~(self.busy & self.done) & (self.left < k.unit.scale + 2))
+        aids.holds("pages_of_powers", register(inside, "pages_of_powers") + self.powers
+                   + self.divided == k.pages)
+
+    @property
+    def divided(self) -> Value:
+        """Steps behind those."""
+        return (self.busy | self.done) + (self.made != 0)
 
 
 class Gathering:
@@ -136,7 +246,7 @@ class Gathering:
 
     Parameters
     ----------
-    check : Checks
+    aids : Checks
     buffer : SequenceBuffer
     inside : Module
         Of it.
@@ -162,7 +272,7 @@ class Gathering:
         Places of the queue that are free.
     """
 
-    def __init__(self, check: Checks, buffer: SequenceBuffer, inside: Module, number: Value,
+    def __init__(self, aids: Checks, buffer: SequenceBuffer, inside: Module, number: Value,
                  turns: tuple[Value, Value]):
         k, beats = buffer.cycles, len(buffer._counts)
         writers, longest, whose = len(k.written), k.longest, buffer.i.payload.stream
@@ -183,28 +293,28 @@ class Gathering:
         for n in range(writers):
             columns = opened(getattr(inside.submodules, f"columns{n}"))
             mine = Mux(whose == n, number, 0) if writers > 1 else number
-            check.holds(f"written{n}", register(columns, "$signal") == mine)
-            check.holds(f"final{n}", register(columns, "final") == (mine == beats - 1))
-            check.holds(f"step{n}", self.places[n] < longest)
+            aids.holds(f"written{n}", register(columns, "$signal") == mine)
+            aids.holds(f"final{n}", register(columns, "final") == (mine == beats - 1))
+            aids.holds(f"step{n}", self.places[n] < longest)
             first, second = (Mux(self.page ^ other, self.done[1][n], self.done[0][n])
                              for other in (0, 1))
-            check.follows(f"done{n}", second, first)
-            check.holds(f"half{n}", self.halves[n] == (self.page ^ (first & ~second)))
+            aids.follows(f"done{n}", second, first)
+            aids.holds(f"half{n}", self.halves[n] == (self.page ^ (first & ~second)))
             complete.append(first + second)
         if writers > 1:
             # The first one is at most one step ahead.
             (turn, last), (one, other) = turns, self.places
-            check.holds("ahead", complete[0] == complete[1] + ((turn == 1) & last))
-            check.holds("places", Mux(turn == 0, one == other, Mux(
+            aids.holds("ahead", complete[0] == complete[1] + ((turn == 1) & last))
+            aids.holds("places", Mux(turn == 0, one == other, Mux(
                 last, (one == 0) & (other == Mux(self.halves[1], *reversed(self.lengths))),
                 (one == other + 1)
                 | (one == longest - 1) & (other == longest - 1))))
 
-        check.holds("reads", (self.reader < len(k.read)) & (self.part < k.parts)
-                    & (self.word < k.words))
-        check.follows("busy", self.busy, Mux(self.page, *reversed(self.whole)))
-        check.follows("idle", ~self.busy, (self.reader == 0) & (self.part == 0) & (self.word == 0))
-        check.follows("length", self.busy, (self.up < longest) & (
+        aids.holds("reads", (self.reader < len(k.read)) & (self.part < k.parts)
+                   & (self.word < k.words))
+        aids.follows("busy", self.busy, Mux(self.page, *reversed(self.whole)))
+        aids.follows("idle", ~self.busy, (self.reader == 0) & (self.part == 0) & (self.word == 0))
+        aids.follows("length", self.busy, (self.up < longest) & (
             self.up + self.down == Mux(self.page, *reversed(self.lengths))))
         for half, length in enumerate(self.lengths):
-            check.holds(f"length{half}", length < longest)
+            aids.holds(f"length{half}", length < longest)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from amaranth.asserts import AnyConst, AnySeq
-from amaranth.hdl import Assert, Assume, Module, Shape, ShapeLike, Signal, Value
+from amaranth.hdl import Assume, Module, Shape, ShapeLike, Signal, Value
 
 from golden.bidirectional import QuantizedBidirectional, QuantizedLayer
 from golden.fixed import SQ, UQ
@@ -27,9 +27,10 @@ from hdl.lstm import LSTMEngine
 from hdl.pipeline import PIPELINES
 from hdl.ram import RAM
 from hdl.registers import delayed
+from proofs.checks import Claims
 from proofs.rules import opened
 
-__all__ = ["Checks", "EngineShape", "Tagged", "anything", "begun", "chosen", "looked_up",
+__all__ = ["EngineShape", "Tagged", "anything", "begun", "chosen", "looked_up",
            "register", "registers", "replaced", "steady", "timed", "unsteady", "words_of"]
 
 FORMATS = LSTMFormats(x=SQ(2, 6), h=SQ(1, 7), c=SQ(3, 5), w_x=SQ(2, 6), w_h=SQ(3, 5),
@@ -96,27 +97,6 @@ class EngineShape:
             every_step=self.every_step, reads="h" if self.states else "")
 
 
-class Checks:
-    """Assertions, each a signal of its own, so that a trace says by name which one does not hold.
-
-    Parameters
-    ----------
-    m : Module
-        Where they are made.
-    """
-
-    def __init__(self, m: Module):
-        self._m = m
-
-    def holds(self, name: str, condition: Value) -> None:
-        signal = Signal(name=f"holds_{name}")
-        self._m.d.comb += [signal.eq(condition), Assert(signal)]
-
-    def follows(self, name: str, premise: Any, conclusion: Any) -> None:
-        """The conclusion holds where the premise does; both are a bit wide, or truth values."""
-        self.holds(name, ~Value.cast(premise).bool() | Value.cast(conclusion).bool())
-
-
 def anything(m: Module, shape: ShapeLike, name: str) -> Signal:
     """Any value, a new one in each cycle."""
     signal = Signal(shape, name=name)
@@ -158,7 +138,7 @@ def register(m: Module, name: str, number: int = 0) -> Any:
 
 
 def begun(shape: EngineShape, *, alone: bool = True
-          ) -> tuple[Module, Checks, LSTMEngine, Module]:
+          ) -> tuple[Module, Claims, LSTMEngine, Module]:
     """A bench with an engine in it.
 
     Parameters
@@ -170,7 +150,7 @@ def begun(shape: EngineShape, *, alone: bool = True
     Returns
     -------
     m : Module
-    check : Checks
+    check : Claims
     engine : LSTMEngine
     inside : Module
         Of the engine.
@@ -180,7 +160,7 @@ def begun(shape: EngineShape, *, alone: bool = True
     inside = opened(engine)
     if alone:
         m.d.comb += engine.freed_behind.eq(anything(m, engine.freed_behind.shape(), "freed"))
-    return m, Checks(m), engine, inside
+    return m, Claims(m), engine, inside
 
 
 class Tagged:
@@ -227,9 +207,9 @@ def words_of(memory: RAM) -> list[Signal]:
     What is read in the cycle of its being written may be anything, unless it is the old word by
     contract.
     """
-    words = [Signal(memory.shape, name=f"word{n}") for n in range(memory.depth)]
+    words = [Signal(memory.shape, name=f"word{n}", reset_less=True) for n in range(memory.depth)]
     m = Module()
-    read = Signal(memory.shape)
+    read = Signal(memory.shape, reset_less=True)
     with m.If(memory.write_en), m.Switch(memory.write_addr):
         for n, word in enumerate(words):
             with m.Case(n):

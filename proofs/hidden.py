@@ -45,6 +45,7 @@ on it; the next one does not; that one is over."""
 
 def hazard(shape: EngineShape) -> Module:
     m, check, engine, inside = begun(shape)
+    aids = check.aids
     k, f, parts = engine.cycles, engine.cycles.folding, inside.submodules
     sequencer, drain, array = parts.sequencer, parts.drain, parts.array
     unsteady(parts.x_buffer)
@@ -53,7 +54,7 @@ def hazard(shape: EngineShape) -> Module:
     buffer = opened(tagged.inner)
 
     halves, fresh = register(inside, "half"), _fresh(inside)
-    past = History(m, check, sequencer, k,
+    past = History(m, aids, sequencer, k,
                    {"page": ~halves.bit_select(sequencer.stream, 1)})
 
     # The watched unit, and where its step is.
@@ -78,10 +79,10 @@ def hazard(shape: EngineShape) -> Module:
         with m.Elif((state == NEXT) | (state == ANEW)):
             m.d.sync += state.eq(OVER)
     amid = Cat(past.amid).bit_select(stream, 1)
-    check.holds("state", state <= OVER)
-    check.follows("watched", state == WATCHED, amid & (half != page))
-    check.follows("next", state == NEXT, (half == page) & ~fresh.bit_select(stream, 1))
-    check.follows("anew", state == ANEW, fresh.bit_select(stream, 1))
+    aids.holds("state", state <= OVER)
+    aids.follows("watched", state == WATCHED, amid & (half != page))
+    aids.follows("next", state == NEXT, (half == page) & ~fresh.bit_select(stream, 1))
+    aids.follows("anew", state == ANEW, fresh.bit_select(stream, 1))
 
     # Cycles since the unit's pass has ended: 0 before, and some number when it is long ago.
     longest = past.reach + 3
@@ -102,21 +103,21 @@ def hazard(shape: EngineShape) -> Module:
         for n, each in enumerate(past.ages):
             with m.Case(n):
                 m.d.comb += age.eq(each)
-    check.holds("since", since <= longest)
-    check.follows("since_idle", state == IDLE, since == 0)
-    check.follows("since_watched", state == WATCHED, since == Mux(
+    aids.holds("since", since <= longest)
+    aids.follows("since_idle", state == IDLE, since == 0)
+    aids.follows("since_watched", state == WATCHED, since == Mux(
         past.a_pass > of_pass, at_most(place + 1 - (of_pass + 1) * k.words), 0))
-    check.follows("since_bubble", (state == NEXT) & (age <= k.bubble),
-                  since == at_most(age + behind))
-    check.follows("since_next", (state == NEXT) & (age > k.bubble), since >= at_most(
+    aids.follows("since_bubble", (state == NEXT) & (age <= k.bubble),
+                 since == at_most(age + behind))
+    aids.follows("since_next", (state == NEXT) & (age > k.bubble), since >= at_most(
         k.bubble + 1 + behind + Mux(amid, place, 0)))
     for n in range(1, past.reach + 1):
         ours = past.ended[n] & (past.stream[n] == stream)
-        check.follows(f"marked{n}", since == n, ours & (past.passes[n] == of_pass)
-                      & (past.about["page"][n] == page))
+        aids.follows(f"marked{n}", since == n, ours & (past.passes[n] == of_pass)
+                     & (past.about["page"][n] == page))
         # What comes out behind it goes to another place.
-        check.follows(f"behind{n}", ((state == WATCHED) | (state == NEXT)) & (since > n) & ours,
-                      (past.passes[n] > of_pass) | (past.about["page"][n] != page))
+        aids.follows(f"behind{n}", ((state == WATCHED) | (state == NEXT)) & (since > n) & ours,
+                     (past.passes[n] > of_pass) | (past.about["page"][n] != page))
 
     # The drain by definition, and the tag.
     for number in range(k.groups):
@@ -137,7 +138,7 @@ def hazard(shape: EngineShape) -> Module:
     ]
 
     # Where the buffer of h writes, and what is in its memories.
-    out = past.out(m, check, drain.valid, drain.h.count)
+    out = past.out(m, aids, drain.valid, drain.h.count)
     banks, first = tagged.inner._banks, tagged.inner._offset
     counts = [count for count in k.counts if count]
     if len(counts) > 1:
@@ -150,7 +151,7 @@ def hazard(shape: EngineShape) -> Module:
             by_unit = [0] * k.hidden
             for at, value in zip(starts, values, strict=True):
                 by_unit[at] = value
-            check.holds(name, signal == looked_up(m, out, by_unit, f"{name}_expected"))
+            aids.holds(name, signal == looked_up(m, out, by_unit, f"{name}_expected"))
     row_bits = Shape.cast(range(tagged.inner._memories.rows)).width
     memories = {(bank, side): words_of(getattr(buffer.submodules, f"bank{bank}_{side}"))
                 for bank in {(first + j) % banks for j in range(k.hidden)} for side in range(2)}
@@ -159,9 +160,9 @@ def hazard(shape: EngineShape) -> Module:
         for side in range(2):
             for n in range(k.streams):
                 there = (unit == j) & (page == side) & (stream == n) & (since > due)
-                check.follows(f"kept{j}_{side}_{n}",
-                              there & ((state == WATCHED) | (state == NEXT)),
-                              memories[bank, side][row | n << row_bits][0] == tag)
+                aids.follows(f"kept{j}_{side}_{n}",
+                             there & ((state == WATCHED) | (state == NEXT)),
+                             memories[bank, side][row | n << row_bits][0] == tag)
 
     # The operands, so many cycles behind the sequencer.
     word, depends, anew = (delayed(m, value, k.memory + 1, reset=True) for value in (
@@ -182,13 +183,14 @@ FIELDS = ("last", "stream", "emit", "page")
 def drained(shape: EngineShape) -> Module:
     """Hidden states come out a fixed time after the words, with what belongs to their step."""
     m, check, engine, inside = begun(shape)
+    aids = check.aids
     k = engine.cycles
     sequencer, drain = inside.submodules.sequencer, inside.submodules.drain
     unsteady(inside.submodules.x_buffer)
     within = opened(drain)
     last = Signal()
     m.d.comb += last.eq(sequencer.free)
-    past = History(m, check, sequencer, k, {
+    past = History(m, aids, sequencer, k, {
         "page": ~register(inside, "half").bit_select(sequencer.stream, 1),
         "last": last, "emit": Const(1) if shape.every_step else last})
 
@@ -201,22 +203,22 @@ def drained(shape: EngineShape) -> Module:
         return Cat(past.ended[at + cycle] for at in units).any()
 
     marks = register(within, "marks")
-    check.holds("start", register(within, "start") == one_of(0))
+    aids.holds("start", register(within, "start") == one_of(0))
     for n, mark in enumerate(marks):
-        check.holds(f"mark{n}", mark == one_of(n + 1))
+        aids.holds(f"mark{n}", mark == one_of(n + 1))
     for n in range(1, k.groups * interval + 1):
         recent = past.ended[coming + n]
         if k.groups > 1:
-            check.follows(f"left{n}", recent, register(within, "left") == k.groups - 1
-                          - (n - 1) // interval)
+            aids.follows(f"left{n}", recent, register(within, "left") == k.groups - 1
+                         - (n - 1) // interval)
         if interval > 1:
-            check.follows(f"phase{n}", recent, register(within, "phase") == (n - 1) % interval)
+            aids.follows(f"phase{n}", recent, register(within, "phase") == (n - 1) % interval)
         step = Step(k.streams)(register(within, "step"))
         for field in FIELDS:
-            check.follows(f"step_{field}{n}", recent, step[field] == past.of(field, coming + n))
+            aids.follows(f"step_{field}{n}", recent, step[field] == past.of(field, coming + n))
     if k.groups > 1:
-        check.follows("none_left", ~Cat(past.ended[coming + 1:coming + k.groups * interval + 1]
-                                        ).any(), register(within, "left") == 0)
+        aids.follows("none_left", ~Cat(past.ended[coming + 1:coming + k.groups * interval + 1]
+                                       ).any(), register(within, "left") == 0)
     hops = len(range(-LEAD, k.timing.hidden, interval))
     for n, field in enumerate(FIELDS):
         for hop in range(hops):
@@ -225,15 +227,15 @@ def drained(shape: EngineShape) -> Module:
                 for late in range(1, interval + 1):
                     since = at + hop * interval + late
                     if since <= past.reach:
-                        check.follows(f"carried_{field}{hop}_{since}", past.ended[since],
-                                      carried == past.of(field, since))
+                        aids.follows(f"carried_{field}{hop}_{since}", past.ended[since],
+                                     carried == past.of(field, since))
 
     # Which units are next: the second of two alike, whose register of the group is the one before.
     a_pass = register(within, "a_pass", 1)
     every = registers(within)
     group_next = every[[id(each) for each in every].index(id(a_pass)) - 1]
-    check.holds("pass_next", a_pass == past.passes[past.reach - 1])
-    check.holds("group_next", group_next == sum(
+    aids.holds("pass_next", a_pass == past.passes[past.reach - 1])
+    aids.holds("group_next", group_next == sum(
         (Cat(past.ended[past.at(group):past.reach]).any() for group in range(k.groups - 1)),
         Const(0)))
 
@@ -248,7 +250,7 @@ def drained(shape: EngineShape) -> Module:
                           value == past.of(field, at))
     check.holds("count", drain.h.count == count)
     check.holds("valid", drain.valid == (count != 0))
-    past.out(m, check, drain.valid, drain.h.count)
+    past.out(m, aids, drain.valid, drain.h.count)
     return m
 
 

@@ -12,7 +12,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 
 from hdl.cycles import LSTMCycles
 from hdl.mac import Sequencer
-from proofs.engines import Checks, looked_up, register
+from proofs.checks import Checks
+from proofs.engines import looked_up, register
 from proofs.rules import opened
 
 __all__ = ["History"]
@@ -25,7 +26,7 @@ class History:
     ----------
     m : Module
         Of the proof.
-    check : Checks
+    aids : Checks
     sequencer : Sequencer
         Of an engine, not yet elaborated.
     cycles : LSTMCycles
@@ -54,7 +55,7 @@ class History:
         The rest, likewise.
     """
 
-    def __init__(self, m: Module, check: Checks, sequencer: Sequencer, cycles: LSTMCycles,
+    def __init__(self, m: Module, aids: Checks, sequencer: Sequencer, cycles: LSTMCycles,
                  about: dict[str, Value]):
         k = self.cycles = cycles
         control = self.control = opened(sequencer)
@@ -74,12 +75,12 @@ class History:
                 "last": sequencer.last == last,
                 "in_last": register(control, "in_last") == final,
                 "end": sequencer.end == (last & final)}.items():
-            check.holds(f"sequencer_{name}", condition)
+            aids.holds(f"sequencer_{name}", condition)
 
         present: Value = register(control, "present") if k.streams > 1 else sequencer.stream
-        check.holds("present", present < k.streams)
+        aids.holds("present", present < k.streams)
         self.amid = [~self.begins & (present == n) for n in range(k.streams)]
-        self.ages = [self._age(m, check, sequencer, control, n) for n in range(k.streams)]
+        self.ages = [self._age(m, aids, sequencer, control, n) for n in range(k.streams)]
 
         self.first = k.memory + k._written
         self.reach = self.first + (k.groups - 1) * k.folding.interval
@@ -89,18 +90,18 @@ class History:
         self.about = {name: self._chain(m, name, value) for name, value in about.items()}
         for n in range(1, self.reach + 1):
             passes = self.passes[n]
-            check.holds(f"passes{n}", (passes < k.passes) & (self.passes[n - 1] == Mux(
+            aids.holds(f"passes{n}", (passes < k.passes) & (self.passes[n - 1] == Mux(
                 self.ended[n], Mux(passes == k.passes - 1, 0, passes + 1), passes)))
-            check.follows(f"stream{n}", self.ended[n], self.stream[n] < k.streams)
+            aids.follows(f"stream{n}", self.ended[n], self.stream[n] < k.streams)
             # No two passes end within the words of one.
             near = [self.ended[other] for other in range(max(1, n - k.words + 1), n)]
-            check.follows(f"apart{n}", self.ended[n], ~Cat(near).any() & (
+            aids.follows(f"apart{n}", self.ended[n], ~Cat(near).any() & (
                 word < n if n < k.words else 1))
             # A step goes on without a pause once its first pass has ended.
             amid = Cat(self.amid).bit_select(self.stream[n], 1)
-            check.follows(f"goes_on{n}", self.ended[n] & (passes != k.passes - 1),
-                          amid & (word == n - 1) & (a_pass == passes + 1) if n <= k.words else
-                          self.ended[n - k.words] & (self.stream[n - k.words] == self.stream[n]))
+            aids.follows(f"goes_on{n}", self.ended[n] & (passes != k.passes - 1),
+                         amid & (word == n - 1) & (a_pass == passes + 1) if n <= k.words else
+                         self.ended[n - k.words] & (self.stream[n - k.words] == self.stream[n]))
 
     def _chain(self, m: Module, name: str, value: Value) -> list[Any]:
         chain: list[Any] = [value]
@@ -109,7 +110,7 @@ class History:
             m.d.sync += chain[n].eq(chain[n - 1])
         return chain
 
-    def _age(self, m: Module, check: Checks, sequencer: Sequencer, control: Module, n: int
+    def _age(self, m: Module, aids: Checks, sequencer: Sequencer, control: Module, n: int
              ) -> Signal:
         bubble = self.cycles.bubble
         age = Signal(range(bubble + 2), init=bubble + 1, name=f"age{n}")
@@ -117,15 +118,15 @@ class History:
             m.d.sync += age.eq(1)
         with m.Elif(age <= bubble):
             m.d.sync += age.eq(age + 1)
-        check.holds(f"age{n}", (age > 0) & (age <= bubble + 1))
-        check.follows(f"rested{n}", self.amid[n], age > bubble)
+        aids.holds(f"age{n}", (age > 0) & (age <= bubble + 1))
+        aids.follows(f"rested{n}", self.amid[n], age > bubble)
         if bubble:
             for name, condition in {
                     "rests": register(control, f"rests{n}") == (age == 1),
                     "is_rested": register(control, "rested")[n] == (age > bubble),
                     "left": register(control, f"left{n}") == Mux(
                         (age >= 2) & (age <= bubble), bubble + 1 - age, 0)}.items():
-                check.holds(f"{name}{n}", condition)
+                aids.holds(f"{name}{n}", condition)
         return age
 
     def of(self, field: str, cycles: int) -> Value:
@@ -144,7 +145,7 @@ class History:
                           f"count{group}")
         return Mux(self.ended[at], count, 0)
 
-    def out(self, m: Module, check: Checks, valid: Value, count: Value) -> Signal:
+    def out(self, m: Module, aids: Checks, valid: Value, count: Value) -> Signal:
         """Units of a step that have come out, held against the history."""
         k = self.cycles
         out = Signal(range(k.hidden))
@@ -156,7 +157,7 @@ class History:
                               [k.count(p, group) for p in range(k.passes)], f"before{group}")
             passed = passed + Mux(
                 Cat(self.ended[self.at(group) + 1:self.reach + 1]).any(), units, 0)
-        check.holds("out", out == Mux(passed == k.hidden, 0, passed))
+        aids.holds("out", out == Mux(passed == k.hidden, 0, passed))
         counts = [count for count in k.drained if count]
-        check.holds("out_starts", Cat(out == sum(counts[:n]) for n in range(len(counts))).any())
+        aids.holds("out_starts", Cat(out == sum(counts[:n]) for n in range(len(counts))).any())
         return out

@@ -103,5 +103,5 @@ PROOFS = tuple(
                   "of_stream(x.page, sequencer.stream)))",
                   new="x.read_page.eq(page_of(sequencer.stream, of_stream(~x.page, "
                   "sequencer.stream)))", depth=30),
-        ][:1 if n else None])
+        ])
     for n, shape in enumerate(SHAPES))

@@ -120,28 +120,30 @@ def packets_through(*, packets: int) -> Module:
     return m
 
 
-def steps_in() -> Module:
+def steps_in(*, stateful: bool = False, longest: int | None = None) -> Module:
     """Each beat goes on as it is taken, in steps that are whole; none of a stream there is not."""
     m = Module()
-    m.submodules.dut = dut = parts.entrance(streams=3)
+    m.submodules.dut = dut = parts.entrance(stateful=stateful, longest=longest)
     anything(m, dut)
-    o, counts = dut.o, parts.COUNTS
+    o, counts, streams = dut.o, parts.COUNTS, dut._streams
     # Which beat of a step is the next; whether TLAST has come too early; whose the step is.
     number, short, whose = Signal(range(len(counts))), Signal(), Signal.like(dut.tid)
     final, now = number == len(counts) - 1, Mux(number == 0, dut.tid, whose)
-    stranger = now >= dut._streams
+    stranger, last = now >= streams, short | dut.tlast
+    # Which streams are amid a sequence; whether the next beat has to wait.
+    amid, between, held = Signal(streams), Signal(), Signal()
     taken, goes = dut.tvalid & dut.tready, o.valid & o.ready
     moves, malformed = Signal(), Signal()
     m.d.comb += moves.eq(Mux(stranger, taken | short, goes))
     with m.If(moves):
-        m.d.sync += [number.eq(Mux(final, 0, number + 1)), whose.eq(now),
-                     short.eq(~final & (short | dut.tlast))]
+        m.d.sync += [number.eq(Mux(final, 0, number + 1)), whose.eq(now), short.eq(~final & last),
+                     amid.bit_select(now, 1).eq(~(final & last))]
         with m.If(~short & (stranger | (dut.tid != now) | (dut.tlast & ~final))):
             m.d.sync += malformed.eq(1)
     m.d.comb += [
         Assert(dut.malformed == malformed),
-        Assert(~(short & taken)), Assert(~(o.valid & stranger)),
-        Assert(stranger | (o.valid == (short | dut.tvalid))),
+        Assert(~(short & taken)), Assert(~(o.valid & stranger)), Assert(~(held & taken)),
+        Assert(stranger | (o.valid == ((short | dut.tvalid) & ~held))),
         Assert(stranger | short | (taken == goes)),
     ]
     with m.If(o.valid), m.Switch(number):
@@ -149,10 +151,25 @@ def steps_in() -> Module:
             with m.Case(n):
                 m.d.comb += [
                     Assert(o.payload.stream == now), Assert(o.payload.count == count),
-                    Assert(o.payload.last == (short | dut.tlast)),
+                    Assert(o.payload.last == last),
                     *(Assert(o.payload.data[lane] == Mux(
                         short, 0, dut.tdata.word_select(lane, 8)[:dut._width].as_signed()))
                       for lane in range(count))]
+    if stateful:
+        # Steps of the sequence before this one, as far as its state can be kept.
+        before = Signal(range((longest or 0) + 1))
+        whole = goes & final
+        m.d.comb += [
+            between.eq((amid == 0) & (number == 0) if longest else number == 0),
+            held.eq(dut.hold & between),
+            Assert(dut.open == amid), Assert(dut.between == between),
+            Assert(dut.entered == (whole & (last if longest else 1))),
+            Assert(~o.valid | (o.payload.keep == (dut.tlast & dut.tuser & ~short & (
+                (before != longest) if longest else 1)))),
+        ]
+        if longest:
+            with m.If(whole):
+                m.d.sync += before.eq(Mux(last, 0, before + (before != longest)))
     return m
 
 
@@ -256,6 +273,14 @@ PROOFS = (
                         new="self.malformed.eq(1)", depth=10),
                   Fault(module="hdl.entrance", old="self.tready.eq(ready & ~filling)",
                         new="self.tready.eq(ready)", depth=10)]),
+    *(Proof(name=f"entrance.order_{name}", engine=Engine.PDR,
+            claim=f"the same, and no {what} begins while it is held; which streams are amid a "
+                  f"sequence, and whether its state is kept",
+            bench=partial(steps_in, stateful=True, longest=longest),
+            faults=[Fault(module="hdl.entrance", old=old, new=new, depth=12)])
+      for name, what, longest, old, new in (
+          ("stateful", "step", None, "held.eq(self.hold & self.between)", "held.eq(self.hold)"),
+          ("gathered", "sequence", 2, "keep = keep & (before != self._longest)", "keep = keep"))),
     Proof(name="loader.order", engine=Engine.PDR,
           claim="each packet's states are written once, in order, zeros for what it lacks, before "
                 "its end is told, and whether it was right",

@@ -16,9 +16,9 @@ from hdl.column_cycles import PAGES
 from hdl.drain import Drain
 from hdl.outlet import Outlet
 from hdl.pipeline import PIPELINES
+from proofs.checks import Checks
 from proofs.control import counted, held, queued
 from proofs.engines import (
-    Checks,
     EngineShape,
     anything,
     begun,
@@ -33,7 +33,7 @@ from proofs.rules import opened
 
 __all__ = ["PROOFS"]
 
-def drained(m: Module, check: Checks, past: History, drain: Drain) -> Signal:
+def drained(m: Module, aids: Checks, past: History, drain: Drain) -> Signal:
     """Let a drain do what is proven of it; returns the units of a step that have come out."""
     timed(drain)
     for group in range(past.cycles.groups):
@@ -44,7 +44,7 @@ def drained(m: Module, check: Checks, past: History, drain: Drain) -> Signal:
             if "last" in past.about:
                 m.d.comb += drain.h.last.eq(past.about["last"][at])
     m.d.comb += drain.valid.eq(drain.h.count != 0)
-    return past.out(m, check, drain.valid, drain.h.count)
+    return past.out(m, aids, drain.valid, drain.h.count)
 
 
 def filled_after(past: History) -> int:
@@ -85,7 +85,7 @@ def under_way(m: Module, past: History, n: int, counts: list[Value]) -> tuple[Va
 
 def pages(shape: EngineShape) -> Module:
     m, check, engine, inside = begun(shape, alone=False)
-    k = engine.cycles
+    k, aids = engine.cycles, check.aids
     outlet = Outlet(SQ(1, 7), lanes=min(k.lanes, k.hidden), counts=k.counts,
                     pipeline=PIPELINES[shape.pipeline], streams=k.streams)
     m.submodules.outlet = outlet
@@ -105,8 +105,8 @@ def pages(shape: EngineShape) -> Module:
     ]
     steady(x)
 
-    past = History(m, check, sequencer, k, {})
-    out = drained(m, check, past, drain)
+    past = History(m, aids, sequencer, k, {})
+    out = drained(m, aids, past, drain)
 
     # Whose step may begin: the next one's, where two directions take turns strictly.
     following: Value = Const(-1, k.streams)
@@ -120,17 +120,18 @@ def pages(shape: EngineShape) -> Module:
     starts = [sum(counts[:n]) for n in range(len(counts))]
     number = looked_up(m, beat, [starts.index(unit) if unit in starts else 0
                                  for unit in range(k.hidden)], "beat_number")
-    held(m, check, buffer, number, len(counts))
+    held(m, aids, buffer, number, len(counts))
     valid, count, whose = Signal(), Signal.like(drain.h.count), Signal.like(drain.h.stream)
     m.d.sync += [valid.eq(drain.valid), count.eq(drain.h.count), whose.eq(drain.h.stream)]
-    check.holds("emits", engine.o.valid == valid)
-    check.follows("emitted", valid, (engine.o.payload.count == count)
-                  & (engine.o.payload.stream == whose))
+    aids.holds("emits", engine.o.valid == valid)
+    aids.follows("emitted", valid, (engine.o.payload.count == count)
+                 & (engine.o.payload.stream == whose))
     check.follows("has_a_page", engine.o.valid, outlet.i.ready)
 
     o = outlet.cycles
-    counted(m, check, reader, buffer.ready)
-    issued, _ = queued(m, check, beyond, reader.issue, o.to_queue)
+    counted(m, aids, reader, buffer.ready)
+    issued, under = queued(m, aids, beyond, reader.issue, o.to_queue)
+    check.holds("places", register(beyond, "room") + under == queue.depth)
 
     full = filled_after(past)
     ended = [past.ended[n] & (past.passes[n] == k.passes - 1) for n in range(past.reach + 1)]
@@ -183,17 +184,17 @@ def pages(shape: EngineShape) -> Module:
 def finals(shape: EngineShape) -> Module:
     """The pages of final states, which something behind gives back when it likes."""
     m, check, engine, inside = begun(shape)
-    k = engine.cycles
+    k, aids = engine.cycles, check.aids
     sequencer, drain, x = (getattr(inside.submodules, name)
                            for name in ("sequencer", "drain", "x_buffer"))
     there, last = steady(x), Signal()
     m.d.comb += last.eq(x.last.bit_select(sequencer.stream, 1))
-    past = History(m, check, sequencer, k, {"last": last})
-    out = drained(m, check, past, drain)
+    past = History(m, aids, sequencer, k, {"last": last})
+    out = drained(m, aids, past, drain)
     whole, full, given = Signal(), filled_after(past), engine.final_h
     m.d.sync += whole.eq(drain.valid & (out + drain.h.count == k.hidden))
     for n in range(k.streams):
-        check.follows(f"there{n}", past.amid[n], there[n])
+        aids.follows(f"there{n}", past.amid[n], there[n])
         on_their_way, late = under_way(m, past, n, [x.last[n], *past.about["last"][1:]])
         filled, fills, gone = (Signal(shape, name=f"{name}{n}") for shape, name in (
             (range(PAGES + 1), "filled"), (1, "fills"), (1, "gone")))
@@ -203,7 +204,7 @@ def finals(shape: EngineShape) -> Module:
             engine.freed_final[n].eq(gone),
         ]
         m.d.sync += filled.eq(filled + fills - gone)
-        check.holds(f"fills{n}", fills == (late[0] if late else (
+        aids.holds(f"fills{n}", fills == (late[0] if late else (
             past.ended[full] & (past.passes[full] == k.passes - 1)
             & (past.stream[full] == n) & past.about["last"][full])))
         total = Signal(8, name=f"total{n}")
@@ -215,11 +216,12 @@ def finals(shape: EngineShape) -> Module:
 def projections(shape: EngineShape) -> Module:
     """The projection takes whatever the drain gives it, which does not wait."""
     m, check, engine, inside = begun(shape)
+    aids = check.aids
     sequencer, x, drain, projection = (
         getattr(inside.submodules, name)
         for name in ("sequencer", "x_buffer", "drain", "projection"))
     steady(x)
-    drained(m, check, History(m, check, sequencer, engine.cycles, {}), drain)
+    drained(m, aids, History(m, aids, sequencer, engine.cycles, {}), drain)
     check.follows("has_a_page", projection.i.valid, projection.i.ready)
     return m
 
@@ -237,10 +239,10 @@ FAULTS = (
           new="stall = takes & Const(0)", depth=40),
     Fault(module="hdl.outlet", old="self.freed.eq(sequencer.ended)", new="self.freed.eq(0)",
           depth=50),
-    Fault(module="hdl.outlet", old="sequencer.stall.eq(room == 0)", new="sequencer.stall.eq(1)",
+    Fault(module="hdl.lstm", old="sequencer.stall.eq(stall)", new="sequencer.stall.eq(takes)",
           depth=80),
 )
-"""A step that waits for no page, a page that is not given back, a reader that never reads."""
+"""A step that waits for no page, a page that is not given back, a step that waits for ever."""
 
 PROJECTED = (
     EngineShape(inputs=1, hidden=2, units=1, columns=1, projected=1),
@@ -261,7 +263,7 @@ PROOFS = (
         name=f"engine.pages{n}", bench=partial(pages, shape), depth=6,
         claim="no page or place between the engine and its outlet is taken twice or given back "
               "twice; while it is taken from and a step is there, a beat comes within "
-              f"`bubble + P C + latency` cycles ({shape})", faults=FAULTS[:1 if n else None])
+              f"`bubble + P C + latency` cycles ({shape})", faults=FAULTS)
       for n, shape in enumerate(SHAPES)),
     *(Proof(
         name=f"engine.finals{n}", bench=partial(finals, shape), depth=6,

@@ -23,14 +23,15 @@ from hdl.foldings import choose_drain
 from hdl.largest import ArgMaxEngine
 from hdl.lstm import LSTMEngine
 from hdl.outlet import Outlet
-from hdl.pipeline import SHORT
+from hdl.pipeline import SHORT, Pipeline
 from hdl.sequence import SequenceBuffer
 from hdl.sequence_cycles import Link
 from hdl.softmax import SoftmaxEngine
 from hdl.states import StateLoader, StateReader, Tensor
 
-__all__ = ["CODE", "COUNTS", "DENSE", "LOGIT", "SOFTMAX", "TENSORS", "Layer", "argmax", "dense",
-           "entrance", "loader", "outlet", "reader", "sequence", "softmax", "step_buffer"]
+__all__ = ["CODE", "COUNTS", "DENSE", "INTERPOLATED", "LOGIT", "SOFTMAX", "TENSORS", "Layer",
+           "argmax", "dense", "entrance", "loader", "outlet", "reader", "sequence", "softmax",
+           "step_buffer"]
 
 COUNTS = (2, 1)
 """Columns in each beat of a step: a full beat, and the rest."""
@@ -42,13 +43,16 @@ LOGIT = SQ(1, 1)
 DENSE = QuantizedDense(formats=DenseFormats(x=CODE, w=CODE, y=CODE),
                        w=np.array([[1, 0, 1], [0, -1, -2], [1, 1, -1]]), bias=np.array([1, 0, -1]))
 SOFTMAX = Softmax(x=LOGIT, inputs=sum(COUNTS), y=SQ(2, 1))
+INTERPOLATED = Softmax(x=SQ(1, 7), inputs=sum(COUNTS), y=SQ(2, 1))
+"""A softmax whose powers are a table, and one that finds them between those of a table."""
 
 TENSORS = (Tensor(name="lstm0.h", width=2, counts=(2, 1)), Tensor(name="lstm0.c", width=2,
                                                                   counts=(1, 1)))
 
 
-def entrance(*, stateful: bool = False, streams: int = STREAMS) -> Entrance:
-    return Entrance(width=CODE.width, counts=COUNTS, streams=streams, stateful=stateful)
+def entrance(*, stateful: bool = False, longest: int | None = None) -> Entrance:
+    """Of three streams, so that there is a TID of none."""
+    return Entrance(width=CODE.width, counts=COUNTS, streams=3, stateful=stateful, longest=longest)
 
 
 def step_buffer() -> StepBuffer:
@@ -59,34 +63,35 @@ def outlet() -> Outlet:
     return Outlet(CODE, lanes=2, counts=COUNTS, streams=STREAMS)
 
 
-def dense() -> DenseEngine:
+def dense(*, pipeline: Pipeline = SHORT) -> DenseEngine:
     """Three inputs and three outputs, two passes of two words."""
     return DenseEngine(DENSE, folding=DenseFolding(rows=2, columns=2), counts=COUNTS,
-                       streams=STREAMS)
+                       pipeline=pipeline, streams=STREAMS)
 
 
 def argmax() -> ArgMaxEngine:
     return ArgMaxEngine(ArgMax(x=CODE, inputs=sum(COUNTS)), counts=COUNTS, streams=STREAMS)
 
 
-def softmax() -> SoftmaxEngine:
-    return SoftmaxEngine(SOFTMAX, counts=COUNTS, streams=STREAMS)
+def softmax(*, unit: Softmax = SOFTMAX, pipeline: Pipeline = SHORT) -> SoftmaxEngine:
+    return SoftmaxEngine(unit, counts=COUNTS, pipeline=pipeline, streams=STREAMS)
 
 
 def sequence(*, read: tuple[bool, ...] = (True,), written: tuple[bool, ...] = (False,),
-             merge: str = "concat") -> SequenceBuffer:
+             merge: str = "concat", pipeline: Pipeline = SHORT) -> SequenceBuffer:
     """Of three columns, up to two steps long."""
     link = Link(written=written, read=read, features=sum(COUNTS), merge=merge, x=CODE, y=CODE,
                 single=False)
-    return SequenceBuffer(link, COUNTS, columns=2, longest=2, pipeline=SHORT)
+    return SequenceBuffer(link, COUNTS, columns=2, longest=2, pipeline=pipeline)
 
 
-def reader() -> StateReader:
-    return StateReader(TENSORS, streams=STREAMS)
+def reader(*, latency: int = 1) -> StateReader:
+    return StateReader(TENSORS, streams=STREAMS, latency=latency)
 
 
 def loader() -> StateLoader:
-    return StateLoader(TENSORS, streams=STREAMS)
+    """Of three streams, so that there is a TID of none."""
+    return StateLoader(TENSORS, streams=3)
 
 
 class Layer(wiring.Component):

@@ -17,12 +17,13 @@ from amaranth.asserts import AnySeq
 from amaranth.hdl import Array, Assume, Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data
 
-from hdl.buffer import StepBuffer, of_stream, page_of
+from hdl.buffer import ColumnBuffer, StepBuffer, of_stream, page_of
+from hdl.pipeline import FAST, SHORT, Pipeline
 from hdl.registers import delayed
-from hdl.sequence import SequenceBuffer
 from proofs import parts
-from proofs.control import Gathering, counted, queued
-from proofs.engines import Checks, chosen, looked_up, register, replaced, words_of
+from proofs.checks import Checks, Claims
+from proofs.control import Gathering, counted, queued, since, waiting
+from proofs.engines import chosen, looked_up, register, replaced, words_of
 from proofs.proof import Fault, Proof
 from proofs.rules import anything, beats_of, opened, take_turns
 
@@ -37,7 +38,7 @@ class Front:
     m : Module
         Of the proof.
     buffer : StepBuffer
-        Not yet elaborated, of a cycle's latency.
+        Not yet elaborated.
     stream, column : Value
         Those of the column that is watched.
     there : Value
@@ -71,7 +72,7 @@ class Front:
             read = Signal(width, name=f"read{n}")
             m.d.sync += read.eq(Mux(asked & (buffer.address * lanes + n == column), code,
                                     AnySeq(width)))
-            inside.d.comb += word.eq(read)
+            inside.d.comb += word.eq(delayed(inside, read, buffer._buffer._latency - 1))
         buffer._buffer._MustUse__used = True
         replaced(buffer, inside)
 
@@ -84,7 +85,7 @@ def offered(m: Module, streams: int, release: Value) -> Signal:
     return there
 
 
-def passage(m: Module, check: Checks, inside: Module, o: Any, issue: Value, cycles: int,
+def passage(m: Module, check: Claims, inside: Module, o: Any, issue: Value, cycles: int,
             marks: dict[str, Value], known: dict[int, tuple[Value, Value]],
             layout: data.Layout | None = None, room: Value | None = None) -> None:
     """What is issued comes out.
@@ -108,40 +109,32 @@ def passage(m: Module, check: Checks, inside: Module, o: Any, issue: Value, cycl
     room : Value, optional
         Places that are free, as of :func:`queued`.
     """
-    queue = inside.submodules.queue
-    issued, under_way = queued(m, check, inside, issue, cycles, room)
-    control, depth = opened(queue), queue.depth - 1
-    stored, consume, produce = (
-        register(control, name) for name in ("inner_level", "consume", "produce"))
-    peek = control.submodules.storage.read_port(domain="comb")
+    queue, aids = inside.submodules.queue, check.aids
+    issued, under_way = queued(m, aids, inside, issue, cycles, room)
     out = o.valid & o.ready
-    check.holds("order", (consume < depth) & (produce < depth) & (
-        produce == Mux(consume + stored >= depth, consume + stored - depth, consume + stored)))
+    # As counted here.
+    flying = Signal(range(queue.depth + 1), name="flying")
+    m.d.sync += flying.eq(flying + issue - out)
+    aids.holds("flying", flying == under_way)
+    check.follows("of_an_issue", o.valid, flying != 0)
 
     # Of all that is on its way, how many are before the watched one, and how long ago that was
     # issued; and what it has to be.
     ahead = Signal(range(queue.depth + 1))
-    age, watched = Signal(range(cycles + 2)), Signal()
-    picks = issue & ~watched & AnySeq(1)
+    watched, picks = Signal(), Signal()
+    m.d.comb += picks.eq(issue & ~watched & AnySeq(1))
+    age = since(m, picks, Const(0), cycles + 1, "age")
     wanted = {name: Signal.like(value, name=f"wanted_{name}") for name, value in marks.items()}
     looked, codes = ({lane: Signal.like(Value.cast(pair[n]), name=f"{name}{lane}")
                       for lane, pair in known.items()} for n, name in enumerate(("look", "code")))
     with m.If(picks):
-        m.d.sync += [watched.eq(1), age.eq(1), ahead.eq(under_way - out),
+        m.d.sync += [watched.eq(1), ahead.eq(flying - out),
                      *(wanted[name].eq(value) for name, value in marks.items()),
                      *(looked[lane].eq(pair[0]) for lane, pair in known.items()),
                      *(codes[lane].eq(pair[1]) for lane, pair in known.items())]
-    with m.Elif(watched):
-        m.d.sync += [age.eq(Mux(age == cycles + 1, age, age + 1)), ahead.eq(ahead - out)]
-        with m.If(out & (ahead == 0)):
-            m.d.sync += watched.eq(0)
+    with m.Elif(watched & out):
+        m.d.sync += [ahead.eq(ahead - 1), watched.eq(ahead != 0)]
     arrived = watched & (age == cycles + 1)
-    check.holds("age", age <= cycles + 1)
-    for n in range(1, cycles + 1):
-        before: Value = queue.level
-        for each in issued[n + 1:]:
-            before = before + each
-        check.follows(f"ahead{n}", watched & (age == n), issued[n] & (ahead == before))
 
     def right(beat: Any) -> Value:
         fits: Value = Const(1, 1)
@@ -151,19 +144,16 @@ def passage(m: Module, check: Checks, inside: Module, o: Any, issue: Value, cycl
             fits = fits & (~looked[lane] | (beat.data[lane] == code.as_signed()))
         return fits
 
-    layout = layout or o.payload.shape()
-    place = consume + ahead - queue.r_rdy
-    m.d.comb += peek.addr.eq(Mux(place >= depth, place - depth, place))
-    check.follows("enters_right", watched & (age == cycles), right(layout(queue.w_data)))
-    check.follows("waits", arrived, ahead < queue.level)
-    check.follows("lies", arrived & ~(queue.r_rdy & (ahead == 0)), right(layout(peek.data)))
+    given = layout or o.payload.shape()
+    aids.follows("age", watched, age != 0)
+    waiting(m, aids, queue, issued, watched, age, ahead, lambda word: right(given(word)))
     check.follows("comes_out", arrived & (ahead == 0) & o.valid, right(o.payload))
     check.follows("comes_out_then", watched & (ahead == 0) & o.valid, arrived)
 
 
 def outlet() -> Module:
     m = Module()
-    check = Checks(m)
+    check = Claims(m)
     m.submodules.dut = dut = parts.outlet()
     inside, k = opened(dut), dut.cycles
     sequencer, x = inside.submodules.sequencer, inside.submodules.x_buffer
@@ -171,7 +161,7 @@ def outlet() -> Module:
     there = offered(m, k.streams, x.release)
     front = Front(m, x, stream, column, there)
     m.d.comb += dut.o.ready.eq(AnySeq(1))
-    word, final = counted(m, check, sequencer, there)
+    word, final = counted(m, check.aids, sequencer, there)
     passage(m, check, inside, dut.o, sequencer.issue, k.to_queue, {
         "count": Mux(final, k.hidden - (k.work - 1) * k.lanes, k.lanes),
         "last": final & of_stream(x.last, sequencer.stream),
@@ -181,17 +171,17 @@ def outlet() -> Module:
     return m
 
 
-def dense() -> Module:
+def dense(pipeline: Pipeline) -> Module:
     """Of each pass."""
     m = Module()
-    check = Checks(m)
-    m.submodules.dut = dut = parts.dense()
+    check = Claims(m)
+    m.submodules.dut = dut = parts.dense(pipeline=pipeline)
     inside, k = opened(dut), dut.cycles
     sequencer, x = inside.submodules.sequencer, inside.submodules.x_buffer
     there = offered(m, k.streams, x.release)
     Front(m, x, Const(0, 1), Const(0), there)
     m.d.comb += dut.o.ready.eq(AnySeq(1))
-    _, final = counted(m, check, sequencer, there)
+    _, final = counted(m, check.aids, sequencer, there)
     passage(m, check, inside, dut.o, sequencer.issue & sequencer.last, k.latency - 2, {
         "count": Mux(final, k.counts[-1], k.folding.rows),
         "last": final & of_stream(x.last, sequencer.stream),
@@ -200,10 +190,10 @@ def dense() -> Module:
     return m
 
 
-def reader() -> Module:
+def reader(latency: int) -> Module:
     m = Module()
-    check = Checks(m)
-    m.submodules.dut = dut = parts.reader()
+    check = Claims(m)
+    m.submodules.dut = dut = parts.reader(latency=latency)
     inside = opened(dut)
     sequencer = inside.submodules.sequencer
     stream = chosen(m, dut._streams, "stream")
@@ -218,7 +208,7 @@ def reader() -> Module:
         first += tensor.elements
     m.d.comb += dut.o.ready.eq(AnySeq(1))
     check.holds("count", dut.o.payload.count == 1)
-    word, final = counted(m, check, sequencer, there)
+    word, final = counted(m, check.aids, sequencer, there)
     passage(m, check, inside, dut.o, sequencer.issue, dut._wait, {
         "last": final, "stream": sequencer.stream,
     }, {0: ((sequencer.stream == stream) & (word == element), code)}, data.StructLayout({
@@ -226,53 +216,52 @@ def reader() -> Module:
     return m
 
 
-def stored(m: Module, check: Checks, buffer: SequenceBuffer, inside: Module, number: Value,
-           column: Value, code: Value, there: Callable[[int, int, int, int], Value]) -> None:
+def stored(m: Module, aids: Checks, columns: ColumnBuffer, number: Value, column: Value,
+           code: Value, there: Callable[[int, int, int], Value], name: str = "") -> None:
     """Where the watched column of a step lies, once it has come.
 
     Parameters
     ----------
+    columns : ColumnBuffer
+        Whose words have one bank, or more where beats are wider.
     number : Value
         Which beat of a step is the next.
     column, code : Value
         The watched one, and what it has to be.
     there : function
-        Of a writer, a beat of the step, a half of the pages and a step of the sequence: whether the
-        watched step is that one, and the beat has come.
+        Of a beat of the step, a half of the pages, and the number of a page of it: whether the
+        watched step is there, and the beat has come.
     """
-    counts, beat = buffer._counts, buffer.i.payload
+    counts = columns._counts
     starts = [sum(counts[:n]) for n in range(len(counts))]
-    writers = len(buffer.cycles.written)
-    for n in range(writers):
-        columns = getattr(inside.submodules, f"columns{n}")
-        within, banks = opened(columns), columns._banks
-        mine = Mux(beat.stream == n, number, 0) if writers > 1 else number
-        for name, each in (("bank", [first % banks for first in starts]),
-                           ("row", [first // banks for first in starts])):
-            check.holds(f"{name}{n}", register(within, name) == looked_up(
-                m, mine, each, f"{name}{n}_expected"))
-        row_bits = Shape.cast(range(columns._memories.rows)).width
-        for bank, side in product(range(min(banks, sum(counts))), range(2)):
-            words = words_of(getattr(within.submodules, f"bank{bank}_{side}"))
-            for at in range(bank, sum(counts), banks):
-                of_beat = max(n for n, first in enumerate(starts) if first <= at)
-                for step in range(buffer.cycles.longest):
-                    check.follows(f"kept{n}_{side}_{at}_{step}",
-                                  there(n, of_beat, side, step) & (column == at),
-                                  words[at // banks | step << row_bits] == code)
+    within, banks = opened(columns), columns._banks
+    for what, each in (("bank", [first % banks for first in starts]),
+                       ("row", [first // banks for first in starts])):
+        aids.holds(f"{what}{name}", register(within, what) == looked_up(
+            m, number, each, f"{what}{name}_expected"))
+    row_bits = Shape.cast(range(columns._memories.rows)).width
+    for bank, side in product(range(min(banks, sum(counts))), range(2)):
+        words = words_of(getattr(within.submodules, f"bank{bank}_{side}"))
+        for at in range(bank, sum(counts), banks):
+            of_beat = max(n for n, first in enumerate(starts) if first <= at)
+            for page in range(columns._pages // 2):
+                aids.follows(f"kept{name}_{side}_{at}_{page}",
+                             there(of_beat, side, page) & (column == at),
+                             words[at // banks | page << row_bits] == code)
 
 
 def sequence(read: tuple[bool, ...], written: tuple[bool, ...]) -> Module:
     """A column of a step is watched from its coming to the release of its sequence."""
     m = Module()
-    check = Checks(m)
+    check = Claims(m)
+    aids = check.aids
     m.submodules.dut = dut = parts.sequence(read=read, written=written)
     inside, k, beat, counts = opened(dut), dut.cycles, dut.i.payload, parts.COUNTS
     longest, features, lanes = k.longest, sum(counts), k.columns
     anything(m, dut)
     number = beats_of(m, dut.i, counts, stay=("last", "stream"))
     turns = take_turns(m, dut.i, number, counts, len(written))
-    inner = Gathering(check, dut, inside, number, turns)
+    inner = Gathering(aids, dut, inside, number, turns)
     writer, column = chosen(m, len(written), "writer"), chosen(m, features, "column")
 
     def its(values: Sequence[Value]) -> Value:
@@ -285,7 +274,7 @@ def sequence(read: tuple[bool, ...], written: tuple[bool, ...]) -> Module:
     with m.If(ends):
         m.d.sync += before.eq(Mux(beat.last, 0, before + (before != longest)))
     now, half = its(inner.places), its(inner.halves)
-    check.holds("before", (before <= longest) & (
+    aids.holds("before", (before <= longest) & (
         now == Mux(before == longest, longest - 1, before)))
 
     # The watched step: where it lies, the steps behind it in its sequence, and its column.
@@ -309,18 +298,22 @@ def sequence(read: tuple[bool, ...], written: tuple[bool, ...]) -> Module:
         m.d.sync += watched.eq(0)
     # Its sequence is no longer than it may be.
     m.d.comb += Assume(~(begins & watched & ~whole & (before == longest)))
-    check.follows("fits", watched & ~whole & (before == longest),
-                  (number == 0) | (beat.stream != writer))
-    check.follows("coming", coming, watched & ~whole & (at == half) & (place == before)
-                  & (number != 0) & (turns[0] == writer if len(written) > 1 else 1))
-    check.follows("goes_on", watched & ~coming & ~whole, (at == half) & (
+    aids.follows("fits", watched & ~whole & (before == longest),
+                 (number == 0) | (beat.stream != writer))
+    aids.follows("coming", coming, watched & ~whole & (at == half) & (place == before)
+                 & (number != 0) & (turns[0] == writer if len(written) > 1 else 1))
+    aids.follows("goes_on", watched & ~coming & ~whole, (at == half) & (
         before == place + behind + 1))
     done = Cat(each.bit_select(writer, 1) for each in inner.done).bit_select(at, 1)
-    check.follows("whole", watched, whole == done)
-    check.follows("length", watched & whole, Mux(at, *reversed(inner.lengths)) == place + behind)
+    aids.follows("whole", watched, whole == done)
+    aids.follows("length", watched & whole, Mux(at, *reversed(inner.lengths)) == place + behind)
 
-    stored(m, check, dut, inside, number, column, code, lambda n, first, side, step: (
-        watched & (~coming | (number > first)) & (writer == n) & (at == side) & (place == step)))
+    for n in range(len(written)):
+        lies = watched & (writer == n)
+        mine = Mux(beat.stream == n, number, 0) if len(written) > 1 else number
+        stored(m, aids, getattr(inside.submodules, f"columns{n}"), mine, column, code,
+               lambda first, side, step, lies=lies: (  # type: ignore[misc]
+                   lies & (~coming | (number > first)) & (at == side) & (place == step)), f"{n}")
 
     # What is read: beats of a step, for one reader after the other, and steps of the sequence.
     turn, sent = Signal(range(k.work)), Signal(range(longest))
@@ -329,20 +322,36 @@ def sequence(read: tuple[bool, ...], written: tuple[bool, ...]) -> Module:
         m.d.sync += turn.eq(Mux(last_turn, 0, turn + 1))
         with m.If(last_turn):
             m.d.sync += sent.eq(Mux(inner.down == 0, 0, sent + 1))
+    its_turn: dict[str, Value] = {}
     beats = list(product(range(len(read)), range(k.parts), range(k.words)))
     for n, name in enumerate(("reader", "part", "word")):
-        check.holds(name, getattr(inner, name) == looked_up(
-            m, turn, [of_beat[n] for of_beat in beats], f"{name}_now"))
-    m.d.comb += released.eq(inner.issue & last_turn & (inner.down == 0) & (inner.page == at))
-    check.holds("sent", sent == Mux(inner.busy, inner.up, 0))
+        its_turn[name] = looked_up(m, turn, [of_beat[n] for of_beat in beats], f"{name}_now")
+        aids.holds(name, getattr(inner, name) == its_turn[name])
+    ends_here = inner.issue & last_turn & (inner.down == 0)
+    m.d.comb += released.eq(ends_here & (inner.page == at))
+    aids.holds("sent", sent == Mux(inner.busy, inner.up, 0))
     along = its([Cat(wanted == order for wanted in read) for order in written])
     here = watched & whole & inner.busy & (inner.page == at)
-    wanted = here & (sent == Mux(along.bit_select(inner.reader, 1), place, behind))
+    wanted = here & (sent == Mux(along.bit_select(its_turn["reader"], 1), place, behind))
     check.follows("last", here, (inner.down == 0) == (sent == place + behind))
+
+    # Whole sequences of the watched writer, and those that are read before the watched step's.
+    held, older = Signal(range(3), name="held"), Signal(range(3), name="older")
+    m.d.sync += held.eq(held + (ends & beat.last) - ends_here)
+    with m.If(picks):
+        m.d.sync += older.eq(held - ends_here)
+    with m.Elif(ends_here & (older != 0)):
+        m.d.sync += older.eq(older - 1)
+    aids.holds("held", held == sum((each.bit_select(writer, 1) for each in inner.done), Const(0)))
+    aids.follows("older", watched, older == (inner.page != at))
+    check.follows("in_turn", here, older == 0)
+    check.follows("of_a_sequence", inner.issue, held != 0)
+
     passage(m, check, inside, dut.o, inner.issue, k.memory + k.merging, {
-        "count": Mux(inner.word == k.words - 1, k.counts[k.words - 1], lanes),
-        "last": inner.down == 0, "stream": inner.reader,
-    }, {lane: (wanted & (inner.part == writer) & (inner.word * lanes + lane == column), code)
+        "count": Mux(its_turn["word"] == k.words - 1, k.counts[k.words - 1], lanes),
+        "last": inner.down == 0, "stream": its_turn["reader"],
+    }, {lane: (wanted & (its_turn["part"] == writer)
+               & (its_turn["word"] * lanes + lane == column), code)
         for lane in range(lanes)}, room=inner.room)
     return m
 
@@ -350,29 +359,39 @@ def sequence(read: tuple[bool, ...], written: tuple[bool, ...]) -> Module:
 SEQUENCES = (
     ("sequence.order", "to a layer that reads from the end", (True,), (False,)),
     ("sequence.order_to_both", "to both directions", (False, True), (False,)),
-    ("sequence.order_of_both", "from both directions, side by side", (False,), (False, True)),
+    ("sequence.order_between", "from both directions, side by side, to both", (False, True),
+     (False, True)),
+)
+
+PASSAGES: tuple[tuple[str, Callable[[], Module], int, str, Fault], ...] = (
+    ("outlet.passage", outlet, 5, "each word that is read comes out once, in order, with its "
+     "marks and its codes",
+     Fault(module="hdl.outlet", old="marks = delayed(m, marks, k.to_queue)",
+           new="marks = delayed(m, marks, k.to_queue - 1)", depth=30)),
+    *((f"dense.passage{suffix}", partial(dense, pipeline), depth, "a product for each pass that "
+       f"is read comes out once, in order, with its marks ({which})",
+       Fault(module="hdl.dense",
+             old="travelling, k.memory + array.latency + output_latency)",
+             new="travelling, k.memory + array.latency + output_latency - 1)", depth=30))
+      for suffix, which, pipeline, depth in (
+          ("", "short", SHORT, 12), ("_fast", "all registers", FAST, 16))),
+    ("reader.passage", partial(reader, 2), 6, "each element that is read comes out once, in "
+     "order, with its marks and its code",
+     Fault(module="hdl.states", old="begun = delayed(m, sequencer.word >= first, self._wait)",
+           new="begun = delayed(m, sequencer.word >= first, self._wait - 1)", depth=30)),
 )
 
 PROOFS = (
-    *(Proof(name=f"{name}.passage", bench=bench, depth=depth, quick=name == "outlet",
-            claim=f"{what} that is read comes out once, in order, with its marks{further}",
-            faults=[Fault(module=module, old=old, new=new, depth=20)])
-      for name, bench, what, further, depth, module, old, new in (
-          ("outlet", outlet, "each word", " and its codes", 5, "hdl.outlet",
-           "marks = delayed(m, marks, k.to_queue)", "marks = delayed(m, marks, k.to_queue - 1)"),
-          ("dense", dense, "a product for each pass", "", 12, "hdl.dense",
-           "travelling = delayed(m, travelling, k.memory + array.latency + output_latency)",
-           "travelling = delayed(m, travelling, k.memory + array.latency + output_latency - 1)"),
-          ("reader", reader, "each element", " and its code", 5, "hdl.states",
-           "begun = delayed(m, sequencer.word >= first, self._wait)",
-           "begun = delayed(m, sequencer.word >= first, self._wait - 1)"),
-      )),
+    *(Proof(name=name, bench=bench, depth=depth, quick=bench is outlet, wild="dut", reset=True,
+            claim=claim, faults=[fault])
+      for name, bench, depth, claim, fault in PASSAGES),
     *(Proof(name=name, bench=partial(sequence, read, written), depth=4,
+            wild="dut", reset=True,
             claim="each step of a sequence comes out once for each reader, as it came, at its "
                   f"place in the order that it wants; sequences stay in order ({what})",
             faults=[Fault(module="hdl.sequence", old="Mux(along, up, down)",
                           new="Mux(along, down, up)", depth=20),
                     Fault(module="hdl.sequence", old="[step.eq(0), half.eq(~half)]",
-                          new="half.eq(~half)", depth=20)])
+                          new="half.eq(~half)", depth=20)][:1 if len(written) > 1 else None])
       for name, what, read, written in SEQUENCES),
 )

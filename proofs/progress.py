@@ -14,17 +14,18 @@ from typing import Any
 
 from amaranth.hdl import Assume, Cat, Const, Module, Mux, Signal, Value
 
-from hdl.vector_cycles import INPUT_PAGES
+from hdl.pipeline import FAST, SHORT
 from proofs import parts
-from proofs.control import Gathering, counted, entering, held, queued
-from proofs.engines import Checks, register
+from proofs.checks import Claims
+from proofs.control import Gathering, Stages, counted, held, queued
+from proofs.engines import register
 from proofs.proof import Engine, Fault, Proof
 from proofs.rules import anything, beats_of, opened, take_turns
 
 __all__ = ["PROOFS"]
 
 
-def waits(m: Module, check: Checks, owes: Value, goes: Value, bound: int) -> Signal:
+def waits(m: Module, check: Claims, owes: Value, goes: Value, bound: int) -> Signal:
     """Of more cycles in a row in which a beat is owed, one goes in one; returns how many it was."""
     waited = Signal(range(bound + 2))
     m.d.sync += waited.eq(Mux(owes & ~goes, waited + 1, 0))
@@ -34,13 +35,14 @@ def waits(m: Module, check: Checks, owes: Value, goes: Value, bound: int) -> Sig
 
 def argmax(bound: int) -> Module:
     m = Module()
-    check = Checks(m)
+    check = Claims(m)
+    aids = check.aids
     m.submodules.dut = dut = parts.argmax()
     inside = opened(opened(dut).submodules.largest)
     anything(m, dut)
     number = beats_of(m, dut.i, parts.COUNTS, stay=("stream",))
-    check.holds("number", (register(inside, "number") == number)
-                & (register(inside, "final") == (number == len(parts.COUNTS) - 1)))
+    aids.holds("number", (register(inside, "number") == number)
+               & (register(inside, "final") == (number == len(parts.COUNTS) - 1)))
     waits(m, check, dut.i.valid & dut.o.ready, dut.o.valid, bound)
     return m
 
@@ -54,91 +56,79 @@ def steps(make: Callable[[], Any], bound: int, *, passes: bool) -> Module:
         A beat comes of each pass, not of each word.
     """
     m = Module()
-    check = Checks(m)
+    check = Claims(m)
+    aids = check.aids
     m.submodules.dut = dut = make()
     inside = opened(dut)
     sequencer, x = inside.submodules.sequencer, inside.submodules.x_buffer
     anything(m, dut)
-    held(m, check, x, beats_of(m, dut.i, parts.COUNTS, stay=("stream",)), len(parts.COUNTS))
-    counted(m, check, sequencer, x.ready)
+    held(m, aids, x, beats_of(m, dut.i, parts.COUNTS, stay=("stream",)), len(parts.COUNTS))
+    counted(m, aids, sequencer, x.ready)
     to_queue = dut.cycles.latency - 2 if passes else dut.cycles.to_queue
-    _, under_way = queued(m, check, inside, sequencer.issue & (sequencer.last if passes else 1),
+    _, under_way = queued(m, aids, inside, sequencer.issue & (sequencer.last if passes else 1),
                           to_queue)
     waits(m, check, (dut.i.valid | x.ready.any() | (under_way != 0)) & dut.o.ready, dut.o.valid,
           bound)
     return m
 
 
-def softmax(bound: int) -> Module:
+def softmax(make: Callable[[], Any], bound: int) -> Module:
     """Of what is nearest to the output, how many cycles it takes at most is counted."""
     m = Module()
-    check = Checks(m)
-    m.submodules.dut = dut = parts.softmax()
+    check = Claims(m)
+    aids = check.aids
+    m.submodules.dut = dut = make()
     inside, k, beats = opened(dut), dut.cycles, len(parts.COUNTS)
     of = inside.submodules
     anything(m, dut)
     number = beats_of(m, dut.i, parts.COUNTS, stay=("stream",))
-    for name, part in (("codes", of.codes), ("largest", of.largest)):
-        within = opened(part)
-        check.holds(f"number_{name}", (register(within, "final") == (number == beats - 1)) & (
-            register(within, "number" if part is of.largest else "$signal") == number))
-
-    # Steps whose codes are kept, from the last of them to the last that is read.
-    tops, waiting = entering(m, check, of.tops, of.codes.filled, k.levels + 1, "tops")
-    check.holds("pages_of_codes", register(inside, "pages_of_codes") + waiting == INPUT_PAGES)
-    read, _ = counted(m, check, of.reader, name="reader")
-    check.follows("reading", read != 0, of.reader.ready)
-    # Those whose powers are.
-    sums, summed = entering(m, check, of.sums, of.reader.ended[0], k.power + 1, "sums")
-    division = opened(of.reciprocal)
-    busy, left = register(division, "$signal"), register(division, "left")
-    done = of.reciprocal.done
-    made, _ = counted(m, check, of.products, name="products")
-    check.holds("division", ~(busy & done) & (left < k.unit.scale + 2))
-    check.holds("pages_of_powers", register(inside, "pages_of_powers") + summed + (busy | done)
-                + (made != 0) == k.pages)
-    issued, _ = queued(m, check, inside, of.products.issue, k.to_queue)
+    within = opened(of.largest)
+    aids.holds("number", (register(within, "final") == (number == beats - 1))
+               & (register(within, "number") == number))
+    at = Stages(m, aids, dut, inside, number, opened(of.reciprocal))
+    issued, _ = queued(m, aids, inside, of.products.issue, k.to_queue)
 
     ahead, owed = Signal(range(bound + 2)), Signal()
     cycles: list[tuple[Value, Value]] = [
         (of.queue.r_rdy, Const(0)), (of.queue.level != 0, Const(1))]
     cycles += [(issued[n], Const(k.to_queue - n + 2)) for n in range(k.to_queue, 0, -1)]
     further = k.to_queue + 2
-    cycles += [(done | (made != 0), Const(further)), (busy, left + (further + 1))]
+    cycles += [(at.done | (at.made != 0), Const(further)), (at.busy, at.left + (further + 1))]
     further += k.unit.scale + 3
     cycles += [(of.sums.r_rdy, Const(further)), (of.sums.level != 0, Const(further + 1))]
     further += 2
-    cycles += [(sums[n], Const(k.power + 1 - n + further)) for n in range(k.power + 1, 0, -1)]
+    cycles += [(at.sums[n], Const(k.power + 1 - n + further)) for n in range(k.power + 1, 0, -1)]
     further += k.power + 1
-    cycles += [(of.tops.r_rdy, Const(further + k.unit.inputs - 1) - read),
+    cycles += [(of.tops.r_rdy, Const(further + k.unit.inputs - 1) - at.read),
                (of.tops.level != 0, Const(further + k.unit.inputs))]
     further += k.unit.inputs + 1
-    cycles += [(tops[n], Const(k.levels + 1 - n + further)) for n in range(k.levels + 1, 0, -1)]
+    cycles += [(at.tops[n], Const(k.levels + 1 - n + further)) for n in range(k.levels + 1, 0, -1)]
     further += k.levels + 1
     cycles += [(dut.i.valid, Const(further + beats - 1) - number)]
     for n, (condition, each) in enumerate(cycles):
         with m.If(condition) if n == 0 else m.Elif(condition):
             m.d.comb += [owed.eq(1), ahead.eq(each)]
     waited = waits(m, check, owed & dut.o.ready, dut.o.valid, bound)
-    check.follows("ahead", owed, waited + ahead <= bound)
+    aids.follows("ahead", owed, waited + ahead <= bound)
     return m
 
 
-def packets(bound: int) -> Module:
+def packets(latency: int, bound: int) -> Module:
     """An element of final states comes, while all of a packet's are there."""
     m = Module()
-    check = Checks(m)
-    m.submodules.dut = dut = parts.reader()
+    check = Claims(m)
+    aids = check.aids
+    m.submodules.dut = dut = parts.reader(latency=latency)
     inside = opened(dut)
     sequencer = inside.submodules.sequencer
     anything(m, dut)
     ready: Value = sequencer.ready
     for n, tensor in enumerate(parts.TENSORS):
-        held(m, check, getattr(inside.submodules, f"page{n}"),
+        held(m, aids, getattr(inside.submodules, f"page{n}"),
              beats_of(m, getattr(dut, f"i{n}"), tensor.counts, stay=("stream",)),
              len(tensor.counts))
-    counted(m, check, sequencer, ready)
-    _, under_way = queued(m, check, inside, sequencer.issue, dut._wait)
+    counted(m, aids, sequencer, ready)
+    _, under_way = queued(m, aids, inside, sequencer.issue, dut._wait)
     waits(m, check, (ready.any() | (under_way != 0)) & dut.o.ready, dut.o.valid, bound)
     return m
 
@@ -149,21 +139,22 @@ def loaded(bound: int) -> Module:
     m.submodules.dut = dut = parts.loader()
     anything(m, dut)
     m.d.comb += [Assume(dut.idle), Assume(dut.open == 0)]
-    waits(m, Checks(m), dut.tvalid, dut.tready | dut.end.any(), bound)
+    waits(m, Claims(m), dut.tvalid, dut.tready | dut.end.any(), bound)
     return m
 
 
-def sequences(read: tuple[bool, ...], written: tuple[bool, ...], bound: int) -> Module:
+def sequences(make: Callable[[], Any], bound: int) -> Module:
     """A beat of sequences comes; or one more goes in of those that do not end in time."""
     m = Module()
-    check = Checks(m)
-    m.submodules.dut = dut = parts.sequence(read=read, written=written)
+    check = Claims(m)
+    aids = check.aids
+    m.submodules.dut = dut = make()
     inside, k, i, o = opened(dut), dut.cycles, dut.i, dut.o
     anything(m, dut)
     number = beats_of(m, i, parts.COUNTS, stay=("last", "stream"))
-    inner = Gathering(check, dut, inside, number, take_turns(
-        m, i, number, parts.COUNTS, len(written)))
-    _, under_way = queued(m, check, inside, inner.issue, k.memory + k.merging, inner.room)
+    inner = Gathering(aids, dut, inside, number, take_turns(
+        m, i, number, parts.COUNTS, len(dut.cycles.written)))
+    _, under_way = queued(m, aids, inside, inner.issue, k.memory + k.merging, inner.room)
     owes = Cat(inner.whole).any() | (under_way != 0)
     waits(m, check, (i.valid | owes) & o.ready, o.valid | ~owes & i.ready, bound)
     return m
@@ -174,34 +165,45 @@ OFFERED = "while steps are offered or held and outputs are taken, one comes with
 PROOFS = (
     Proof(name="argmax.progress", depth=6, bench=partial(argmax, 4),
           claim=OFFERED.format(4),
-          faults=[Fault(module="hdl.largest", old="self.i.ready.eq(largest.enable)",
-                        new="self.i.ready.eq(largest.done)", depth=20)]),
+          faults=[Fault(module="hdl.largest", old="~largest.done | self.o.ready",
+                        new="largest.done & self.o.ready", depth=20)]),
     Proof(name="outlet.progress", depth=10,
           bench=partial(steps, parts.outlet, 8, passes=False),
           claim=OFFERED.format(8),
           faults=[Fault(module="hdl.outlet", old="freed=queue.r_en & queue.r_rdy", new="freed=0",
                         depth=40)]),
-    Proof(name="dense.progress", depth=16,
-          bench=partial(steps, parts.dense, 14, passes=True),
-          claim=OFFERED.format(14),
-          faults=[Fault(module="hdl.dense", old="freed=queue.r_en & queue.r_rdy", new="freed=0",
-                        depth=60)]),
-    Proof(name="softmax.progress", depth=11, bench=partial(softmax, 31),
-          claim=OFFERED.format(31),
-          faults=[Fault(module="hdl.softmax", old="reciprocal.take.eq(begun)",
-                        new="reciprocal.take.eq(0)", depth=90)]),
-    *(Proof(name=name, depth=8, bench=partial(sequences, read, written, 6),
-            claim="while whole sequences are held and outputs are taken, one comes within 6 "
+    *(Proof(name=f"dense.progress{suffix}", depth=bound + 2,
+            bench=partial(steps, partial(parts.dense, pipeline=pipeline), bound, passes=True),
+            claim=f"{OFFERED.format(bound)} ({what})",
+            faults=[Fault(module="hdl.dense", old="sequencer.last & (room == 0)",
+                          new="sequencer.last", depth=40)])
+      for suffix, what, pipeline, bound in (
+          ("", "short", SHORT, 14), ("_fast", "all registers", FAST, 20))),
+    *(Proof(name=f"softmax.progress{suffix}", depth=depth, bench=partial(softmax, make, bound),
+            claim=f"{OFFERED.format(bound)} ({what})",
+            faults=[Fault(module="hdl.softmax", old="reciprocal.valid.eq(sums.r_rdy)",
+                          new="reciprocal.valid.eq(0)", depth=50)])
+      for suffix, what, make, bound, depth in (
+          ("", "short", parts.softmax, 31, 11),
+          ("_fast", "powers between those of a table, all registers",
+           partial(parts.softmax, unit=parts.INTERPOLATED, pipeline=FAST), 36, 15))),
+    *(Proof(name=name, depth=bound + 2, bench=partial(sequences, make, bound),
+            claim=f"while whole sequences are held and outputs are taken, one comes within {bound} "
                   f"cycles; else a beat that is offered is taken ({what})",
             faults=[Fault(module="hdl.sequence", old="done[at].eq(0)", new="done[at].eq(done[at])",
                           depth=40)])
-      for name, what, read, written in (
-          ("sequence.progress", "to a layer that reads from the end", (True,), (False,)),
-          ("sequence.progress_to_both", "to both directions", (False, True), (False,)),
-          ("sequence.progress_of_both", "from both directions", (False,), (False, True)),
+      for name, what, make, bound in (
+          ("sequence.progress", "to a layer that reads from the end", parts.sequence, 6),
+          ("sequence.progress_to_both", "to both directions",
+           partial(parts.sequence, read=(False, True)), 6),
+          ("sequence.progress_between", "from both directions to both",
+           partial(parts.sequence, read=(False, True), written=(False, True)), 6),
+          ("sequence.progress_merged", "the product of both directions, all registers",
+           partial(parts.sequence, read=(False,), written=(False, True), merge="mul",
+                   pipeline=FAST), 11),
       )),
-    Proof(name="reader.progress", depth=9, bench=partial(packets, 7),
-          claim="while all states of a packet are held and elements are taken, one comes within 7 "
+    Proof(name="reader.progress", depth=10, bench=partial(packets, 2, 8),
+          claim="while all states of a packet are held and elements are taken, one comes within 8 "
                 "cycles",
           faults=[Fault(module="hdl.states", old="freed=queue.r_en & queue.r_rdy", new="freed=0",
                         depth=40)]),

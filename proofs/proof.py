@@ -23,7 +23,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from amaranth.back import rtlil
-from amaranth.hdl import ClockDomain, Module
+from amaranth.hdl import ClockDomain, Fragment, Module
 
 __all__ = ["Fault", "FaultError", "Engine", "Proof", "planted", "written"]
 
@@ -118,6 +118,8 @@ class Proof:
         Takes seconds, so that the quick tests run it.
     wild : str or None
         The submodule whose registers and memories begin as anything at all.
+    reset : bool
+        It has just been reset: only what a reset does not reach begins as anything.
 
     Raises
     ------
@@ -133,6 +135,7 @@ class Proof:
     depth: int = 2
     quick: bool = False
     wild: str | None = None
+    reset: bool = False
 
     def __post_init__(self) -> None:
         if not self.faults:
@@ -204,7 +207,21 @@ def planted(fault: Fault) -> Iterator[None]:
 
 
 def written(bench: Callable[[], Module]) -> str:
-    """The module that a bench gives, as RTLIL with the top module ``top``."""
+    """The module that a bench gives, as RTLIL with the top module ``top``.
+
+    What a reset would not reach has the attribute ``reset_less``.
+    """
     m = bench()
     m.domains.sync = domain = ClockDomain(reset_less=True)
-    return rtlil.convert(m, name="top", ports=[domain.clk], emit_src=False)
+    fragment = Fragment.get(m, None)
+    _mark(fragment)
+    return rtlil.convert(fragment, name="top", ports=[domain.clk], emit_src=False)
+
+
+def _mark(fragment: Any) -> None:
+    for domain, statements in fragment.statements.items():
+        for signal in statements._lhs_signals() if domain != "comb" else ():
+            if signal.reset_less:
+                signal.attrs["reset_less"] = 1
+    for within, _, _ in fragment.subfragments:
+        _mark(within)

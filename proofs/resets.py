@@ -24,16 +24,13 @@ __all__ = ["PROOFS"]
 STEPS = {"i": parts.COUNTS}
 
 
-def copies(make: Callable[[], Any], steps: Mapping[str, tuple[int, ...]], *,
-           prompt: bool = False) -> Module:
+def copies(make: Callable[[], Any], steps: Mapping[str, tuple[int, ...]]) -> Module:
     """Two of them, one reset.
 
     Parameters
     ----------
     steps : mapping
         Columns in each beat of the inputs that have steps: there are none before the reset is over.
-    prompt : bool
-        From then on they are offered in every cycle, and outputs are taken at once.
     """
     m = Module()
     wild, fresh = make(), make()
@@ -64,10 +61,8 @@ def copies(make: Callable[[], Any], steps: Mapping[str, tuple[int, ...]], *,
                             | (n >= one.payload.count)) for n in range(len(one.payload.data))]
     for name, counts in steps.items():
         i = getattr(wild, name)
-        m.d.comb += Assume(i.valid != begins if prompt else ~(begins & i.valid))
+        m.d.comb += Assume(~(begins & i.valid))
         beats_of(m, i, counts, stay=("stream",))
-    if prompt:
-        m.d.comb += Assume(wild.o.ready)
     if isinstance(fresh, StepBuffer):
         # Read is the step in front, while there is one; and released only then.
         stream = fresh.read_page[1:]
@@ -81,39 +76,39 @@ def copies(make: Callable[[], Any], steps: Mapping[str, tuple[int, ...]], *,
     return m
 
 
-DIVIDES = ("hdl.softmax", "busy, left = Signal(), Signal(range(bits))",
-           "busy, left = Signal(reset_less=True), Signal(range(bits))")
 CLAIM = "whatever state it is reset in, it goes on as from power-up"
 
 PROOFS = (
-    *(Proof(name=f"{name}.reset", engine=Engine.BOUNDED, depth=depth, wild="wild",
-            claim=CLAIM, bench=partial(copies, getattr(parts, make), steps),
+    *(Proof(name=name, engine=Engine.BOUNDED, depth=depth, wild="wild", claim=CLAIM,
+            bench=partial(copies, make, steps),
             faults=[Fault(module=module, old=old, new=new, depth=depth)])
       for name, make, steps, depth, module, old, new in (
-          ("entrance", "entrance", {}, 10, "hdl.entrance", "filling = Signal()\n",
+          ("entrance.reset", parts.entrance, {}, 10, "hdl.entrance", "filling = Signal()\n",
            "filling = Signal(reset_less=True)\n"),
-          ("loader", "loader", {}, 14, "hdl.states",
+          ("entrance.reset_gathered", partial(parts.entrance, stateful=True, longest=2), {}, 10,
+           "hdl.entrance", "before = Signal(range(self._longest + 1))",
+           "before = Signal(range(self._longest + 1), reset_less=True)"),
+          ("loader.reset", parts.loader, {}, 14, "hdl.states",
            "ends, strobe = Signal(reset_less=True), Signal()",
            "ends, strobe = Signal(reset_less=True), Signal(reset_less=True)"),
-          ("argmax", "argmax", STEPS, 10, "hdl.largest",
+          ("argmax.reset", parts.argmax, STEPS, 10, "hdl.largest",
            "valid, marks = register(valid, reset=True)", "valid, marks = register(valid)"),
-          ("outlet", "outlet", STEPS, 12, "hdl.outlet", "k.to_queue, reset=True)", "k.to_queue)"),
-          ("sequence", "sequence", STEPS, 12, "hdl.sequence", "k.memory + k.merging, reset=True)",
-           "k.memory + k.merging)"),
-          ("buffer", "step_buffer", STEPS, 9, "hdl.buffer",
+          ("outlet.reset", parts.outlet, STEPS, 12, "hdl.outlet", "k.to_queue, reset=True)",
+           "k.to_queue)"),
+          ("sequence.reset", parts.sequence, STEPS, 12, "hdl.sequence",
+           "k.memory + k.merging, reset=True)", "k.memory + k.merging)"),
+          ("buffer.reset", parts.step_buffer, STEPS, 9, "hdl.buffer",
            'Signal(name=f"used{n}")', 'Signal(name=f"used{n}", reset_less=True)'),
-          ("reader", "reader", {"i0": (2, 1), "i1": (1, 1)}, 11, "hdl.states",
+          ("reader.reset", parts.reader, {"i0": (2, 1), "i1": (1, 1)}, 11, "hdl.states",
            "queue.w_en.eq(delayed(m, sequencer.issue, self._wait, reset=True))",
            "queue.w_en.eq(delayed(m, sequencer.issue, self._wait))"),
-          ("dense", "dense", STEPS, 15, "hdl.dense",
+          ("dense.reset", parts.dense, STEPS, 15, "hdl.dense",
            'name=f"before{row}")',
            'name=f"before{row}", reset_less=True)'),
-          ("softmax", "softmax", STEPS, 30, *DIVIDES),
-          ("engine", "Layer", {"i": (1,)}, 31, "hdl.drain", "start = Signal()\n        m.d.sync",
+          ("softmax.reset", parts.softmax, STEPS, 30, "hdl.softmax", "busy, left = Signal(), ",
+           "busy, left = Signal(reset_less=True), "),
+          ("engine.reset", parts.Layer, {"i": (1,)}, 31, "hdl.drain",
+           "start = Signal()\n        m.d.sync",
            "start = Signal(reset_less=True)\n        m.d.sync"),
       )),
-    Proof(name="softmax.reset_prompt", engine=Engine.BOUNDED, depth=46, wild="wild",
-          claim=f"{CLAIM}, where steps are offered without a pause and taken at once",
-          bench=partial(copies, parts.softmax, STEPS, prompt=True),
-          faults=[Fault(module=DIVIDES[0], old=DIVIDES[1], new=DIVIDES[2], depth=46)]),
 )

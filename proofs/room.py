@@ -9,6 +9,7 @@ from typing import Any
 
 from amaranth.hdl import Assert, Module
 
+from hdl.pipeline import FAST
 from proofs import parts
 from proofs.proof import Engine, Fault, Proof
 from proofs.rules import anything, opened
@@ -32,7 +33,7 @@ CLAIM = "its queue has room for whatever comes to it"
 
 PROOFS = (
     *(Proof(name=f"{name}.room", claim=CLAIM, bench=partial(queues, getattr(parts, name)),
-            engine=Engine.PDR, quick=name == "outlet",
+            engine=Engine.PDR,
             faults=[Fault(module=module, old=old, new=new)])
       for name, module, old, new in (
           ("outlet", "hdl.outlet", "sequencer.stall.eq(room == 0)", "sequencer.stall.eq(0)"),
@@ -43,7 +44,7 @@ PROOFS = (
     Proof(name="sequence.room_merged", engine=Engine.PDR,
           claim="the same where what two directions wrote is multiplied on its way there",
           bench=partial(queues, partial(parts.sequence, read=(False, True),
-                                        written=(False, True), merge="mul")),
+                                        written=(False, True), merge="mul", pipeline=FAST)),
           faults=[Fault(module="hdl.sequence", old="busy & (room != 0)", new="busy")]),
     Proof(name="softmax.room", engine=Engine.PDR,
           claim="its queue of outputs has room for whatever comes to it",

@@ -1,5 +1,6 @@
 """Runs proofs, and what their planted faults make of them, through SymbiYosys."""
 
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 
 from fpga.tools import SCRIPTS, Processes, ToolError
+from proofs.checks import AIDS
 from proofs.proof import Engine, Fault, Proof, planted, written
 
 __all__ = ["Outcome", "prove", "run_all", "see_fault"]
@@ -18,6 +20,8 @@ SECONDS = 900
 
 FAILURE = 100
 """Cycles within which the trace of a failure is looked for again."""
+
+BROKEN = re.compile(r"failed assertion .*\bholds_(\w+)_\$check")
 
 ABC = Path(__file__).with_name("abc.py")
 
@@ -35,6 +39,8 @@ class Outcome:
     seconds : float
     trace : Path or None
         Of a failure, as VCD.
+    broken : str
+        The names of the assertions that fail at its end, of those that have one.
     """
 
     proof: Proof
@@ -42,6 +48,7 @@ class Outcome:
     text: str
     seconds: float
     trace: Path | None
+    broken: str = ""
 
     @property
     def good(self) -> bool:
@@ -50,14 +57,16 @@ class Outcome:
 
 
 def _script(proof: Proof, engine: Engine, depth: int, *, fault: bool = False) -> str:
-    # A fault is looked for from power-up on.
+    # A fault is looked for from power-up on, and has to break a claim.
     mode = "bmc" if fault or engine is Engine.BOUNDED else "prove"
+    aids = f"delete top/c:{AIDS}\n" if fault else ""
     # Flat, so that what no property looks at is gone. What stands in a memory that is never written
     # is known to an induction only where it is made of logic.
     solver = "abc pdr" if engine is Engine.PDR and not fault else "smtbmc yices"
     registers = memories = ""
     if proof.wild:
-        registers = f"setattr -unset init top.{proof.wild}*/w:*\n"
+        which = "a:reset_less" if proof.reset else "w:*"
+        registers = f"setattr -unset init top.{proof.wild}*/{which}\n"
         memories = f"setparam -set INIT 1'x c:{proof.wild}.* t:$mem_v2 %i\n"
     return f"""\
 [options]
@@ -70,9 +79,10 @@ timeout {SECONDS}
 
 [script]
 read_rtlil top.il
-{registers}prep -flatten -top top
+{aids}{registers}prep -flatten -top top
 memory_map -rom-only
 {memories}opt_clean -purge
+autoname t:$check
 
 [files]
 top.il
@@ -140,7 +150,9 @@ def see_fault(proof: Proof, fault: Fault, folder: Path, processes: Processes,
     text = "caught" if trace else "failed without a trace"
     if found != "FAIL":
         text = "NOT CAUGHT" if found == "PASS" or found.startswith("NOT PROVEN") else found
-    return Outcome(proof=proof, fault=fault, text=text, seconds=monotonic() - begin, trace=trace)
+    log = (folder / "sby.log").read_text(errors="replace")
+    return Outcome(proof=proof, fault=fault, text=text, seconds=monotonic() - begin, trace=trace,
+                   broken=", ".join(sorted({*BROKEN.findall(log)})))
 
 
 def run_all(wanted: Sequence[Proof], folder: Path, *, faults: bool, jobs: int,
@@ -159,7 +171,8 @@ def run_all(wanted: Sequence[Proof], folder: Path, *, faults: bool, jobs: int,
         else:
             outcome = see_fault(proof, proof.faults[number],
                                 folder / proof.name / f"fault{number + 1}", processes, waiting)
-        progress(f"{name}: {outcome.text}, {outcome.seconds:.1f} s")
+        by = f" by {outcome.broken}" if outcome.broken else ""
+        progress(f"{name}: {outcome.text}{by}, {outcome.seconds:.1f} s")
         return outcome
 
     with ThreadPoolExecutor(jobs) as pool:

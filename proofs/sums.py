@@ -17,6 +17,7 @@ from golden.quantized_network import QuantizedNetwork
 from hdl.mac import MacArray, pack_weights
 from hdl.pipeline import MEDIUM, SHORT, Pipeline
 from hdl.registers import delayed
+from proofs.checks import Claims
 from proofs.parts import CODE
 from proofs.proof import Fault, Proof
 from proofs.rules import named, opened
@@ -32,6 +33,8 @@ def differences(w: np.ndarray, *, columns: int, pipeline: Pipeline) -> Module:
     Words come at any times, for ever, and the totals run over.
     """
     m = Module()
+    check = Claims(m)
+    aids = check.aids
     layer = QuantizedDense(formats=DenseFormats(x=CODE, w=CODE, y=CODE), w=w,
                            bias=np.zeros(len(w), dtype=np.int64))
     packed = pack_weights(w, rows=len(w), columns=columns)
@@ -58,8 +61,8 @@ def differences(w: np.ndarray, *, columns: int, pipeline: Pipeline) -> Module:
     valid, over = chain[-1], Signal()
     # Which word is next, there.
     at = Signal(range(words))
-    m.d.comb += [over.eq(valid & (at == words - 1)),
-                 Assert((at + sum(chain[1:], start=Const(0)))[:len(at)] == word)]
+    m.d.comb += over.eq(valid & (at == words - 1))
+    aids.holds("at", (at + sum(chain[1:], start=Const(0)))[:len(at)] == word)
     m.d.sync += at.eq(at + valid)
     terms = [[Array(packed[:, row, n].tolist())[delayed(m, word, 2)] * operands[n]
               for n in range(columns)] for row in range(len(w))]
@@ -75,16 +78,15 @@ def differences(w: np.ndarray, *, columns: int, pipeline: Pipeline) -> Module:
         least = np.where(packed[:, row] > 0, CODE.min, CODE.max) * packed[:, row]
         most = np.where(packed[:, row] > 0, CODE.max, CODE.min) * packed[:, row]
         low, high = ([0, *np.cumsum(ends.sum(axis=1)).tolist()[:-1]] for ends in (least, most))
-        m.d.comb += Assert((exact >= Array(low)[at]) & (exact <= Array(high)[at]))
-        # What stands in the accumulator is proven along, without which there is no induction.
+        aids.holds(f"range{row}", (exact >= Array(low)[at]) & (exact <= Array(high)[at]))
         stands, comes = Signal(signed(width)), Signal(signed(width))
         m.d.comb += [
             stands.eq(named(inside, f"accumulator{row}") - before),
             comes.eq(dut.totals[row] - delayed(m, before, pipeline.sums)),
-            Assert(stands == exact),
-            Assert(~dut.done | (delayed(m, over, pipeline.sums)
-                                & (comes == delayed(m, here, pipeline.sums)))),
         ]
+        aids.holds(f"stands{row}", stands == exact)
+        check.follows(f"sum{row}", dut.done, delayed(m, over, pipeline.sums)
+                      & (comes == delayed(m, here, pipeline.sums)))
     return m
 
 

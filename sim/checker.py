@@ -245,12 +245,12 @@ class _Port:
         stream = self.bus
         fit, items = track.take(len(beats.cycles))
         rows, words = np.divmod(items, track.row_units)
-        # Lanes beyond the vector's end hold anything, so they are given what came.
         got = stream.unpack(beats.data[:fit])
         unit = words[:, np.newaxis] * stream.lanes + np.arange(stream.lanes)
+        # Lanes beyond the vector's end are 0.
         wanted = np.where(unit < stream.elements,
                           track.rows.values[rows[:, np.newaxis],
-                                            np.minimum(unit, stream.elements - 1)], got)
+                                            np.minimum(unit, stream.elements - 1)], 0)
         last = track.rows.last[rows] & (words == track.row_units - 1)
         wrong = np.flatnonzero((got != wanted).any(axis=1) | (beats.last[:fit] != last))
         if len(wrong):
@@ -258,7 +258,9 @@ class _Port:
             lanes = np.flatnonzero(got[n] != wanted[n])
             if len(lanes):
                 lane = lanes[0]
-                text = (f"unit {unit[n, lane]}: expected {wanted[n, lane]}, got {got[n, lane]}")
+                what = (f"unit {unit[n, lane]}" if unit[n, lane] < stream.elements
+                        else f"unused lane {lane}")
+                text = f"{what}: expected {wanted[n, lane]}, got {got[n, lane]}"
             else:
                 text = f"word {words[n]}: expected TLAST {int(last[n])}, got {int(not last[n])}"
             track.report(rows[n], int(unit[n, lanes[0]]) if len(lanes) else stream.elements,

@@ -253,8 +253,10 @@ def run_network(dut: Network, sequences: Sequence[np.ndarray], *, outputs: int,
             if valid and ready:
                 if not vector:
                     seen.given.append(now)
-                for lane in range(min(dut.out_lanes, dut.network.outputs - len(vector))):
-                    vector.append(_signed(word >> lane * size & (1 << size) - 1, size))
+                used = min(dut.out_lanes, dut.network.outputs - len(vector))
+                vector.extend(_signed(word >> lane * size & (1 << size) - 1, size)
+                              for lane in range(used))
+                assert not word >> used * size
                 if len(vector) == dut.network.outputs:
                     seen.words.append((vector.copy(), bool(last)))
                     seen.streams.append(tid)

@@ -6,6 +6,7 @@ that still fails, as an expression for `REGRESSIONS`.
 
 import os
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from random import Random
 
@@ -22,6 +23,7 @@ from hdl.dense_cycles import DenseFolding
 from sim.vectors import Vectors
 from sim.verify import verify
 from tests import designs as written
+from tests.cases import thinned
 from tests.designs import DATA, Design, Head, Layer, Played, designs
 from tests.networks import random_codes, random_sequences
 from tests.streams import interleaved, run_network
@@ -165,6 +167,16 @@ def test_random_designs(part: int, count: int, drawn: SearchStrategy[Design]) ->
     pytest.param(51, 40, designs(most=7, cycles=400), marks=pytest.mark.slow)])
 def test_steps_held(part: int, count: int, drawn: SearchStrategy[Design]) -> None:
     tell(hold, smallest(hold, drawn, count=count, seed=run_seed(part)))
+
+
+@pytest.mark.parametrize(("states", "streams"), thinned(
+    [" ".join(some) for count in (1, 2) for some in combinations(
+        [f"lstm{n}.{tensor}" for n in range(3) for tensor in "hc"], count)], (1, 2), every=9))
+def test_steps_held_with_final_states(states: str, streams: int) -> None:
+    """A packet of them waits for the last of its layers, and so does the first one."""
+    layer = Layer(hidden=2, folding=Folding(units=1, columns=1, lanes=1, interval=2))
+    hold(Design(layers=(layer,) * 3, sequences=(Played(steps=1),),
+                states=tuple(states.split()), streams=streams))
 
 
 @pytest.mark.parametrize("part", [100, *(pytest.param(part, marks=pytest.mark.slow)

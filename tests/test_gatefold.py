@@ -57,8 +57,10 @@ def figures(mhz: float) -> Figures:
 class Flow:
     """Takes the place of the tools, which take minutes."""
 
-    def __init__(self, error: Callable[[Path], BaseException] | None = None) -> None:
+    def __init__(self, error: Callable[[Path], BaseException] | None = None, *,
+                 mhz: float = 100.0) -> None:
         self.error = error
+        self.mhz = mhz
         self.arguments: dict[str, Any] = {}
 
     def __call__(self, signature: object, *, folder: Path, **arguments: Any) -> Implementation:
@@ -71,7 +73,7 @@ class Flow:
         (top / "selftest.bit").write_bytes(b"bits")
         (top / "selftest.json").write_text("{}")
         arguments["progress"]("routing")
-        return Implementation(board="ulx3s-85f", harness=figures(100.0), selftest=figures(50.0),
+        return Implementation(board="ulx3s-85f", harness=figures(self.mhz), selftest=figures(50.0),
                               bitstream=top / "selftest.bit", seconds={"all": 1.0})
 
 
@@ -437,6 +439,43 @@ def test_multipliers(tmp_path: Path, data: Path, flow: Flow) -> None:
 def test_more_multipliers_are_faster(tmp_path: Path, data: Path, flow: Flow) -> None:
     steps = [within_budget(tmp_path, data, *budget) for budget in BUDGETS]
     assert steps == sorted(steps, reverse=True)
+
+
+def test_clock_that_is_not_all_timed(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch,
+                                     capsys: pytest.CaptureFixture[str]) -> None:
+    told = "; above 200 MHz, nextpnr leaves out ways inside of blocks"
+    for mhz, shown in (200.0, False), (200.1, True):
+        monkeypatch.setattr(gatefold, "implement", Flow(mhz=mhz))
+        assert command("build", MODEL, "--data", data, "-o", tmp_path / "out") == 0
+        assert (told in " ".join(capsys.readouterr().out.split())) == shown
+
+
+def test_verilog_only(tmp_path: Path, data: Path, flow: Flow,
+                      capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is placed, nothing has to fit, and all that a simulation needs is there."""
+    output = tmp_path / "out"
+    assert command("build", MODEL, "--data", data, "-o", output, "--portable", "--verilog-only",
+                   "--board", "icebreaker", "--units", 5, "--name", "my_core") == 0
+    report, manifest = built(output)
+    assert not flow.arguments
+    assert report["implementation"] is None
+    assert multipliers(manifest) > find("icebreaker").dsp.available
+    assert {path.name for path in output.iterdir()} == {
+        "my_core.v", "manifest.json", "vectors.npz", "reached.json", "report.json"}
+    assert "module my_core(" in (output / "my_core.v").read_text()
+    assert report["performance"]["step_ns"] == pytest.approx(
+        1e3 * manifest["cycles"]["step"] / report["choice"]["mhz"])
+    out = capsys.readouterr().out
+    assert "MHz, as it was chosen for; it is not placed and routed" in out
+    assert re.search(r"area +\d+ multipliers, about \d+ block RAMs", out)
+    assert Vectors.load(output / "vectors.npz", every_step=False).sequences >= 16
+    assert Manifest.load(output).name == "my_core"
+
+
+def test_bad_name(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, tmp_path / "out", "build", MODEL, "--data", data, "-o",
+                   tmp_path / "out", "--name", "my-core").startswith(
+        "argument --name: module name must be a Verilog identifier, not 'my-core'")
 
 
 def test_streams_and_pipeline(tmp_path: Path, data: Path, flow: Flow,

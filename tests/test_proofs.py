@@ -1,17 +1,28 @@
 """The runner of the proofs, and the proofs that take seconds."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from amaranth.asserts import AnyConst
-from amaranth.hdl import Assert, Module
+from amaranth.back import rtlil
+from amaranth.hdl import Assert, Module, Value
 
 from fpga.tools import Processes
+from hdl import lane_gates, lane_states
+from hdl.buffer import beat_counts
+from hdl.foldings import choose_drain
+from hdl.lstm import LSTMEngine
+from hdl.pipeline import SHORT
 from proofs.__main__ import main, page
 from proofs.catalogue import proofs
 from proofs.proof import Engine, Fault, FaultError, Proof, planted, written
+from proofs.rounding import WIDE, WIDE_DROPS
 from proofs.run import prove, see_fault
+from proofs.sums import demo
 
 PROOFS = proofs()
 PAGE = Path(__file__).parents[1] / "docs" / "verification.md"
@@ -27,6 +38,9 @@ def _wrong() -> Module:
 WRONG = Proof(name="wrong", claim="nothing is 9", bench=_wrong, depth=1, faults=[
     Fault(module="hdl.rounding", old="kept[0] & odd_stays", new="kept[0]")])
 
+# The claims that these faults break.
+BROKEN = {"outlet.passage": "comes_out", "sums.short": "sum0", "engine.hidden0": "operand0"}
+
 
 @pytest.mark.parametrize("name", [name for name, proof in PROOFS.items() if proof.quick])
 def test_proof(name: str, tmp_path: Path) -> None:
@@ -35,6 +49,7 @@ def test_proof(name: str, tmp_path: Path) -> None:
     assert prove(proof, tmp_path / "proof", processes).text == "proven"
     caught = see_fault(proof, proof.faults[0], tmp_path / "fault", processes)
     assert caught.text == "caught"
+    assert caught.broken == BROKEN.get(name, "")
     assert caught.trace
     assert caught.trace.stat().st_size
 
@@ -52,11 +67,47 @@ def test_what_is_not_true_is_not_proven(tmp_path: Path) -> None:
     assert outcome.text == f"NOT TRUE, see {outcome.trace}"
 
 
+def test_an_aid_alone_does_not_catch_a_fault(tmp_path: Path) -> None:
+    # A queue that runs over breaks what the induction needs, and lets nobody wait.
+    proof, processes = PROOFS["outlet.progress"], Processes()
+    fault = Fault(module="hdl.outlet", old="sequencer.stall.eq(room == 0)",
+                  new="sequencer.stall.eq(0)", depth=15)
+    assert see_fault(proof, fault, tmp_path / "fault", processes).text == "NOT CAUGHT"
+    with planted(fault):
+        from proofs.catalogue import proofs as changed
+        outcome = prove(changed()[proof.name], tmp_path / "proof", processes)
+    assert outcome.text.startswith("NOT ")
+
+
 def test_every_fault_can_be_planted() -> None:
     for proof in PROOFS.values():
         for fault in proof.faults:
             source = Path(*fault.module.split(".")).with_suffix(".py").read_text()
             assert fault.applied(source) != source
+
+
+@pytest.mark.slow
+def test_the_demo_rounds_as_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each value that the engine of its network rounds has bits of which that is proven.
+    found = set()
+
+    def noted(rounding: Callable[..., Value], value: Value, drop: int, *more: Any) -> Value:
+        found.add((rounding.__name__, len(value), drop))
+        return rounding(value, drop, *more)
+
+    for module, name in ((lane_gates, "floor_to_even"), (lane_states, "floor_to_even"),
+                         (lane_states, "rounded")):
+        monkeypatch.setattr(module, name, partial(noted, getattr(module, name)))
+    layer = demo().layers[0]
+    inputs, hidden = (getattr(layer.directions[0], name) for name in ("inputs", "hidden"))
+    engine = LSTMEngine(layer, folding=choose_drain(inputs, hidden, units=1, columns=1,
+                                                    pipeline=SHORT, streams=1),
+                        counts=beat_counts(inputs, 1), every_step=True)
+    rtlil.convert(engine)
+    assert {name for name, _, _ in found} == {"rounded", "floor_to_even"}
+    # Half an ulp makes a value a bit wider.
+    assert found <= {(name, width + wider, drop) for width in WIDE for drop in WIDE_DROPS
+                     for name, wider in (("rounded", 0), ("floor_to_even", 1))}
 
 
 def test_planted_is_in_what_is_imported_within() -> None:

