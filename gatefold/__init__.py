@@ -200,7 +200,7 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
     Raises
     ------
     TypeError
-        If a network is none, or the other one, or the metric no function.
+        If a network is none, or the other one, the metric no function or the name no text.
     ValueError
         If something else given cannot be used.
     FlowError
@@ -213,6 +213,8 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
         raise TypeError(f"quantized must be what quantize() gave, not {type(quantized).__name__}")
     if not callable(metric):
         raise TypeError(f"metric must be a function of outputs and targets, not {metric!r}")
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a text, not {name!r}")
     if not os.fspath(directory):
         raise InputError("directory must name a folder, not be empty")
     target = find(board)

@@ -663,6 +663,8 @@ def test_mistakes_in_python(tmp_path: Path, flow: Flow) -> None:
                                         r"'mse'$"):
         gatefold.build(network, quantized, tmp_path / "out", x=x,
                        metric="mse")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^name must be a text, not 3$"):
+        gatefold.build(network, quantized, tmp_path / "out", x=x, name=3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"^directory must name a folder, not be empty$"):
         gatefold.build(network, quantized, "", x=x)
     assert not list(tmp_path.iterdir())
