@@ -94,8 +94,10 @@ def _run(command: Sequence[str | Path], *, folder: Path, what: str, log: Path | 
                           stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
     if done.returncode:
         lines = done.stdout.strip().splitlines()
-        errors = [line for line in lines if re.match(r"%Error|.*\berror:", line)]
-        reason = (errors or lines[-1:] or [f"exit status {done.returncode}"])[0]
+        # Verilator's, then a compiler's and Icarus's: the first is what the others follow from.
+        found = [next((line for line in lines if re.match(kind, line)), None)
+                 for kind in (r"%Error", r".*\berror\b")]
+        reason = next(filter(None, [*found, *lines[-1:]]), f"exit status {done.returncode}")
         reason = " ".join(re.sub(r"^%Error[-\w]*: ", "", reason).split()).rstrip(".")
         if log is not None:
             log.write_text(done.stdout, encoding="utf-8")
