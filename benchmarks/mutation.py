@@ -1,6 +1,6 @@
 """How strong the bench is: faults that Yosys plants in a design, and which of them it finds.
 
-    python benchmarks/mutation.py            # runs the bench on every fault: an hour
+    python benchmarks/mutation.py            # runs the bench on every fault: half an hour
     python benchmarks/mutation.py --write    # and puts the result into docs/verification.md
 
 The bench of `sim` runs once for each fault, up to the first test that fails, in one and the same

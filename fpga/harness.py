@@ -64,7 +64,18 @@ class Harness(wiring.Component):
 
 
 class HarnessTop(wiring.Component):
-    """The harness on a board: the clock from its oscillator's pin, the scan from its button."""
+    """The harness on a board: the clock from its oscillator's pin, the scan from its button.
+
+    Parameters
+    ----------
+    core : wiring.Component
+        As of :class:`Harness`.
+    board : Board
+
+    Attributes
+    ----------
+    harness : Harness
+    """
 
     def __init__(self, core: wiring.Component, *, board: Board) -> None:
         self.harness = Harness(core)

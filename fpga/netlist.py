@@ -136,6 +136,6 @@ def encode_unknown(verilog: Path, *, module: str, wrapper: Path, top: str, folde
     output = "encoded.v"
     _run(_ENCODE.format(design=verilog.name, wrapper=wrapper.name, top=top, module=module,
                         multiply=MULTIPLY.name, output=output),
-         [verilog, wrapper, MULTIPLY], folder=folder, name="encoded", what="encoding what may be unknown",
-         progress=progress)
+         [verilog, wrapper, MULTIPLY], folder=folder, name="encoded",
+         what="encoding what may be unknown", progress=progress)
     return folder / output

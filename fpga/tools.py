@@ -51,7 +51,18 @@ class ToolError(FlowError):
 
 @contextmanager
 def keeping_logs(folder: Path) -> Iterator[None]:
-    """Where a tool fails, move its folder to where it is kept, since its log there says why."""
+    """Where a tool fails, move its folder to where it is kept, since its log there says why.
+
+    Parameters
+    ----------
+    folder : Path
+        Goes, whole, into a new one for temporary files.
+
+    Raises
+    ------
+    ToolError
+        The tool's, with the place where its log is now.
+    """
     try:
         yield
     except ToolError as error:
@@ -102,7 +113,11 @@ def _command(tool: str) -> list[str]:
 
 
 class Processes:
-    """Runs tools, also from several threads, and can end all that run."""
+    """Runs tools, also from several threads, and can end all that run.
+
+    A tool is the one of the wheels, or what an environment variable of its name in capitals,
+    ``NEXTPNR_ECP5`` for one, names.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()

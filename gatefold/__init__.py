@@ -32,8 +32,16 @@ from fpga.stored import store
 from fpga.tools import keeping_logs, telling_time
 from gatefold.errors import InputError, blaming
 from gatefold.output_folder import REPORT, new_folder
+from gatefold.wishes import (
+    check_pipeline,
+    check_shape,
+    longest_of,
+    positive,
+    positive_real,
+)
 from golden.accuracy import Metric, compare, mean_squared_error
-from golden.calibrate import BITS, quantize
+from golden.calibrate import check_bits, quantize
+from golden.checks import valid_steps
 from golden.corners import with_corners
 from golden.data import Sequences
 from golden.model import Network
@@ -81,8 +89,9 @@ def inspect(path: str | os.PathLike[str], *, bits: int = 16, longest: int = LONG
     bits, longest : int
         Width of the numbers, and steps of a sequence, at most, for the memory that they take.
     """
-    if bits not in BITS:
-        raise InputError(f"bits must be an integer from {BITS[0]} to {BITS[-1]}, not {bits}")
+    with blaming("bits"):
+        check_bits(bits)
+    longest = positive("longest", longest)
     return describe(load_model(Path(path), **told), bits=bits, longest=longest)
 
 
@@ -121,7 +130,7 @@ def run(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray | None = N
 def _codes(network: QuantizedNetwork, x: np.ndarray, lengths: np.ndarray
            ) -> tuple[np.ndarray, np.ndarray]:
     """Sequences as input codes, 0 beyond their ends, where anything may stand."""
-    valid = (np.arange(x.shape[1]) < lengths[:, None])[:, :, None]
+    valid = valid_steps(lengths, x.shape[1])[:, :, None]
     return network.x.quantize(np.where(valid, x, 0))[0], lengths
 
 
@@ -190,27 +199,38 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
 
     Raises
     ------
+    TypeError
+        If a network is none, or the other one, the metric no function or the name no text.
     ValueError
-        If something given cannot be used.
+        If something else given cannot be used.
     FlowError
         If the design does not fit the board, or a tool fails.
     """
     start = time.monotonic()
+    if not isinstance(network, Network):
+        raise TypeError(f"network must be what load() gave, not {type(network).__name__}")
+    if not isinstance(quantized, QuantizedNetwork):
+        raise TypeError(f"quantized must be what quantize() gave, not {type(quantized).__name__}")
+    if not callable(metric):
+        raise TypeError(f"metric must be a function of outputs and targets, not {metric!r}")
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a text, not {name!r}")
     if not os.fspath(directory):
         raise InputError("directory must name a folder, not be empty")
     target = find(board)
+    units, columns = positive("units", units), positive("columns", columns)
+    multipliers, streams = positive("multipliers", multipliers), positive("streams", streams)
+    longest, seed = positive("longest", longest), positive("seed", seed)
+    sequences = positive("sequences", sequences)
+    rate, latency_us = positive_real("rate", rate), positive_real("latency_us", latency_us)
+    clock_mhz = positive_real("clock_mhz", clock_mhz)
+    check_pipeline(pipeline)
+    check_shape(network, units=units, columns=columns, streams=streams)
     with blaming("data"):
         data = Sequences.of(x, lengths, y)
         data.check(network)
     x, lengths, y = data.x, data.lengths, data.y
-    most = int(lengths.max())
-    if longest is None:
-        longest = most
-    elif longest < most:
-        raise InputError(f"longest must be at least the {most} steps of the longest sequence in "
-                         f"the data, not {longest}")
-    if sequences < 1:
-        raise InputError(f"sequences must be a positive integer, not {sequences}")
+    longest = longest_of(longest, data)
     with blaming("module name"):
         check_name(name)
     with new_folder(Path(directory)) as folder:
@@ -230,7 +250,7 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
         for reason in choice.why:
             progress(reason)
         progress("running the float and the bit-true network on all data")
-        with blaming("data"), telling_time(progress, "running the networks"):
+        with blaming("network"), telling_time(progress, "running the networks"):
             accuracy = compare(network, quantized, x, lengths, y, metric)
         progress("writing Verilog")
         with telling_time(progress, "writing Verilog"):

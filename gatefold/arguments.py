@@ -1,12 +1,14 @@
-"""Numbers on a command line."""
+"""Numbers, names and folders on a command line."""
 
 import argparse
 import re
 from pathlib import Path
 
+from golden.calibrate import BITS
 from hdl.verilog import check_name
 
-__all__ = ["folder", "module_name", "natural", "positive", "positive_real", "streams"]
+__all__ = ["bits", "folder", "module_name", "names", "natural", "positive", "positive_real",
+           "streams"]
 
 
 def folder(text: str) -> Path:
@@ -22,6 +24,23 @@ def positive(text: str, *, or_else: str = "") -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a positive integer{or_else}, not {text}")
     return value
+
+
+def bits(text: str) -> int:
+    """An argument that is a width of numbers."""
+    value = int(text) if text.isdecimal() else 0
+    if value not in BITS:
+        raise argparse.ArgumentTypeError(f"must be an integer from {BITS[0]} to {BITS[-1]}, not "
+                                         f"{text}")
+    return value
+
+
+def names(text: str) -> list[str]:
+    """An argument that is one name or several, parted by commas."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise argparse.ArgumentTypeError(f"must be names parted by commas, not '{text}'")
+    return parts
 
 
 def module_name(text: str) -> str:

@@ -15,8 +15,10 @@ from fpga.boards import BOARDS, find
 from fpga.summary import build_table
 from gatefold import DEFAULT_BOARD, build, inspect
 from gatefold.arguments import (
+    bits,
     folder,
     module_name,
+    names,
     natural,
     positive,
     positive_real,
@@ -26,16 +28,18 @@ from gatefold.design_forms import as_netlist, with_unknown
 from gatefold.errors import BAD_INPUT, InputError, blaming
 from gatefold.output_folder import check_folder
 from gatefold.progress import ProgressLog
+from gatefold.wishes import check_shape, longest_of
 from golden.accuracy import load_metric, mean_squared_error
 from golden.calibrate import quantize, unsupported
+from golden.checks import counted
 from golden.data import Sequences
 from golden.model_file import STEPS, SUFFIXES
 from golden.model_file import load as load_model
+from hdl.families import FAMILIES
 from hdl.foldings import MULTIPLIERS
 from hdl.network import LONGEST
 from hdl.pipeline import PIPELINES
 from hdl.verilog import NAME
-from sim.manifest import FAMILIES
 from sim.simulator import SIMULATORS
 from sim.summary import coverage_lines, verify_table
 from sim.verify import verify
@@ -61,19 +65,15 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", choices=tuple(STEPS),
                         help="for weights alone: an output at every step, at the last one, or "
                              "from the final state of each direction")
-    parser.add_argument("--functions", metavar="F,...", type=_list,
+    parser.add_argument("--functions", metavar="F,...", type=names,
                         help="for weights alone: what follows each dense layer: none, relu, "
                              "sigmoid, tanh, softmax ...")
-    parser.add_argument("--order", metavar="M,...", type=_list,
+    parser.add_argument("--order", metavar="M,...", type=names,
                         help="for a state_dict: its modules in the order in which they run")
 
 
 def _told(args: argparse.Namespace) -> dict[str, Any]:
     return {"steps": args.steps, "functions": args.functions, "order": args.order}
-
-
-def _list(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",")]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -114,7 +114,7 @@ report.json, and in fpga the scripts and logs of the tools.""")
                               help=f"one of {', '.join(sorted(BOARDS))} (%(default)s)")
     build_parser.add_argument("-o", "--output", metavar="DIR", type=folder, required=True,
                               help="folder to write; an earlier build there is replaced")
-    build_parser.add_argument("--bits", type=positive, default=16,
+    build_parser.add_argument("--bits", type=bits, default=16,
                               help="width of inputs, weights, states and outputs, 8 to 18 "
                                    "(%(default)s); above 16 an iCE40 multiplies in LUTs")
     goals = build_parser.add_mutually_exclusive_group()
@@ -140,7 +140,7 @@ report.json, and in fpga the scripts and logs of the tools.""")
     build_parser.add_argument("--stateful", action="store_true",
                               help="a sequence can go on from the state in which the one before "
                                    "has ended, or from a given one (what the model says)")
-    build_parser.add_argument("--states", metavar="S,...", type=_list,
+    build_parser.add_argument("--states", metavar="S,...", type=names,
                               help="final states that come out as well: lstm0.h,lstm0.c (those of "
                                    "the model)")
     build_parser.add_argument("--streams", metavar="S", type=streams, default=1,
@@ -181,7 +181,7 @@ report.json, and in fpga the scripts and logs of the tools.""")
         epilog="examples:\n  gatefold inspect model.onnx\n"
                "  gatefold inspect weights.safetensors --steps last")
     _add_model(inspect_parser)
-    inspect_parser.add_argument("--bits", type=positive, default=16,
+    inspect_parser.add_argument("--bits", type=bits, default=16,
                                 help="width of the numbers, for the memory they take "
                                      "(%(default)s)")
     inspect_parser.add_argument("--longest", metavar="STEPS", type=positive, default=LONGEST,
@@ -217,11 +217,14 @@ report.json, and in fpga the scripts and logs of the tools.""")
 
 
 def _build(args: argparse.Namespace, progress: ProgressLog, console: Console) -> int:
-    # All that can be wrong with what was given, before any of the work.
+    # All that can be wrong with what was given, as soon as it can be known.
     for name in ("units", "columns"):
         for goal in ("rate", "latency", "fastest", "multipliers"):
             if getattr(args, name) and getattr(args, goal):
                 args.parser.error(f"argument --{name}: not allowed with argument --{goal}")
+    for goal in ("rate", "latency"):
+        if args.streams is None and getattr(args, goal):
+            args.parser.error(f"argument --streams: fill is not allowed with argument --{goal}")
     metric = load_metric(args.metric) if args.metric else mean_squared_error
     find(args.board)
     check_folder(args.output)
@@ -235,6 +238,7 @@ def _build(args: argparse.Namespace, progress: ProgressLog, console: Console) ->
     if missing := unsupported(network):
         raise InputError(f"{args.model}: no hardware is built for {' or '.join(missing)}; see "
                          f"gatefold inspect {args.model}")
+    check_shape(network, units=args.units, columns=args.columns, streams=args.streams)
     for note in model.notes:
         progress(f"{args.model}: {note}")
     data = Sequences.load(args.data)
@@ -242,10 +246,14 @@ def _build(args: argparse.Namespace, progress: ProgressLog, console: Console) ->
         data.check(network)
     if args.metric and data.y is None:
         raise InputError(f"--metric needs targets, but {args.data} has no array 'y'")
-    hidden = " + ".join(str(layer.hidden) for layer in network.directions)
-    progress(f"{args.model}: LSTM, {network.inputs} inputs, {hidden} hidden units, "
-             f"{network.outputs} outputs at {'every' if network.every_step else 'the last'} step")
-    progress(f"{args.data}: {len(data.x)} sequences, {data.lengths.sum()} steps")
+    longest_of(args.longest, data)
+    *others, hidden = (layer.hidden for layer in network.directions)
+    progress(f"{args.model}: LSTM, {counted(network.inputs, 'input')}, "
+             f"{''.join(f'{units} + ' for units in others)}{counted(hidden, 'hidden unit')}, "
+             f"{counted(network.outputs, 'output')} at "
+             f"{'every' if network.every_step else 'the last'} step")
+    progress(f"{args.data}: {counted(len(data.x), 'sequence')}, "
+             f"{counted(data.lengths.sum(), 'step')}")
     progress(f"choosing formats of {args.bits} bits")
     with blaming("calibration"):
         quantized = quantize(network, data.x, data.lengths, bits=args.bits)

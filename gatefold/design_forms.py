@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from fpga.netlist import encode_unknown, map_to_cells
+from hdl.families import FAMILIES
 from sim.cells import cell_models
-from sim.manifest import FAMILIES, Manifest, ManifestError
+from sim.manifest import Manifest, ManifestError
 from sim.monitor import WATCH, watching_verilog
 
 __all__ = ["as_netlist", "with_unknown"]

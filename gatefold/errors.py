@@ -9,11 +9,11 @@ from gatefold.output_folder import FolderError
 from golden.accuracy import MetricError
 from golden.data import DataError
 from golden.model import ModelError
+from sim.coverage import CoverageError
 from sim.manifest import ManifestError
 from sim.simulator import SimulatorError
 from sim.vectors import VectorsError
 from sim.verify import SeedError
-from sim.verilog_coverage import CoverageError
 
 __all__ = ["BAD_INPUT", "InputError", "blaming"]
 
@@ -37,4 +37,4 @@ def blaming(subject: str) -> Iterator[None]:
         text = " ".join(str(error).split())
         raise InputError(text if text.startswith(subject) else f"{subject}: {text}") from error
     except OSError as error:
-        raise InputError(f"{subject}: {error.strerror or error}") from error
+        raise InputError(f"{error.filename or subject}: {error.strerror or error}") from error

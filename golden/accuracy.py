@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 
+from golden.checks import valid_steps
 from golden.model import Network
 from golden.quantized_network import QuantizedNetwork
 
@@ -139,8 +140,8 @@ def compare(network: Network, quantized: QuantizedNetwork, x: np.ndarray, length
     if y is not None and y.shape != reference.shape:
         raise ValueError(f"targets 'y' must have the shape {list(reference.shape)} of the "
                          f"outputs, not {list(y.shape)}")
-    valid = np.arange(x.shape[1]) < np.asarray(lengths)[:, None]
-    rows = valid if quantized.every_step else slice(None)
+    rows = (valid_steps(np.asarray(lengths), x.shape[1]) if quantized.every_step
+            else slice(None))
     floating, fixed = reference[rows], result.real[rows]
     return Accuracy(
         sequences=len(x), steps=int(np.sum(lengths)),

@@ -27,7 +27,7 @@ from golden.quantized_network import QuantizedNetwork
 from golden.ranges import FARTHEST, Range
 from golden.statistics import Statistics
 
-__all__ = ["BITS", "calibrate", "quantize", "unsupported"]
+__all__ = ["BITS", "calibrate", "check_bits", "quantize", "unsupported"]
 
 BITS = range(8, 19)
 """Widths that there are."""
@@ -39,6 +39,18 @@ HEADROOM = 1.125
 
 # Fraction bits that a bias has beyond the sum that it is part of, where exact weights need no more.
 OF_BIAS = 6
+
+
+def check_bits(bits: int) -> None:
+    """See whether numbers can be of this width.
+
+    Raises
+    ------
+    ValueError
+        If not.
+    """
+    if not isinstance(bits, int) or bits not in BITS:
+        raise ValueError(f"bits must be an integer from {BITS[0]} to {BITS[-1]}, not {bits!r}")
 
 
 def unsupported(network: Network) -> list[str]:
@@ -80,8 +92,7 @@ def calibrate(network: Network, x: ArrayLike, lengths: ArrayLike | None = None, 
     ValueError
         If the width, the data, a length or an override is not allowed.
     """
-    if not isinstance(bits, int) or bits not in BITS:
-        raise ValueError(f"bits must be an integer from {BITS[0]} to {BITS[-1]}, not {bits!r}")
+    check_bits(bits)
     if missing := unsupported(network):
         raise ModelError(f"no hardware is built for {' or '.join(missing)}")
     _check_weights(network)

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["batch", "parameter", "real_array", "require_finite", "sequence_lengths", "shape_text"]
+__all__ = ["batch", "counted", "parameter", "real_array", "require_finite", "sequence_lengths",
+           "shape_text", "valid_steps"]
 
 Array = NDArray[np.float64]
 
@@ -11,6 +12,11 @@ Array = NDArray[np.float64]
 def shape_text(shape: tuple[int, ...]) -> str:
     """A shape or an index as error messages show it."""
     return "[" + ", ".join(str(size) for size in shape) + "]"
+
+
+def counted(count: int, what: str) -> str:
+    """So many of something, in words."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def real_array(name: str, value: ArrayLike, axes: str) -> Array:
@@ -26,9 +32,12 @@ def real_array(name: str, value: ArrayLike, axes: str) -> Array:
     return np.array(array, dtype=np.float64)
 
 
-def require_finite(name: str, array: Array) -> None:
-    """Name the first element that is infinite or not a number."""
-    bad = np.argwhere(~np.isfinite(array))
+def require_finite(name: str, array: Array, rows: NDArray[np.bool_] | None = None) -> None:
+    """Name the first element that is infinite or not a number, of those rows if they are given."""
+    wrong = ~np.isfinite(array)
+    if rows is not None:
+        wrong &= rows[..., np.newaxis]
+    bad = np.argwhere(wrong)
     if len(bad):
         at = tuple(int(index) for index in bad[0])
         raise ValueError(f"{name} must be finite, but element {shape_text(at)} is {array[at]}")
@@ -74,6 +83,11 @@ def sequence_lengths(lengths: ArrayLike | None, count: int, steps: int) -> NDArr
     return array.astype(np.int64)
 
 
+def valid_steps(lengths: NDArray[np.int64], steps: int) -> NDArray[np.bool_]:
+    """Which of so many steps belong to sequences of these lengths, shape (B, T)."""
+    return np.asarray(np.arange(steps) < lengths[:, np.newaxis])
+
+
 def batch(
     x: ArrayLike, lengths: ArrayLike | None, inputs: int
 ) -> tuple[Array, NDArray[np.int64], NDArray[np.bool_]]:
@@ -83,7 +97,7 @@ def batch(
     if width != inputs:
         raise ValueError(f"input 'x' must have {inputs} features, not {width}")
     checked = sequence_lengths(lengths, count, steps)
-    valid = np.arange(steps) < checked[:, None]
+    valid = valid_steps(checked, steps)
     # Zeroed, so that padding of NaN is as good as any and warns of nothing.
     array[~valid] = 0.0
     require_finite("input 'x'", array)

@@ -21,6 +21,7 @@ import numpy as np
 
 from golden.activation import SIGMOID
 from golden.bidirectional import QuantizedBidirectional, merge_fraction
+from golden.checks import valid_steps
 from golden.fixed import SQ, Format, round_saturate
 from golden.formats import Curve
 from golden.quantized import QuantizedDense, QuantizedLSTM
@@ -113,8 +114,7 @@ def reached(network: QuantizedNetwork, result: Result, lengths: np.ndarray
     if result.layers is None or result.behind is None:
         raise ValueError("result must be that of a run with trace")
     found: dict[str, np.ndarray] = {}
-    steps = result.layers[0].h.shape[1]
-    valid = np.arange(steps) < lengths[:, None]
+    valid = valid_steps(lengths, result.layers[0].h.shape[1])
     for name, layer, codes in zip(network.direction_names, network.directions, result.layers,
                                   strict=True):
         found |= _of_layer(name, layer, codes, valid)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from golden.checks import sequence_lengths
+from golden.checks import require_finite, sequence_lengths, valid_steps
 from golden.model import Network
 
 __all__ = ["DataError", "Sequences"]
@@ -60,16 +60,8 @@ class Sequences:
         if "x" not in arrays:
             names = ", ".join(f"'{name}'" for name in sorted(arrays))
             raise DataError(f"{path}: must hold an array 'x', but has {names or 'none'}")
-        for name in arrays.keys() & {"x", "y"}:
-            if arrays[name].dtype.kind not in "fiu":
-                raise DataError(f"{path}: array '{name}' must hold real numbers, not "
-                                f"{arrays[name].dtype}")
-        x = arrays["x"].astype(np.float64)
-        if x.ndim != 3 or not x.size:
-            raise DataError(f"{path}: array 'x' must have the shape [sequences, steps, inputs] "
-                            f"and not be empty, not {list(x.shape)}")
         try:
-            return cls.of(x, arrays.get("lengths"), arrays.get("y"))
+            return cls.of(arrays["x"], arrays.get("lengths"), arrays.get("y"))
         except ValueError as error:
             raise DataError(f"{path}: {error}") from error
 
@@ -80,14 +72,22 @@ class Sequences:
         Raises
         ------
         ValueError
-            If x is not of three axes, or a length not between 1 and T.
+            If x or y does not hold real numbers, x is not of three axes or is empty, or a length
+            is not between 1 and T.
         """
-        codes = np.asarray(x, dtype=np.float64)
-        if codes.ndim != 3:
-            raise ValueError(f"array 'x' must have the shape [sequences, steps, inputs], not "
-                             f"{list(codes.shape)}")
-        return cls(x=codes, lengths=sequence_lengths(lengths, *codes.shape[:2]),
-                   y=None if y is None else np.asarray(y, dtype=np.float64))
+        real = cls._real("x", x)
+        if real.ndim != 3 or not real.size:
+            raise ValueError(f"array 'x' must have the shape [sequences, steps, inputs] and not be "
+                             f"empty, not {list(real.shape)}")
+        return cls(x=real, lengths=sequence_lengths(lengths, *real.shape[:2]),
+                   y=None if y is None else cls._real("y", y))
+
+    @staticmethod
+    def _real(name: str, value: ArrayLike) -> np.ndarray:
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiu":
+            raise ValueError(f"array '{name}' must hold real numbers, not {array.dtype}")
+        return array.astype(np.float64)
 
     def check(self, network: Network) -> None:
         """Whether a network can take the data, and its outputs be held against the targets.
@@ -101,13 +101,12 @@ class Sequences:
         if inputs != network.inputs:
             raise ValueError(f"array 'x' must have the shape [sequences, steps, {network.inputs}] "
                              f"for this model, not {list(self.x.shape)}")
-        bad = np.argwhere(~np.isfinite(self.x) & (
-            np.arange(steps) < self.lengths[:, None])[:, :, None])
-        if len(bad):
-            at = tuple(bad[0].tolist())
-            raise ValueError(f"array 'x' must be finite, but element {list(at)} is {self.x[at]}")
+        valid = valid_steps(self.lengths, steps)
+        require_finite("array 'x'", self.x, valid)
         outputs = [count, steps, network.outputs] if network.every_step else [count,
                                                                               network.outputs]
         if self.y is not None and list(self.y.shape) != outputs:
             raise ValueError(f"targets 'y' must have the shape {outputs} of the outputs, not "
                              f"{list(self.y.shape)}")
+        if self.y is not None:
+            require_finite("targets 'y'", self.y, valid if network.every_step else None)

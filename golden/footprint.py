@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from golden.lstm import LSTM
 from golden.model import Network
-from golden.order import needs_whole, orders
+from golden.order import kept_whole, orders
 
 __all__ = ["footprint", "parameters_of"]
 
@@ -50,11 +50,11 @@ def footprint(network: Network, *, bits: int, longest: int) -> dict[str, int]:
     for dense in network.head:
         weights, biases = weights + dense.w.size, biases + dense.bias.size
         numbers += 2 * dense.inputs
-    order = orders(network)
+    whole, order = kept_whole(network), orders(network)
     features = [network.inputs, *(layer.directions[0].outputs for layer in network.layers)]
     for n, written in enumerate(features):
         single = n == len(network.layers) and not network.every_step
-        if needs_whole(order[n], order[n + 1], single=single):
+        if whole[n]:
             sequences += 2 * (1 if single else longest) * written * len(order[n])
     return {"weights": weights * bits, "biases": biases * (2 * bits + 4),
             "steps and states": numbers * bits, "sequences": sequences * bits}

@@ -9,6 +9,7 @@ import numpy as np
 
 from golden import keras_file, onnx_file, torch_file
 from golden.calibrate import unsupported
+from golden.checks import counted
 from golden.footprint import footprint, parameters_of
 from golden.lstm import LSTM, Bidirectional
 from golden.model import ModelError, Network, TrainedModel
@@ -106,7 +107,7 @@ def describe(model: TrainedModel, *, bits: int = 16, longest: int = 64) -> str:
     """
     network: Network = model.network
     rows: list[tuple[str, str, str, str]] = [
-        ("input", "", f"{network.inputs} features a step", "")]
+        ("input", "", f"{counted(network.inputs, 'feature')} a step", "")]
     parameters = products = 0
     for n, layer in enumerate(network.layers):
         counts = np.sum([parameters_of(each) for each in layer.directions], axis=0)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from golden.argmax import ArgMax
 from golden.bidirectional import QuantizedLayer
-from golden.checks import sequence_lengths
+from golden.checks import sequence_lengths, valid_steps
 from golden.fixed import SQ
 from golden.quantized import QuantizedDense, QuantizedLSTM
 from golden.result import Result, StateCodes
@@ -102,8 +102,12 @@ class QuantizedNetwork:
     @property
     def direction_names(self) -> tuple[str, ...]:
         """A name for each of them: ``lstm0``, and ``lstm0.reverse`` for the second of a layer."""
-        return tuple(f"lstm{number}{way}" for number, layer in enumerate(self.layers)
-                     for way, _ in zip(("", ".reverse"), layer.directions, strict=False))
+        return tuple(name for number in range(len(self.layers)) for name in self._names_of(number))
+
+    def _names_of(self, number: int) -> tuple[str, ...]:
+        """Those of the directions of one layer."""
+        return tuple(f"lstm{number}{way}" for way, _ in zip(
+            ("", ".reverse"), self.layers[number].directions, strict=False))
 
     @property
     def outputs(self) -> int:
@@ -154,9 +158,7 @@ class QuantizedNetwork:
     def state_parts(self, name: str) -> tuple[str, ...]:
         """What one of the :attr:`known_states` is called in each direction of its layer."""
         number, tensor = place(name)
-        ways = self.layers[number].directions
-        return tuple(f"lstm{number}{way}.{tensor}"
-                     for way, _ in zip(("", ".reverse"), ways, strict=False))
+        return tuple(f"{way}.{tensor}" for way in self._names_of(number))
 
     def state_vector(self, state: Sequence[StateCodes], names: Sequence[str]) -> np.ndarray:
         """The elements of states one after the other, in the order of ``names``: int64 B x E."""
@@ -242,7 +244,7 @@ class QuantizedNetwork:
             raise ValueError(f"input must have the shape B x T x {self.inputs} and not be empty, "
                              f"not {' x '.join(map(str, x.shape)) or 'a single number'}")
         steps = sequence_lengths(lengths, x.shape[0], x.shape[1])
-        return steps, (np.arange(x.shape[1]) < steps[:, None])[:, :, None]
+        return steps, valid_steps(steps, x.shape[1])[:, :, None]
 
     def _simulate(self, codes: np.ndarray, steps: np.ndarray, trace: bool,
                   state: Sequence[StateCodes] | None) -> Result:
@@ -252,7 +254,7 @@ class QuantizedNetwork:
                           final=self.final, backwards=self.backwards, trace=trace, state=state)
         if not self.vector:
             return result
-        valid = (np.arange(codes.shape[1]) < steps[:, None] if self.every_step
+        valid = (valid_steps(steps, codes.shape[1]) if self.every_step
                  else np.ones(len(codes), dtype=bool))
         y = np.zeros((*valid.shape, self.outputs), dtype=np.int64)
         y[valid] = self.vector.evaluate(result.y[valid].T).T

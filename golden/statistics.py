@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from golden.checks import sequence_lengths
+from golden.checks import sequence_lengths, valid_steps
 from golden.lines import dense_line, is_unbounded
 from golden.lstm import LSTM
 from golden.model import Network
@@ -44,7 +44,7 @@ class Statistics:
                              f"not be empty, not {' x '.join(map(str, array.shape)) or 'scalar'}")
         sequences, longest, _ = array.shape
         every = sequence_lengths(lengths, sequences, longest)
-        self.x = array[np.arange(longest) < every[:, None]].astype(np.float64)
+        self.x = array[valid_steps(every, longest)].astype(np.float64)
         if not np.isfinite(self.x).all():
             raise ValueError(f"calibration data must be finite, but "
                              f"{np.count_nonzero(~np.isfinite(self.x))} values are not")

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from math import ceil, floor
 from typing import Any
 
+from golden.checks import counted
 from hdl.cycles import Folding, LSTMCycles, head_budget
 from hdl.dense_cycles import DenseFolding, choose_dense_folding
 from hdl.foldings import Limits, Part, choose_folding, dense_part, lstm_part, outlet_part
@@ -90,11 +91,8 @@ class Choice:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+    # A float has fewer digits than a larger number would show.
+    return f"{value:,.0f}" if 1000 <= value < 1e15 else f"{value:.4g}"
 
 
 def _describe(stack: Stack, row: Row) -> list[str]:
@@ -105,20 +103,20 @@ def _describe(stack: Stack, row: Row) -> list[str]:
     lines = []
     for n, part in enumerate(layers):
         f = part.folding
-        text = (f"layer {n}: {_counted(f.units, 'unit')} by {_counted(f.columns, 'column')}, "
+        text = (f"layer {n}: {counted(f.units, 'unit')} by {counted(f.columns, 'column')}, "
                 f"{part.round} {cycles}; {part.multipliers} multipliers, {f.multipliers} of them "
                 f"in the array")
         if f.projection:
-            text += (f", and its projection of {_counted(f.projection.rows, 'row')} by "
-                     f"{_counted(f.projection.columns, 'column')}")
+            text += (f", and its projection of {counted(f.projection.rows, 'row')} by "
+                     f"{counted(f.projection.columns, 'column')}")
         if n != slowest:
             text += f"; layer {slowest} needs {layers[slowest].round} cycles"
         lines.append(text)
     head: list[Part[DenseFolding]] = list(row[len(layers):len(layers) + len(stack.head)])
     for n, dense in enumerate(head):
         rows, columns = dense.folding.rows, dense.folding.columns
-        lines.append(f"dense {n}: {_counted(rows, 'output')} by {_counted(columns, 'input')}, "
-                     f"{dense.round} {cycles}; {_counted(dense.multipliers, 'multiplier')}")
+        lines.append(f"dense {n}: {counted(rows, 'output')} by {counted(columns, 'input')}, "
+                     f"{dense.round} {cycles}; {counted(dense.multipliers, 'multiplier')}")
     k = layers[slowest].cycles
     if k is not None and k.bubble:
         waits, filled = k.round - k.streams * k.work, _filled(k)

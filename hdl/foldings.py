@@ -1,6 +1,6 @@
 """How a layer can be folded, what each folding takes, and which to take where nobody says it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import ceil, log2
@@ -15,8 +15,9 @@ from hdl.pipeline import SHORT, Pipeline
 from hdl.sequence_cycles import Link
 from hdl.vector_cycles import OutletCycles, choose_lanes, vector_cycles
 
-__all__ = ["MULTIPLIERS", "Limits", "Part", "Shape", "choose_drain", "choose_folding",
-           "dense_part", "dense_parts", "lstm_part", "lstm_parts", "outlet_part", "projections"]
+__all__ = ["MULTIPLIERS", "Limits", "Part", "Shape", "check_array", "choose_drain",
+           "choose_folding", "dense_part", "dense_parts", "lstm_part", "lstm_parts", "outlet_part",
+           "projections"]
 
 MULTIPLIERS = 16
 """Multipliers of a layer's array, at most, where nobody asks for a folding."""
@@ -100,6 +101,32 @@ def _drains(inputs: int, hidden: int, units: int, columns: int, pipeline: Pipeli
                                   projection=projection)
 
 
+def check_array(inputs: int, hidden: int, *, units: int | None, columns: int | None,
+                projected: int | None = None) -> None:
+    """See whether an LSTM layer has so many units and columns.
+
+    Parameters
+    ----------
+    inputs, hidden : int
+        N and H.
+    units, columns : int or None
+        U and V, where they are given.
+    projected : int or None
+        R, where the layer has a projection.
+
+    Raises
+    ------
+    ValueError
+        If it has fewer, or one is no positive integer.
+    """
+    # The quickest drain, with which nothing else can be wrong.
+    units = 1 if units is None else units
+    all_at_once = None if projected is None else DenseFolding(rows=projected, columns=hidden)
+    LSTMCycles(inputs=inputs, hidden=hidden, projected=projected, folding=Folding(
+        units=units, columns=1 if columns is None else columns, lanes=units, interval=1,
+        projection=all_at_once))
+
+
 def choose_drain(inputs: int, hidden: int, *, units: int, columns: int, pipeline: Pipeline = SHORT,
                  streams: int = 1, fastest: bool = False, peepholes: bool = False,
                  projected: int | None = None) -> Folding:
@@ -129,11 +156,7 @@ def choose_drain(inputs: int, hidden: int, *, units: int, columns: int, pipeline
     ValueError
         If the layer has fewer units or columns.
     """
-    # Whatever is wrong with the shape is told by the first of them.
-    all_at_once = None if projected is None else DenseFolding(rows=projected, columns=hidden)
-    LSTMCycles(inputs=inputs, hidden=hidden, pipeline=pipeline, streams=streams, folding=Folding(
-        units=units, columns=columns, lanes=units, interval=1, projection=all_at_once),
-        projected=projected)
+    check_array(inputs, hidden, units=units, columns=columns, projected=projected)
 
     def cost(folding: Folding) -> tuple[int, int]:
         k = LSTMCycles(inputs=inputs, hidden=hidden, folding=folding, pipeline=pipeline,
@@ -173,8 +196,15 @@ def choose_folding(inputs: int, hidden: int, *, multipliers: int = MULTIPLIERS,
     quarter = multipliers // 4
     total = inputs + (projected or hidden)
     best: tuple[tuple[int, int], Folding] | None = None
-    for u in [units] if units else range(1, min(hidden, max(1, quarter // (columns or 1))) + 1):
-        for v in [columns] if columns else range(1, min(total, max(1, quarter // u)) + 1):
+    check_array(inputs, hidden, units=units, columns=columns, projected=projected)
+
+    def tried(given: int | None, most: int, other: int | None) -> Sequence[int]:
+        if given is not None:
+            return [given]
+        return range(1, min(most, max(1, quarter // (other or 1))) + 1)
+
+    for u in tried(units, hidden, columns):
+        for v in tried(columns, total, u):
             folding = choose_drain(inputs, hidden, units=u, columns=v, pipeline=pipeline,
                                    streams=streams, fastest=fastest, peepholes=peepholes,
                                    projected=projected)

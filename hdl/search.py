@@ -112,18 +112,22 @@ Row = tuple[Part[Any], ...]
 
 
 def multipliers_of(row: Row) -> int:
+    """All multipliers of a network."""
     return sum(part.multipliers for part in row)
 
 
 def memories_of(row: Row) -> int:
+    """All block RAMs of a network, an estimate."""
     return sum(part.memories for part in row)
 
 
 def latency_of(row: Row) -> int:
+    """Cycles from the last input of a step, on an idle network, to its last output."""
     return sum(part.latency for part in row)
 
 
 def pace_of(row: Row) -> int:
+    """Cycles of a round, in which every stream makes a step: those of the slowest part."""
     return max(part.round for part in row)
 
 
@@ -133,6 +137,7 @@ def cycles_of(row: Row) -> list[LSTMCycles]:
 
 
 def size_of(row: Row) -> tuple[int, int]:
+    """Multipliers and block RAMs: of two networks, the one that comes first is the smaller one."""
     return multipliers_of(row), memories_of(row)
 
 

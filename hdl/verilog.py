@@ -12,12 +12,11 @@ from amaranth.back import verilog
 from golden.fixed import Format
 from golden.quantized_network import QuantizedNetwork
 from hdl.bus import Bus
+from hdl.families import FAMILIES
 from hdl.network import Network
 from hdl.registers import COPY_MODULE, COPY_VERILOG
 
-__all__ = ["FAMILIES", "NAME", "check_name", "generate", "without_brackets", "without_empty"]
-
-FAMILIES = ("ecp5", "ice40")
+__all__ = ["NAME", "check_name", "generate", "without_brackets", "without_empty"]
 
 NAME = "gatefold"
 """Of the top module, where nothing else is said."""

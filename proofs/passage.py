@@ -363,28 +363,31 @@ SEQUENCES = (
      (False, True)),
 )
 
-PASSAGES: tuple[tuple[str, Callable[[], Module], int, str, Fault], ...] = (
+PASSAGES: tuple[tuple[str, Callable[[], Module], int, str, tuple[Fault, ...]], ...] = (
     ("outlet.passage", outlet, 5, "each word that is read comes out once, in order, with its "
      "marks and its codes",
-     Fault(module="hdl.outlet", old="marks = delayed(m, marks, k.to_queue)",
-           new="marks = delayed(m, marks, k.to_queue - 1)", depth=30)),
+     (Fault(module="hdl.outlet", old="marks = delayed(m, marks, k.to_queue)",
+            new="marks = delayed(m, marks, k.to_queue - 1)", depth=30),
+      Fault(module="hdl.outlet", old="k.to_queue, reset=True)", new="k.to_queue)", depth=10))),
     *((f"dense.passage{suffix}", partial(dense, pipeline), depth, "a product for each pass that "
        f"is read comes out once, in order, with its marks ({which})",
-       Fault(module="hdl.dense",
-             old="travelling, k.memory + array.latency + k.output_latency)",
-             new="travelling, k.memory + array.latency + k.output_latency - 1)", depth=30))
+       (Fault(module="hdl.dense",
+              old="travelling, k.memory + array.latency + k.output_latency)",
+              new="travelling, k.memory + array.latency + k.output_latency - 1)", depth=30),))
       for suffix, which, pipeline, depth in (
           ("", "short", SHORT, 12), ("_fast", "all registers", FAST, 16))),
     ("reader.passage", partial(reader, 2), 6, "each element that is read comes out once, in "
      "order, with its marks and its code",
-     Fault(module="hdl.states", old="begun = delayed(m, sequencer.word >= first, self._wait)",
-           new="begun = delayed(m, sequencer.word >= first, self._wait - 1)", depth=30)),
+     (Fault(module="hdl.states", old="begun = delayed(m, sequencer.word >= first, self._wait)",
+            new="begun = delayed(m, sequencer.word >= first, self._wait - 1)", depth=30),
+      Fault(module="hdl.states", old="delayed(m, sequencer.issue, self._wait, reset=True)",
+            new="delayed(m, sequencer.issue, self._wait)", depth=10))),
 )
 
 PROOFS = (
     *(Proof(name=name, bench=bench, depth=depth, quick=bench is outlet, wild="dut", reset=True,
-            claim=claim, faults=[fault])
-      for name, bench, depth, claim, fault in PASSAGES),
+            claim=claim, faults=faults)
+      for name, bench, depth, claim, faults in PASSAGES),
     *(Proof(name=name, bench=partial(sequence, read, written), depth=4,
             wild="dut", reset=True,
             claim="each step of a sequence comes out once for each reader, as it came, at its "

@@ -28,7 +28,7 @@ from hdl.pipeline import FAST
 from hdl.registers import delayed
 from hdl.vector_cycles import INPUT_PAGES
 from proofs import parts
-from proofs.checks import Claims
+from proofs.checks import Checks, Claims
 from proofs.control import Stages, since, waiting
 from proofs.engines import chosen, register, replaced, words_of
 from proofs.passage import passage, stored
@@ -83,170 +83,228 @@ def numbers_left_out(reciprocal: Any, product: Multiplier) -> Module:
     return opened(inner)
 
 
+class Watched:
+    """Any step, from its first beat until its last product is begun, and any column of it.
+
+    Parameters
+    ----------
+    m : Module
+    check : Claims
+    dut : SoftmaxEngine
+    inside : Module
+        Of it.
+    at : Stages
+    number : Value
+        Which beat of a step is the next.
+
+    Attributes
+    ----------
+    column, code : Value
+        The watched one, and what it has to be.
+    marks : Value
+        Of the step.
+    here : Signal
+        It is one that is watched.
+    coming, unread, undivided, dividing : Signal
+        Beats of it are to come; its codes have not been read; its sum has not been taken; its
+        quotient has not.
+    to_read, to_divide, to_make : Signal
+        Steps before it, of which that is so: the last is of products.
+    picks, ends : Value
+        Its first beat is taken, and its last.
+    reads, read : Value
+        A code of it is read, and the last one.
+    divides, begun, makes : Value
+        Its sum is taken; its first product is begun; any is.
+    kept : Signal
+        Steps whose codes are kept.
+    """
+
+    def __init__(self, m: Module, check: Claims, dut: Any, inside: Module, at: Stages,
+                 number: Value):
+        of, counts, beat, aids = inside.submodules, dut._counts, dut.i.payload, check.aids
+        self.column = chosen(m, sum(counts), "column")
+        self.code, last, whose = (Signal.like(each, name=name) for name, each in (
+            ("code", beat.data[0]), ("last", beat.last), ("whose", beat.stream)))
+        self.marks = Cat(last, whose)
+        self.here, self.coming, self.unread, self.undivided, self.dividing = (
+            Signal(name=name) for name in ("here", "coming", "unread", "undivided", "dividing"))
+        self.to_read, self.to_divide, self.to_make = (
+            Signal(range(16), name=name) for name in ("to_read", "to_divide", "to_make"))
+        arrives = dut.i.valid & dut.i.ready
+        fills = arrives & (number == len(counts) - 1)
+        self.picks = arrives & (number == 0) & ~self.here & AnySeq(1)
+        amid = self.picks | self.coming
+        self.ends = fills & amid
+        self.reads = self.unread & ~self.coming & (self.to_read == 0) & of.reader.issue
+        self.read = self.reads & of.reader.end
+        taken, made = of.reciprocal.taken, of.products.ended[0]
+        self.divides = self.undivided & ~self.unread & (self.to_divide == 0) & taken
+        self.makes = self.here & ~self.undivided & (self.to_make == 0) & of.products.issue
+        self.begun = self.makes & (at.made == 0)
+
+        # All steps of each stage and those before it, as counted here.
+        self.kept, undivided, unmade = (Signal(range(16), name=f"all_{name}") for name in (
+            "kept", "undivided", "unmade"))
+        stages = ((self.kept, of.reader.ended[0], at.codes, self.to_read),
+                  (undivided, taken, at.codes + at.powers, self.to_divide),
+                  (unmade, made, at.codes + at.powers + at.divided, self.to_make))
+        for steps, out, there, before in stages:
+            m.d.sync += steps.eq(steps + fills - out)
+            aids.holds(steps.name, steps == there)
+            with m.If(self.picks):
+                m.d.sync += before.eq(steps - out)
+            with m.Elif(out & (before != 0)):
+                m.d.sync += before.eq(before - 1)
+        check.follows("of_a_step", of.products.issue, unmade != 0)
+
+        with m.If(self.picks):
+            m.d.sync += [self.here.eq(1), self.unread.eq(1), self.undivided.eq(1)]
+        with m.If(self.read):
+            m.d.sync += self.unread.eq(0)
+        with m.If(self.divides):
+            m.d.sync += [self.undivided.eq(0), self.dividing.eq(1)]
+        with m.If(self.begun):
+            m.d.sync += self.dividing.eq(0)
+        with m.If(self.makes & of.products.end):
+            m.d.sync += self.here.eq(0)
+        with m.If(amid & arrives):
+            m.d.sync += [self.coming.eq(~fills), last.eq(beat.last), whose.eq(beat.stream)]
+            for n, count in enumerate(counts):
+                for lane in range(count):
+                    with m.If((number == n) & (self.column == sum(counts[:n]) + lane)):
+                        m.d.sync += self.code.eq(beat.data[lane])
+        aids.follows("coming", self.coming, self.here & self.unread & (number != 0))
+        aids.follows("unread", self.unread, self.here & self.undivided)
+        aids.follows("undivided", self.undivided, self.here & ~self.dividing)
+        aids.follows("dividing", self.dividing, self.here)
+
+
 def softmax(make: Callable[[], Any]) -> Module:
     m = Module()
     check = Claims(m)
     aids = check.aids
     m.submodules.dut = dut = make()
-    inside, k, unit, beat = opened(dut), dut.cycles, dut.unit, dut.i.payload
-    of, counts = inside.submodules, parts.COUNTS
+    inside, k, unit = opened(dut), dut.cycles, dut.unit
+    of = inside.submodules
     anything(m, dut)
-    number = beats_of(m, dut.i, counts, stay=("last", "stream"))
+    number = beats_of(m, dut.i, parts.COUNTS, stay=("last", "stream"))
     at = Stages(m, aids, dut, inside, number, numbers_left_out(of.reciprocal, of.product))
-    codes, products = of.codes, of.products
+    step = Watched(m, check, dut, inside, at, number)
+    top = _largest_found(m, aids, dut, inside, at, step, number)
+    weight = _powers_kept(m, check, dut, inside, at, step, top)
 
-    # The watched step, and what of it has been done.
-    column = chosen(m, unit.inputs, "column")
-    code, last, whose = (Signal.like(each, name=name) for name, each in (
-        ("code", beat.data[0]), ("last", beat.last), ("whose", beat.stream)))
-    watched, coming, unread, undivided, dividing = (Signal(name=name) for name in (
-        "watched", "coming", "unread", "undivided", "dividing"))
-    # Steps that are before it, from each stage on.
-    to_read, to_divide, to_make = (Signal(range(count), name=name) for name, count in (
-        ("to_read", 8), ("to_divide", 16), ("to_make", 16)))
-    read_out, taken, made_out = of.reader.ended[0], of.reciprocal.taken, products.ended[0]
-    arrives = dut.i.valid & dut.i.ready
-    begins, ends = arrives & (number == 0), arrives & (number == len(counts) - 1)
-    picks = begins & ~watched & AnySeq(1)
-    amid = picks | coming
-    reads = unread & ~coming & (to_read == 0) & of.reader.issue
-    divides = undivided & ~unread & (to_divide == 0) & taken
-    makes = watched & ~undivided & (to_make == 0) & products.issue
-    begun = makes & (at.made == 0)
-    # All steps of each stage and those before it, as counted here.
-    kept, to_take, held = (Signal(range(16), name=name) for name in ("kept", "to_take", "held"))
-    for steps, out, there in ((kept, read_out, at.codes), (to_take, taken, at.codes + at.powers),
-                              (held, made_out, at.codes + at.powers + at.divided)):
-        m.d.sync += steps.eq(steps + ends - out)
-        aids.holds(f"all_{steps.name}", steps == there)
-    check.follows("of_a_step", products.issue, held != 0)
-    with m.If(picks):
-        m.d.sync += [watched.eq(1), unread.eq(1), undivided.eq(1), to_read.eq(kept - read_out),
-                     to_divide.eq(to_take - taken), to_make.eq(held - made_out)]
-    with m.Elif(watched):
-        for left, done in ((to_read, read_out), (to_divide, taken), (to_make, made_out)):
-            with m.If(done & (left != 0)):
-                m.d.sync += left.eq(left - 1)
-        with m.If(reads & of.reader.end):
-            m.d.sync += unread.eq(0)
-        with m.If(divides):
-            m.d.sync += [undivided.eq(0), dividing.eq(1)]
-        with m.If(begun):
-            m.d.sync += dividing.eq(0)
-        with m.If(makes & products.end):
-            m.d.sync += watched.eq(0)
-    with m.If(amid & arrives):
-        m.d.sync += [coming.eq(~ends), last.eq(beat.last), whose.eq(beat.stream)]
-        for n, count in enumerate(counts):
-            for lane in range(count):
-                with m.If((number == n) & (column == sum(counts[:n]) + lane)):
-                    m.d.sync += code.eq(beat.data[lane])
-    marks = Cat(last, whose)
-    aids.follows("coming", coming, watched & unread & (number != 0))
-    aids.follows("unread", unread, watched & undivided)
-    aids.follows("undivided", undivided, watched & ~dividing)
-    aids.follows("dividing", dividing, watched)
+    # The division, and the products.
+    making = step.here & ~step.undivided & ~step.dividing
+    aids.follows("behind_sums", step.undivided, step.to_make == step.to_divide + at.divided)
+    aids.follows("divided", step.dividing, (at.busy | at.done) & (step.to_make == (at.made != 0)))
+    aids.follows("making", making, (at.made != 0) & (step.to_make == 0))
+    check.follows("its_quotient", step.begun, step.dividing)
+    quotient, factor = of.reciprocal.quotient, Signal.like(of.reciprocal.quotient, name="quotient")
+    with m.If(step.begun):
+        m.d.sync += factor.eq(quotient)
+    divided, multiplied = (register(inside, name) for name in ("$signal", "multiplied"))
+    aids.follows("divided_marks", step.dividing, Cat(divided) == step.marks)
+    aids.follows("multiplied_marks", making, Cat(multiplied) == step.marks)
+    aids.follows("found", making, register(inside, "found") == factor)
+    news = Cat(delayed(m, step.begun, n + 1, reset=True) for n in range(k.power_memory)).any()
+    aids.follows("factor", making & ~news, register(inside, "factor") == factor)
+    now = Mux(at.made == 0, divided, multiplied)
+    check.follows("marks", step.makes, now == step.marks)
+    mixed = weight ^ Mux(step.begun, quotient, factor)
+    passage(m, check, inside, dut.o, of.products.issue, k.to_queue, {
+        "count": Const(1), "last": now[0] & of.products.end, "stream": now[1:],
+    }, {0: (step.makes & (at.made == step.column), mixed[-unit.y.width:])})
+    return m
 
-    # Its codes.
+
+def _largest_found(m: Module, aids: Checks, dut: Any, inside: Module, at: Stages, step: Watched,
+                   number: Value) -> Value:
+    """Codes are where they came, and the largest, which may be any, waits beside them."""
+    of, k, beat = inside.submodules, dut.cycles, dut.i.payload
     half = register(inside, "page_of_codes")
     lies = Signal.like(half, name="lies")
-    m.d.comb += lies.eq(half + to_read)
-    aids.holds("codes", (codes.write_page - half)[:len(half)] == kept[:len(half)])
-    aids.follows("amid", number != 0, kept < INPUT_PAGES)
-    aids.follows("behind_codes", unread, Mux(coming, to_read == kept, to_read < kept))
-    stored(m, aids, codes, number, column, code, lambda first, side, page: (
-        unread & (~coming | (number > first)) & (lies == side + 2 * page)))
+    m.d.comb += lies.eq(half + step.to_read)
+    aids.holds("codes", (of.codes.write_page - half)[:len(half)] == step.kept[:len(half)])
+    aids.follows("amid", number != 0, step.kept < INPUT_PAGES)
+    aids.follows("behind_codes", step.unread, Mux(
+        step.coming, step.to_read == step.kept, step.to_read < step.kept))
+    stored(m, aids, of.codes, number, step.column, step.code, lambda first, side, page: (
+        step.unread & (~step.coming | (number > first)) & (lies == side + 2 * page)))
 
-    # Its largest code: in the pipeline, and in the queue.
     top, value = Signal.like(of.largest.value, name="top"), Signal.like(of.largest.value)
-    m.d.comb += top.eq(AnyConst(top.shape()))
-    age = since(m, ends & amid, picks, k.levels + 2, "since_codes")
-    m.d.comb += value.eq(Mux(age == k.levels + 1, top, AnySeq(value.shape())))
+    age = since(m, step.ends, step.picks, k.levels + 2, "since_codes")
+    m.d.comb += [top.eq(AnyConst(top.shape())),
+                 value.eq(Mux(age == k.levels + 1, top, AnySeq(value.shape())))]
     pipeline = Module()
     pipeline.d.comb += [
         of.largest.done.eq(at.tops[k.levels + 1]), of.largest.value.eq(value),
         Cat(of.largest.last, of.largest.stream).eq(
             delayed(m, Cat(beat.last, beat.stream), k.levels + 1))]
     replaced(of.largest, pipeline)
-    aids.follows("since_codes", unread, (age == 0) == coming)
-    waiting(m, aids, of.tops, at.tops, unread, age, to_read,
-            lambda word: word == Cat(top, marks), "tops")
+    aids.follows("since_codes", step.unread, (age == 0) == step.coming)
+    waiting(m, aids, of.tops, at.tops, step.unread, age, step.to_read,
+            lambda word: word == Cat(top, step.marks), "tops")
+    return top
 
-    # What is asked for, and its powers: a fixed time after that they are there, and summed up.
-    summed, power = k.power + 2, of.exponential
-    written = since(m, reads & (at.read == column), picks, summed, "since_power")
-    check.follows("below", watched & (written == k.memory + 2),
-                  power.below == (top - code)[:len(power.below)])
+
+def _powers_kept(m: Module, check: Claims, dut: Any, inside: Module, at: Stages, step: Watched,
+                 top: Value) -> Value:
+    """Powers, which may be any, come a fixed time after their codes were read, and are kept.
+
+    Returns what is kept of the watched column's.
+    """
+    aids, of, k, unit = check.aids, inside.submodules, dut.cycles, dut.unit
+    power, inputs, summed = of.exponential, unit.inputs, k.power + 2
+    written = since(m, step.reads & (at.read == step.column), step.picks, summed, "since_power")
+    check.follows("below", step.here & (written == k.memory + 2),
+                  power.below == (top - step.code)[:len(power.below)])
     stub = Module()
     stub.d.comb += power.power.eq(AnySeq(power.power.shape()))
     replaced(power, stub)
-    age = since(m, reads & of.reader.end, picks, summed, "since_read")
-    earliest = k.power - unit.inputs + 1
-    total, found = (Signal.like(power.power if name == "power" else of.reciprocal.divisor,
-                                name=name) for name in ("sum", "power"))
-    with m.If(undivided & (age >= earliest) & (age <= k.power)):
-        m.d.sync += total.eq(Mux(age == earliest, 0, total) + power.power)
-    with m.If(watched & (written == k.power)):
-        m.d.sync += found.eq(power.power)
-    aids.follows("since_read", undivided, (age == 0) == unread)
-    aids.follows("behind_read", undivided & unread, to_divide == to_read + at.powers)
-    waiting(m, aids, of.sums, at.sums, undivided, age, to_divide,
-            lambda word: word == Cat(total, marks), "sums")
 
-    # Where they are kept.
-    drop = unit.fine - unit.scale
-    weight = Signal(unit.scale + 1, name="weight")
-    m.d.comb += weight.eq((found + (1 << drop - 1)) >> drop)
-    page, read = register(inside, "page_of_powers"), register(inside, "page_of_products")
-    place, bits = register(inside, "place"), len(page)
-    entered = of.sums.level + at.divided
-    aids.holds("powers", (page - read)[:bits] == entered[:bits])
-    # Words are read one after the other, so that the end of a step says where each is.
-    writing = [at.sums[k.power + 2 + n - unit.inputs] for n in range(unit.inputs)]
-    for n in range(1, k.power + 3 - unit.inputs):
-        aids.follows(f"apart{n}", at.sums[n], ~Cat(at.sums[n + 1:n + unit.inputs]).any())
+    # Their sum.
+    age = since(m, step.read, step.picks, summed, "since_read")
+    earliest = k.power - inputs + 1
+    total = Signal.like(of.reciprocal.divisor, name="sum")
+    with m.If(step.undivided & (age >= earliest) & (age <= k.power)):
+        m.d.sync += total.eq(Mux(age == earliest, 0, total) + power.power)
+    aids.follows("since_read", step.undivided, (age == 0) == step.unread)
+    aids.follows("behind_read", step.unread, step.to_divide == step.to_read + at.powers)
+    waiting(m, aids, of.sums, at.sums, step.undivided, age, step.to_divide,
+            lambda word: word == Cat(total, step.marks), "sums")
+    check.follows("divisor", step.divides, of.reciprocal.divisor == total)
+
+    # Where they are. Words are read one after the other, so that the end of a step says where each
+    # of it has come to.
+    page, read, place = (register(inside, name) for name in (
+        "page_of_powers", "page_of_products", "place"))
+    entered, bits = of.sums.level + at.divided, len(page)
+    writing = [at.sums[k.power + 2 + n - inputs] for n in range(inputs)]
+    for n in range(1, k.power + 3 - inputs):
+        aids.follows(f"apart{n}", at.sums[n], ~Cat(at.sums[n + 1:n + inputs]).any())
     aids.holds("writes", of.powers.write_en == Cat(writing).any())
     aids.holds("place", place == sum((Mux(each, n, 0) for n, each in enumerate(writing)),
                                      Const(0)))
-    its_page = Signal.like(page, name="its_page")
-    m.d.comb += its_page.eq(read + to_make)
-    words = words_of(of.powers)
-    rows = 1 << (unit.inputs - 1).bit_length()
+    aids.holds("powers", (page - read)[:bits] == entered[:bits])
+    found = Signal.like(power.power, name="power")
+    with m.If(step.here & (written == k.power)):
+        m.d.sync += found.eq(power.power)
+    drop = unit.fine - unit.scale
+    weight, its_page = Signal(unit.scale + 1, name="weight"), Signal.like(page, name="its_page")
+    m.d.comb += [weight.eq((found + (1 << drop - 1)) >> drop), its_page.eq(read + step.to_make)]
+    words, rows = words_of(of.powers), 1 << (inputs - 1).bit_length()
     for n in range(k.pages):
-        for j in range(unit.inputs):
-            aids.follows(f"power{n}_{j}", watched & (written == summed) & (its_page == n)
-                         & (column == j), words[n * rows + j] == weight)
-    going = unread & ~coming & (to_read == 0)
-    aids.follows("since_power", unread, written == Mux(
-        going & (at.read > column), at.read - column, 0))
-    late = age + (unit.inputs - 1 - column)
-    aids.follows("since_power_read", undivided & ~unread, written == Mux(
+        for j in range(inputs):
+            aids.follows(f"power{n}_{j}", step.here & (written == summed) & (its_page == n)
+                         & (step.column == j), words[n * rows + j] == weight)
+    going, late = ~step.coming & (step.to_read == 0), age + (inputs - 1 - step.column)
+    aids.follows("since_power", step.unread, written == Mux(
+        going & (at.read > step.column), at.read - step.column, 0))
+    aids.follows("since_power_read", step.undivided & ~step.unread, written == Mux(
         late > summed, summed, late))
-    aids.follows("written", watched & ~undivided, written == summed)
-
-    # The division, and the products.
-    aids.follows("behind_sums", undivided, to_make == to_divide + at.divided)
-    aids.follows("divided", dividing, (at.busy | at.done) & (to_make == (at.made != 0)))
-    aids.follows("making", watched & ~undivided & ~dividing, (at.made != 0) & (to_make == 0))
-    check.follows("divisor", divides, of.reciprocal.divisor == total)
-    check.follows("its_quotient", begun, dividing)
-    quotient, factor = of.reciprocal.quotient, Signal.like(of.reciprocal.quotient, name="quotient")
-    with m.If(begun):
-        m.d.sync += factor.eq(quotient)
-    divided, multiplied = (register(inside, name) for name in ("$signal", "multiplied"))
-    aids.follows("divided_marks", dividing, Cat(divided) == marks)
-    making = watched & ~undivided & ~dividing
-    aids.follows("multiplied_marks", making, Cat(multiplied) == marks)
-    aids.follows("found", making, register(inside, "found") == factor)
-    news = Cat(delayed(m, begun, n + 1, reset=True) for n in range(k.power_memory)).any()
-    aids.follows("factor", making & ~news, register(inside, "factor") == factor)
-    now = Mux(at.made == 0, divided, multiplied)
-    check.follows("marks", makes, now == marks)
-    mixed = weight ^ Mux(begun, quotient, factor)
-    passage(m, check, inside, dut.o, products.issue, k.to_queue, {
-        "count": Const(1), "last": now[0] & products.end, "stream": now[1:],
-    }, {0: (makes & (at.made == column), mixed[-unit.y.width:])})
-    return m
+    aids.follows("written", step.here & ~step.undivided, written == summed)
+    return weight
 
 
 PROOFS = (

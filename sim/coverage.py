@@ -30,7 +30,8 @@ from golden.quantized_network import QuantizedNetwork
 from sim.manifest import Manifest
 from sim.monitor import Beats, Values
 
-__all__ = ["COVERED", "EIGHTHS", "REACHED", "Coverage", "of_network", "of_ports", "of_reset"]
+__all__ = ["COVERED", "EIGHTHS", "REACHED", "Coverage", "CoverageError", "of_network", "of_ports",
+           "of_reset"]
 
 REACHED = "reached.json"
 """The file in the folder of a design: what its vectors reach inside."""
@@ -39,6 +40,10 @@ COVERED = "covered.json"
 """The file in the folder of a run: what happened at the ports."""
 
 EIGHTHS = 8
+
+
+class CoverageError(RuntimeError):
+    """What was counted cannot be read, or not be set against the Verilog."""
 
 
 class Coverage:
@@ -70,10 +75,27 @@ class Coverage:
 
     @classmethod
     def load(cls, path: Path) -> "Coverage":
-        """Read the file; nothing where there is none."""
+        """Read the file; nothing where there is none.
+
+        Raises
+        ------
+        CoverageError
+            If it is not such a file.
+        """
         made = cls()
-        if path.is_file():
+        try:
             made.groups = json.loads(path.read_text(encoding="utf-8"))
+            good = all(count is None or type(count) is int for points in made.groups.values()
+                       for count in points.values())
+        except FileNotFoundError:
+            return made
+        except OSError as error:
+            raise CoverageError(f"{path}: the file cannot be read: {error.strerror}") from error
+        except (ValueError, AttributeError):
+            good = False
+        if not good:
+            raise CoverageError(f"{path} must hold the counts of points by group, as gatefold "
+                                f"build has written it: build the design again")
         return made
 
     @property

@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from hdl.bus import Bus
+from hdl.families import FAMILIES
 from sim.cells import block_models
 
-__all__ = ["FAMILIES", "MANIFEST", "Manifest", "ManifestError", "Probe", "StateStream", "Stream"]
+__all__ = ["MANIFEST", "Manifest", "ManifestError", "Probe", "StateStream", "Stream"]
 
 MANIFEST = "manifest.json"
 """The manifest's name in the folder of a design."""
-
-FAMILIES = ("ecp5", "ice40")
-"""The device families whose blocks a design may instantiate: each has its models beside this."""
 
 
 class ManifestError(ValueError):
@@ -99,7 +97,7 @@ class Manifest:
     verilog : Path
         The file with the top module and all below it.
     family : str or None
-        One of `FAMILIES`, if the Verilog instantiates that device's blocks.
+        One of :data:`hdl.families.FAMILIES`, if the Verilog instantiates that device's blocks.
     clock, reset : str
         Ports; the reset is synchronous and active high.
     streams : int
@@ -219,9 +217,11 @@ class Manifest:
             raise ManifestError(f"{path} is not JSON: {error}") from error
         try:
             manifest = cls._from_json(directory, data)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ManifestError(f"{path} is not a design's manifest: "
-                                f"{type(error).__name__} {error}") from error
+        except KeyError as error:
+            raise ManifestError(f"{path} is not a design's manifest: it has no {error}") from error
+        except (TypeError, AttributeError) as error:
+            raise ManifestError(f"{path} is not a design's manifest: what it says has another "
+                                f"shape") from error
         if not manifest.verilog.is_file():
             raise ManifestError(f"{directory} has no {manifest.verilog.name}, which its manifest "
                                 f"names")

@@ -86,16 +86,23 @@ def _environment() -> dict[str, str]:
             "PATH": os.pathsep.join([str(root / "bin"), os.environ.get("PATH", os.defpath)])}
 
 
-def _run(command: Sequence[str | Path], *, folder: Path, what: str) -> str:
+def _run(command: Sequence[str | Path], *, folder: Path, what: str, log: Path | None = None
+         ) -> str:
+    """Run a tool and give what it prints; if it fails, that goes into ``log``."""
     done = subprocess.run([str(part) for part in command], cwd=folder, env=_environment(),
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
     if done.returncode:
         lines = done.stdout.strip().splitlines()
-        errors = [line for line in lines if re.match(r"%(Error|Warning)|.*\berror:", line)]
-        # A netlist's cells may give more warnings than are shown.
-        errors.sort(key=lambda line: line.startswith("%Warning"))
-        raise SimulatorError(f"{what} failed: " + "\n".join(errors[:8] or lines[-5:]))
+        # Verilator's, then a compiler's and Icarus's: the first is what the others follow from.
+        found = [next((line for line in lines if re.match(kind, line)), None)
+                 for kind in (r"%Error", r".*\berror\b")]
+        reason = next(filter(None, [*found, *lines[-1:]]), f"exit status {done.returncode}")
+        reason = " ".join(re.sub(r"^%Error[-\w]*: ", "", reason).split()).rstrip(".")
+        if log is not None:
+            log.write_text(done.stdout, encoding="utf-8")
+        raise SimulatorError(f"{what} failed: {reason}"
+                             + (f"; its output is in {log}" if log else ""))
     return done.stdout
 
 
@@ -152,7 +159,7 @@ def _runtime_library(progress: Callable[[str], None]) -> list[Path]:
     def compile_one(name: str) -> None:
         _run(["g++", _RUNTIME_LEVEL, *_include_flags(), "-c",
               _verilator_root() / "include" / f"{name}.cpp", "-o", work / f"{name}.o"],
-             folder=work, what=f"compiling {name}.cpp")
+             folder=work, what=f"compiling {name}.cpp", log=folder.with_suffix(".log"))
 
     try:
         with ThreadPoolExecutor(_JOBS) as pool:
@@ -229,7 +236,7 @@ def build_simulator(manifest: Manifest, folder: Path, *, simulator: str = "veril
         (work / "open_pins.vlt").write_text(settings, encoding="utf-8")
         _run(["verilator", *options, "--prefix", "Vbench", "--top-module", BENCH, "-Mdir", ".",
               *_MACROS, "open_pins.vlt", manifest.verilog.resolve(), *manifest.models, "bench.sv"],
-             folder=work, what="Verilator")
+             folder=work, what="Verilator", log=final.with_suffix(".log"))
         parts = sorted(path.name for path in work.glob("Vbench*.cpp"))
         slow = [name for name in parts if "__Slow" in name]
         (work / "all.cpp").write_text("\n".join([
@@ -239,7 +246,7 @@ def build_simulator(manifest: Manifest, folder: Path, *, simulator: str = "veril
         _run(["g++", _DESIGN_LEVEL, "-Wno-attributes", "-I.", *_include_flags(), counting, "-o",
               "simulator", "all.cpp", *runtime, f"-L{libraries}", f"-Wl,-rpath,{libraries}",
               "-lcocotbvpi_verilator", "-lpthread"],
-             folder=work, what="compiling the simulator")
+             folder=work, what="compiling the simulator", log=final.with_suffix(".log"))
         # What the compiler left is many times as large as the program.
         for path in work.iterdir():
             if path.name not in ("simulator", "bench.sv"):
@@ -273,7 +280,7 @@ def _build_icarus(manifest: Manifest, folder: Path, progress: Callable[[str], No
         # `always @*` with constant inputs would never run.
         _run([compiler, "-g2005", *_MACROS, "-s", BENCH, "-o", "simulator.vvp",
               "bench.v", manifest.verilog.resolve(), *manifest.models], folder=work,
-             what="Icarus Verilog")
+             what="Icarus Verilog", log=final.with_suffix(".log"))
         _place(work, final)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from golden.checks import valid_steps
 from golden.quantized_network import QuantizedNetwork
 from golden.result import StateCodes
 
@@ -159,7 +160,7 @@ class Vectors:
              state: Sequence[StateCodes] | None = None
              ) -> tuple["Vectors", Sequence[StateCodes]]:
         """Sequences that begin anew or with given states, and the states in which they end."""
-        valid = np.arange(x.shape[1]) < lengths[:, np.newaxis]
+        valid = valid_steps(lengths, x.shape[1])
         result = network.run(x, lengths, trace=True, state=state)
         turned = np.where(valid, lengths[:, np.newaxis] - 1 - np.arange(x.shape[1]), 0)
         states = {}

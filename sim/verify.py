@@ -237,9 +237,9 @@ def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = Non
     ManifestError, VectorsError
         If the folder does not hold a design and its vectors.
     SimulatorError
-        If the simulator cannot be built.
+        If the simulator cannot be built, or has nowhere to write.
     CoverageError
-        If what it has counted cannot be read.
+        If what the vectors reach, or what it has counted, cannot be read.
     SeedError
         If the seed, or ``GATEFOLD_SEED``, is no non-negative integer.
     ValueError
@@ -269,6 +269,7 @@ def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = Non
         for name in set(tests) & set(of) if lacks else ():
             raise ValueError(f"the test {name} needs {wanted}")
     vectors = Vectors.load(design / VECTORS, every_step=manifest.every_step)
+    reached = Coverage.load(design / REACHED)
     Model(manifest, vectors)
     if manifest.stateful and vectors.pieces is None:
         raise VectorsError("the vectors have no pieces of sequences, which a stateful design needs")
@@ -276,7 +277,7 @@ def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = Non
         raise VectorsError("the test single_steps needs a sequence of length 1 in the vectors")
 
     started = time.monotonic()
-    run.mkdir(parents=True, exist_ok=True)
+    _make(run)
     kept = Path(simulators).resolve() if simulators is not None else run / "build"
     program = build_simulator(manifest, kept, simulator=simulator, coverage=coverage,
                               progress=progress)
@@ -307,7 +308,7 @@ def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = Non
     covered, verilog = Coverage(), None
     if any(test.test == "full_speed" for test in done):
         # It plays all sequences of the vectors.
-        covered = Coverage.load(design / REACHED)
+        covered = reached
     covered.merge(Coverage.load(run / COVERED))
     if coverage and failure is None:
         progress("asking Yosys which bits cannot change")
@@ -317,6 +318,15 @@ def verify(directory: str | os.PathLike[str], *, manifest: Manifest | None = Non
         *(["", *verilog.report()] if verilog else []), ""]), encoding="utf-8")
     return VerifyResult(seed=seed, tests=done, build_seconds=build_seconds, folder=run,
                         failure=failure, coverage=covered, verilog=verilog)
+
+
+def _make(run: Path) -> None:
+    """The folder that the bench writes into."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SimulatorError(f"{run} must be a folder that the simulation can write into, but "
+                             f"cannot be made: {error.strerror}") from error
 
 
 def _simulate(command: Sequence[str], environment: dict[str, str], run: Path,

@@ -25,10 +25,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sim.coverage import CoverageError
 from sim.manifest import Manifest
 from sim.monitor import BENCH
 
-__all__ = ["CoverageError", "Point", "VerilogCoverage"]
+__all__ = ["Point", "VerilogCoverage"]
 
 CONSTANT, UNUSED, READ_ONLY = "constant", "without effect", "in a read-only memory"
 
@@ -38,10 +39,6 @@ _LEFT_OUT = re.compile(r"\s*(if \(\\\$auto\$verilog_backend\S* \) begin end|init
 # A separator other than the dot, behind which Yosys takes names that begin with $ for its own.
 _SCRIPT = ("read_verilog -sv design.v; hierarchy -top {top}; proc; flatten -separator /; "
            "opt -full; memory_dff; memory_collect; opt_mem; opt -full; write_json netlist.json")
-
-
-class CoverageError(RuntimeError):
-    """What Verilator has counted cannot be read, or Yosys does not run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +121,8 @@ class _Netlist:
                 cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
             if done.returncode:
-                raise CoverageError(f"Yosys failed: {done.stdout.strip()[-300:]}")
+                said = [line for line in done.stdout.splitlines() if "ERROR:" in line]
+                raise CoverageError(f"Yosys failed: {' '.join(said[-1:]) or done.returncode}")
             top = json.loads((folder / "netlist.json").read_text())["modules"][manifest.name]
         self._nets: dict[str, dict[str, Any]] = {
             name.replace("/", "."): net for name, net in top["netnames"].items()}

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 from collections.abc import Callable
@@ -18,8 +19,10 @@ from fpga.boards import BOARDS, find
 from fpga.flow import Implementation
 from fpga.report import Figures, FitError, Usage
 from fpga.tools import ToolError
-from gatefold import command_line
+from gatefold import InputError, command_line
 from golden.corners import with_corners
+from golden.model import Network
+from golden.quantized_network import QuantizedNetwork
 from hdl.pipeline import FAST, SHORT
 from sim.coverage import Coverage, of_network
 from sim.manifest import MANIFEST, Manifest
@@ -148,6 +151,7 @@ def test_build(tmp_path: Path, data: Path, flow: Flow, capsys: pytest.CaptureFix
         (cycles["step"] * (mean - 1) + cycles["latency"]) / 100)
     assert performance["sequences_per_second"] == pytest.approx(1e8 / cycles["step"] / mean)
 
+    assert "LSTM, 2 inputs, 20 hidden units, 1 output at the last step\n" in captured.out
     for text in ("correct", "float", "bit-true", f"{cycles['step']} a step", "100.0 MHz",
                  "50 LUT (5.0%)", "32 DSP (25.0%)", "1 block RAM (10.0%)", "saturations"):
         assert text in captured.out
@@ -256,12 +260,14 @@ def test_folder_has_usual_permissions(tmp_path: Path, data: Path, flow: Flow) ->
 
 @pytest.mark.parametrize(("arguments", "text"), [
     (["--board", "ulx4s"], f"unknown board 'ulx4s'; known boards: {', '.join(sorted(BOARDS))}"),
-    (["--bits", "4"], "calibration: bits must be an integer from 8 to 18, not 4"),
-    (["--bits", "0"], "argument --bits: must be a positive integer, not 0 "
+    (["--bits", "7"], "argument --bits: must be an integer from 8 to 18, not 7 "
                       "(try: gatefold build --help)"),
-    (["--bits", "x"], "argument --bits: must be a positive integer, not x "
+    (["--bits", "x"], "argument --bits: must be an integer from 8 to 18, not x "
                       "(try: gatefold build --help)"),
-    (["--units", "21"], "folding units must be at most the 20 hidden units, not 21"),
+    (["--states", ""], "argument --states: must be names parted by commas, not '' "
+                       "(try: gatefold build --help)"),
+    (["--states", "lstm0.h,"], "argument --states: must be names parted by commas, not 'lstm0.h,' "
+                               "(try: gatefold build --help)"),
     (["--metric", "none.py:f"], "metric none.py:f: there is no file none.py"),
     (["--metric", f"{EXAMPLE / 'task.py'}:wrong"],
      f"metric {EXAMPLE / 'task.py'}:wrong: {EXAMPLE / 'task.py'} has no function wrong"),
@@ -286,6 +292,8 @@ def test_wrong_arguments(tmp_path: Path, data: Path, flow: Flow, arguments: list
     (["--columns", "2", "--fastest"], "argument --columns: not allowed with argument --fastest"),
     (["--columns", "2", "--multipliers", "9"],
      "argument --columns: not allowed with argument --multipliers"),
+    (["--streams", "fill", "--rate", "1"],
+     "argument --streams: fill is not allowed with argument --rate"),
     (["--streams", "0"], "argument --streams: must be a positive integer or fill, not 0"),
     (["--clock", "-3"], "argument --clock: must be a positive number, not -3"),
     (["--pipeline", "long"],
@@ -301,15 +309,41 @@ def test_wrong_wishes(tmp_path: Path, data: Path, flow: Flow, arguments: list[st
 
 
 @pytest.mark.parametrize(("arguments", "text"), [
-    (["--rate", "1e9"], "folding: rate must be at most "),
-    (["--latency", "0.001"], "folding: latency must be at least "),
-    (["--multipliers", "6"], "folding: no folding fits: the network takes at least 7 multipliers "),
+    (["--units", "21"], "folding units must be at most the 20 hidden units, not 21"),
+    (["--columns", "23"], "folding columns must be at most the 22 columns of [x, h], not 23"),
+    (["--longest", "3"],
+     "longest must be at least the 12 steps of the longest sequence in the data, not 3"),
+])
+def test_what_is_known_before_calibration(
+        tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str],
+        text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(command_line, "quantize", None)
+    output = tmp_path / "out"
+    assert refused(capsys, output, "build", MODEL, "--data", data, "-o", output,
+                   *arguments) == text
+
+
+def test_streams_of_what_reads_from_the_end(
+        tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(command_line, "quantize", None)
+    output, model = tmp_path / "out", tmp_path / "reverse.onnx"
+    from_the_end(model)
+    assert refused(capsys, output, "build", model, "--data", data, "-o", output, "--streams", 2
+                   ) == "streams must be 1 where a layer reads from the end, not 2"
+
+
+@pytest.mark.parametrize(("arguments", "text"), [
+    (["--rate", "1e30"], r"folding: rate must be at most .* \(.*\), not 1e\+30"),
+    (["--latency", "0.001"], "folding: latency must be at least .*"),
+    (["--multipliers", "6"],
+     "folding: no folding fits: the network takes at least 7 multipliers .*"),
 ])
 def test_wishes_that_cannot_be(tmp_path: Path, data: Path, flow: Flow, arguments: list[str],
                                text: str, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out"
-    assert refused(capsys, output, "build", MODEL, "--data", data, "-o", output,
-                   *arguments).startswith(text)
+    assert re.fullmatch(text, refused(capsys, output, "build", MODEL, "--data", data, "-o", output,
+                                      *arguments))
 
 
 def built(output: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -531,7 +565,11 @@ def test_wrong_model(tmp_path: Path, data: Path, flow: Flow, write: Callable[[Pa
     ({"lengths": np.full(SEQUENCES, 13)}, "sequence lengths must be in 1 .. 12"),
     ({"y": np.zeros((SEQUENCES, 2))}, f"targets 'y' must have the shape [{SEQUENCES}, 1] of the "
                                       f"outputs, not [{SEQUENCES}, 2]"),
-], ids=["width", "nan", "missing", "lengths", "targets"])
+    ({"y": np.full((SEQUENCES, 1), np.nan)},
+     "data.npz: targets 'y' must be finite, but element [0, 0] is nan"),
+    ({"x": np.zeros((0, 6, 2))}, "data.npz: array 'x' must have the shape [sequences, steps, "
+                                 "inputs] and not be empty, not [0, 6, 2]"),
+], ids=["width", "nan", "missing", "lengths", "targets", "target", "empty"])
 def test_wrong_data(tmp_path: Path, flow: Flow, change: dict[str, np.ndarray | None], text: str,
                     capsys: pytest.CaptureFixture[str]) -> None:
     data, output = tmp_path / "data.npz", tmp_path / "out"
@@ -617,15 +655,60 @@ def test_mistakes_in_python(tmp_path: Path, flow: Flow) -> None:
     quantized = gatefold.quantize(network, x)
     with pytest.raises(TypeError, match=r"^network must be what quantize\(\) gave, not Network$"):
         gatefold.run(network, x)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"^sequences must be a positive integer, not 0$"):
-        gatefold.build(network, quantized, tmp_path / "out", x=x, sequences=0)
-    with pytest.raises(ValueError, match=r"^folding: streams must be a positive integer, not 0$"):
-        gatefold.build(network, quantized, tmp_path / "out", x=x, streams=0)
-    with pytest.raises(ValueError, match=r"^data: array .x. must have the shape"):
-        gatefold.build(network, quantized, tmp_path / "out", x=x[0])
+    with pytest.raises(TypeError, match=r"^network must be what load\(\) gave, not Quantized"):
+        gatefold.build(quantized, network, tmp_path / "out", x=x)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^quantized must be what quantize\(\) gave, not Network$"):
+        gatefold.build(network, network, tmp_path / "out", x=x)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^metric must be a function of outputs and targets, not "
+                                        r"'mse'$"):
+        gatefold.build(network, quantized, tmp_path / "out", x=x,
+                       metric="mse")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^name must be a text, not 3$"):
+        gatefold.build(network, quantized, tmp_path / "out", x=x, name=3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^directory must name a folder, not be empty$"):
+        gatefold.build(network, quantized, "", x=x)
     assert not list(tmp_path.iterdir())
-    # A list is as good as an array.
-    gatefold.build(network, quantized, tmp_path / "out", x=x.tolist())
+    # A list is as good as an array, and so are NumPy's numbers as Python's.
+    gatefold.build(network, quantized, tmp_path / "out", x=x.tolist(),
+                   units=np.int64(3), rate=None, sequences=np.int16(2))  # type: ignore[arg-type]
+    assert built(tmp_path / "out")[0]["layers"][0]["folding"]["units"] == 3
+
+
+@pytest.mark.parametrize(("name", "value", "text"), [
+    *((name, value, f"{name} must be a positive integer, not {value!r}")
+      for name in ("units", "columns", "multipliers", "streams", "longest", "seed", "sequences")
+      for value in (0, "3", 1.5)),
+    *((name, value, f"{name} must be a positive number, not {value!r}")
+      for name in ("rate", "latency_us", "clock_mhz") for value in (0, "3", np.inf)),
+    ("pipeline", "long", "pipeline must be one of short, medium, fast, not 'long'"),
+    ("pipeline", [], "pipeline must be one of short, medium, fast, not []"),
+    ("longest", 11,
+     "longest must be at least the 12 steps of the longest sequence in the data, not 11"),
+    ("columns", 23, "folding columns must be at most the 22 columns of [x, h], not 23"),
+    ("x", np.zeros((0, 6, 2)), "data: array 'x' must have the shape [sequences, steps, inputs] "
+                               "and not be empty, not [0, 6, 2]"),
+    ("x", {}, "data: array 'x' must hold real numbers, not object"),
+    ("y", "a", "data: array 'y' must hold real numbers, not <U1"),
+])
+def test_wrong_values_in_python(tmp_path: Path, quantized: tuple[Network, QuantizedNetwork],
+                                name: str, value: object, text: str) -> None:
+    arguments: dict[str, Any] = {"x": sequences()["x"], name: value}
+    with pytest.raises(InputError, match=f"^{re.escape(text)}$"):
+        gatefold.build(*quantized, tmp_path / "out", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def quantized() -> tuple[Network, QuantizedNetwork]:
+    network = gatefold.load(MODEL)
+    return network, gatefold.quantize(network, sequences()["x"][:1])
+
+
+def test_inspect_in_python() -> None:
+    with pytest.raises(InputError, match=r"^longest must be a positive integer, not -5$"):
+        gatefold.inspect(MODEL, longest=-5)
+    with pytest.raises(InputError, match=r"^bits must be an integer from 8 to 18, not 16\.0$"):
+        gatefold.inspect(MODEL, bits=16.0)  # type: ignore[arg-type]
 
 
 def test_output_that_cannot_be(tmp_path: Path, data: Path, flow: Flow,
@@ -740,8 +823,10 @@ def test_signals(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     (None, " has no manifest.json: it must be a folder that gatefold build has written"),
     ({}, " has no manifest.json: it must be a folder that gatefold build has written"),
     ({"manifest.json": ""}, "/manifest.json is not JSON: "),
-    ({"manifest.json": "[]"}, "/manifest.json is not a design's manifest: "),
-    ({"manifest.json": '{"name": 3}'}, "/manifest.json is not a design's manifest: "),
+    ({"manifest.json": "[]"}, "/manifest.json is not a design's manifest: what it says has "
+                              "another shape"),
+    ({"manifest.json": '{"name": 3}'}, "/manifest.json is not a design's manifest: it has no "
+                                       "'family'"),
 ], ids=["missing", "empty", "nothing", "list", "lacking"])
 def test_verify_what_is_not_a_build(tmp_path: Path, files: dict[str, str] | None, text: str,
                                     capsys: pytest.CaptureFixture[str]) -> None:
@@ -840,6 +925,14 @@ def test_inspect_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_board_of_the_help_text() -> None:
     assert find(gatefold.DEFAULT_BOARD).name == gatefold.DEFAULT_BOARD
+
+
+def test_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """``python -m gatefold`` is the command line too."""
+    monkeypatch.setattr("sys.argv", ["gatefold", "inspect", str(MODEL)])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        runpy.run_module("gatefold", run_name="__main__")
+    assert f"{MODEL}: ONNX, operator set " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["build", "--help"], ["inspect", "--help"],

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from golden.quantized_network import QuantizedNetwork
+from hdl.families import FAMILIES
 from hdl.network import Network
 from hdl.pipeline import FAST, SHORT, Pipeline
-from hdl.verilog import FAMILIES, generate
-from sim.manifest import FAMILIES as MODELLED
+from hdl.verilog import generate
+from sim.cells import block_models, cell_models
 from sim.manifest import MANIFEST
 from sim.vectors import VECTORS, Vectors
 from sim.verify import FAULT_TESTS, STREAM_TESTS, TESTS, verify
@@ -86,9 +87,8 @@ def test_streams(tmp_path: Path, name: str, every_step: bool) -> None:
 
 
 def test_every_family_has_models() -> None:
-    assert MODELLED == FAMILIES
-    assert all(Path(__file__).parents[1].joinpath("sim", f"{family}.v").is_file()
-               for family in MODELLED)
+    assert all(path.is_file() for family in FAMILIES
+               for path in (*block_models(family), *cell_models(family)))
 
 
 @pytest.mark.parametrize("family", sparse(FAMILIES, every=2))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sim.checker import Checker, Difference
+from sim.coverage import REACHED, CoverageError
 from sim.driver import Backlog
 from sim.manifest import MANIFEST, Manifest, ManifestError, Stream
 from sim.model import Course, Model
@@ -23,7 +24,7 @@ from sim.verify import (
     VerifyResult,
     verify,
 )
-from sim.verilog_coverage import CoverageError, VerilogCoverage
+from sim.verilog_coverage import VerilogCoverage
 
 # A stand-in for a network, small enough to be right at sight: c sums up x and h = -c = y.
 # An element 0 of MAGIC + n at the input makes it do the n-th thing wrong, so that one simulator
@@ -519,8 +520,13 @@ def test_simulator_is_kept(tmp_path: Path, simulators: Path) -> None:
     assert build_simulator(manifest, simulators, progress=told.append) == program
     assert not told
     (tmp_path / "standin.v").write_text(VERILOG.replace("phase == 6 && ", "phaze == 6 && "))
-    with pytest.raises(SimulatorError, match=r"^Verilator failed: %Error.*standin\.v.*phaze"):
+    with pytest.raises(SimulatorError) as caught:
         build_simulator(manifest, simulators)
+    match = re.fullmatch(r"Verilator failed: \S*/standin\.v:\d+:\d+: .*'phaze'; its output is in "
+                         r"(\S+\.log)", str(caught.value))
+    assert match
+    assert Path(match[1]).parent == simulators
+    assert "%Error" in Path(match[1]).read_text()
 
 
 def test_only_ports_are_public(tmp_path: Path) -> None:
@@ -980,7 +986,7 @@ def test_family(tmp_path: Path, simulators: Path, monkeypatch: pytest.MonkeyPatc
     assert verify(design, tests=("full_speed",), seed=0, simulators=simulators).passed
     # An operand is, and so is a mode that has no model.
     (design / "standin.v").write_text(block(pins, parameters).replace(".A3(1'd0), ", ""))
-    with pytest.raises(SimulatorError, match=r"Instance has missing pin: 'A3'"):
+    with pytest.raises(SimulatorError, match=r"Instance has missing pin: 'A3'; its output is in"):
         build_simulator(manifest, simulators)
     (design / "standin.v").write_text(block(pins, parameters | {"GSR": "ENABLED"}))
     with pytest.raises(SimulatorError, match=r"^Verilator failed"):
@@ -1001,12 +1007,12 @@ def test_manifest_errors(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"manifest\.json is not JSON: "):
         Manifest.load(tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({**SHAPE, "output": {}}))
-    with pytest.raises(ManifestError, match=r"is not a design's manifest: KeyError 'every_step'$"):
+    with pytest.raises(ManifestError, match=r"is not a design's manifest: it has no 'every_step'$"):
         Manifest.load(tmp_path)
     for key in ("family", "streams"):
         (tmp_path / "manifest.json").write_text(json.dumps(
             {name: value for name, value in SHAPE.items() if name != key}))
-        with pytest.raises(ManifestError, match=rf"is not a design's manifest: KeyError '{key}'$"):
+        with pytest.raises(ManifestError, match=rf"is not a design's manifest: it has no '{key}'$"):
             Manifest.load(tmp_path)
     cycles = {"step": 20, "alone": 21, "work": 20, "further": 20}
     (tmp_path / "manifest.json").write_text(json.dumps({**SHAPE, "streams": 2, "cycles": cycles}))
@@ -1110,6 +1116,27 @@ def test_manifest_with_a_wrong_value(tmp_path: Path, path: tuple[str | int, ...]
     file.write_text(json.dumps(data))
     with pytest.raises(ManifestError, match=f"^{file}: {message}$"):
         Manifest.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"ends": 3}', '{"ends": {"low": "3"}}'])
+def test_points_that_are_damaged(tmp_path: Path, content: str) -> None:
+    """Told before anything is simulated."""
+    write_design(tmp_path, sum_up(random_input(0)))
+    (tmp_path / REACHED).write_text(content)
+    with pytest.raises(CoverageError, match=(
+            f"^{tmp_path}/{REACHED} must hold the counts of points by group, as gatefold build has "
+            f"written it: build the design again$")):
+        verify(tmp_path)
+    assert not (tmp_path / "sim").exists()
+
+
+def test_nowhere_to_write(tmp_path: Path) -> None:
+    write_design(tmp_path, sum_up(random_input(0)))
+    (tmp_path / "sim").touch()
+    with pytest.raises(SimulatorError, match=(
+            f"^{tmp_path}/sim must be a folder that the simulation can write into, but cannot be "
+            f"made: File exists$")):
+        verify(tmp_path)
 
 
 def test_vectors_that_are_damaged(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hdl.families import FAMILIES
 from hdl.foldings import choose_drain
 from hdl.network import Network
 from hdl.pipeline import FAST, SHORT, Pipeline
-from hdl.verilog import FAMILIES, generate
+from hdl.verilog import generate
 from tests.networks import FORMATS, random_network
 
 
