@@ -33,7 +33,7 @@ from sim.manifest import Manifest
 
 __all__ = ["Proof", "Prover"]
 
-ABC = Path(__file__).resolve().parents[1] / "proofs" / "abc.py"
+ABC = Path(__file__).resolve().parents[1] / "proofs" / "abc_command.py"
 
 DEPTHS = (0, 1, 2, 4)
 """Registers of data on the way to the claim that go their way; beyond them anything may be."""

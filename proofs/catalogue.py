@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from proofs import (
+    arithmetic,
     buffers,
     contract,
     hidden,
     inputs,
-    numbers,
     order,
     pages,
     passage,
@@ -22,8 +22,8 @@ from proofs.proof import Proof
 
 __all__ = ["proofs"]
 
-MODULES = (rounding, numbers, sums, contract, room, buffers, order, passage, softmax, progress,
-           resets, hidden, inputs, pages)
+MODULES = (rounding, arithmetic, sums, contract, room, buffers, order, passage, softmax,
+           progress, resets, hidden, inputs, pages)
 
 
 def proofs() -> Mapping[str, Proof]:

@@ -23,7 +23,7 @@ FAILURE = 100
 
 BROKEN = re.compile(r"failed assertion .*\bholds_(\w+)_\$check")
 
-ABC = Path(__file__).with_name("abc.py")
+ABC = Path(__file__).with_name("abc_command.py")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ __all__ = ["main"]
 def main(arguments: Sequence[str]) -> int:
     """Run ``-c COMMANDS``, separated by semicolons, in the present folder."""
     if len(arguments) != 2 or arguments[0] != "-c":
-        print("abc.py takes -c and the commands", file=sys.stderr)
+        print("abc_command.py takes -c and the commands", file=sys.stderr)
         return 1
     # Relative, since WebAssembly has a /tmp of its own.
     with tempfile.TemporaryDirectory(dir=".", prefix="abc-") as made:
