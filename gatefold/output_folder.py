@@ -99,12 +99,14 @@ def new_folder(directory: Path) -> Iterator[Path]:
         with _naming(directory):
             new.mkdir()
             yield new
+        # Until all of it is there, whatever happens.
+        keep = True
         try:
             _put(new, place, work)
         except OSError as error:
-            keep = True
             raise FolderError(f"output {directory}: what was built cannot be put there, and is in "
                               f"{new}: {error.strerror or error}") from error
+        keep = False
     finally:
         if not keep:
             shutil.rmtree(work, ignore_errors=True)
@@ -124,6 +126,6 @@ def _put(new: Path, place: Path, work: Path) -> None:
             source.rename(target)
     except BaseException:
         for source, target in reversed(moves):
-            if target.exists() and not source.exists():
+            if _is_there(target) and not _is_there(source):
                 target.rename(source)
         raise

@@ -30,7 +30,7 @@ def positive(name: str, value: int | None) -> int | None:
     if value is None:
         return None
     try:
-        number = index(value)
+        number = 0 if isinstance(value, bool) else index(value)
     except TypeError:
         number = 0
     if number < 1:

@@ -122,8 +122,8 @@ class LaneGates:
         lines: list[Value] = []
         saturates: list[Value] = []
         output: Value = Const(0)
-        stored = self._parts.words.biases(drop=self._drop,
-                                    halved=list(map(_of_tanh, self._directions.layers)))
+        stored = self._parts.words.biases(
+            drop=self._drop, halved=list(map(_of_tanh, self._directions.layers)))
         for n, biases in enumerate(stored):
             rom, layout = bias_memory([[bias] for bias in biases])
             m.submodules[f"bias{n}"] = rom

@@ -16,10 +16,36 @@ from hdl.families import FAMILIES
 from hdl.network import Network
 from hdl.registers import COPY_MODULE, COPY_VERILOG
 
-__all__ = ["NAME", "check_name", "generate", "without_brackets", "without_empty"]
+__all__ = ["NAME", "check_name", "generate", "without_brackets"]
 
 NAME = "gatefold"
 """Of the top module, where nothing else is said."""
+
+TAKEN = ("gatefold_bench", "gatefold_watch", "harness", "selftest")
+"""Modules that are put around a core: by the bench, and by the flow."""
+
+KEYWORDS = """
+    alias always always_comb always_ff always_latch and assert assign assume automatic before begin
+    bind bins binsof bit break buf bufif0 bufif1 byte case casex casez cell chandle class clocking
+    cmos config const constraint context continue cover covergroup coverpoint cross deassign default
+    defparam design disable dist do edge else end endcase endclass endclocking endconfig endfunction
+    endgenerate endgroup endinterface endmodule endpackage endprimitive endprogram endproperty
+    endsequence endspecify endtable endtask enum event expect export extends extern final
+    first_match for force foreach forever fork forkjoin function generate genvar highz0 highz1 if
+    iff ifnone ignore_bins illegal_bins import incdir include initial inout input inside instance
+    int integer interface intersect join join_any join_none large liblist library local localparam
+    logic longint macromodule matches medium modport module nand negedge new nmos nor
+    noshowcancelled not notif0 notif1 null or output package packed parameter pmos posedge primitive
+    priority program property protected pull0 pull1 pulldown pullup pulsestyle_ondetect
+    pulsestyle_onevent pure rand randc randcase randsequence rcmos real realtime ref reg release
+    repeat return rnmos rpmos rtran rtranif0 rtranif1 scalared sequence shortint shortreal
+    showcancelled signed small solve specify specparam static string strong0 strong1 struct super
+    supply0 supply1 table tagged task this throughout time timeprecision timeunit tran tranif0
+    tranif1 tri tri0 tri1 triand trior trireg type typedef union unique unsigned use uwire var
+    vectored virtual void wait wait_order wand weak0 weak1 while wildcard wire with within wor xnor
+    xor
+"""
+"""Reserved words of Verilog and SystemVerilog (IEEE 1800-2005, annex B)."""
 
 # As Yosys writes Verilog: widths by the rules of the language, registers that stay as they are
 # where no case says more, comparisons known from a range or from the lack of a sign, blocks that
@@ -155,7 +181,7 @@ def without_brackets(text: str) -> str:
     return re.sub(r"\\\S+", lambda name: re.sub(r"\[(\d+)\]", r".\1", name[0]), text)
 
 
-def without_empty(text: str) -> str:
+def _without_empty(text: str) -> str:
     """Without the declarations of signals that have no bits, which Verilog takes for two bits.
 
     Amaranth has them, for the number of a stream where there is one; nothing reads or drives them.
@@ -169,10 +195,13 @@ def check_name(name: str) -> None:
     Raises
     ------
     ValueError
-        If it is not a Verilog identifier.
+        If it is not a Verilog identifier, or stands for something else.
     """
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name in KEYWORDS.split():
         raise ValueError(f"module name must be a Verilog identifier, not {name!r}")
+    if name in TAKEN or name.endswith("_copy"):
+        raise ValueError(f"module name must be none that goes with a core, {', '.join(TAKEN)} or "
+                         f"one that ends in _copy, not {name!r}")
 
 
 def generate(dut: Network, name: str = NAME, *, family: str | None = None,
@@ -199,7 +228,8 @@ def generate(dut: Network, name: str = NAME, *, family: str | None = None,
     Raises
     ------
     ValueError
-        If the name is not a Verilog identifier, or there is no such family.
+        If the name is not a Verilog identifier or that of another module, or there is no such
+        family.
     """
     check_name(name)
     if family not in (None, *FAMILIES):
@@ -210,5 +240,5 @@ def generate(dut: Network, name: str = NAME, *, family: str | None = None,
     if re.search(rf"^  {COPY_MODULE} ", text, re.MULTILINE):
         # Two designs of different names can be used together.
         text = re.sub(rf"\b{COPY_MODULE}\b", f"{name}_copy", text + COPY_VERILOG)
-    text = without_brackets(without_empty(text))
+    text = without_brackets(_without_empty(text))
     return f"{HEADER}{_lint('off')}\n{text}\n{_lint('on')}", _manifest(dut, name, family)

@@ -21,6 +21,7 @@ from proofs.rules import opened
 
 __all__ = ["Gathering", "Stages", "counted", "entering", "held", "queued", "since", "waiting"]
 
+
 def held(m: Module, aids: Checks, buffer: StepBuffer, number: Value, beats: int) -> None:
     """The pages of a buffer.
 

@@ -5,7 +5,8 @@ never more than a bound. So no part holds up the one before it for longer than t
 up itself, and none waits for anything else.
 
 An induction looks at as many cycles as the bound has, and from any state that keeps to the
-invariants of the part's control; that the beat has not come by then would be in there.
+invariants of the part's control; that the beat has not come by then would be in there. Of a softmax
+it looks at fewer, and an invariant counts the cycles that are left.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Rounding and saturation are what one line says of them, for all inputs."""
+"""Rounding and saturation are what one line says of them, for all inputs of some widths."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,7 +21,7 @@ WIDE = (16, 24, 32, 33, 36, 40, 48)
 DROPS = (-2, 0, 1, 2, 3, 7, 8, 9, 12, 14)
 """Bits that are dropped of them: none, some, all, more than there are."""
 
-WIDE_DROPS = (-8, 0, 1, 2, 7, 11, 13, 15, 17, 20, 28, 40)
+WIDE_DROPS = (-8, 0, 1, 2, 7, 11, 13, 14, 15, 17, 20, 28, 40)
 """The same of wide ones, with what the demo's network drops."""
 
 FORMATS: tuple[Format, ...] = (SQ(1, 0), SQ(1, 1), SQ(3, 2), SQ(5, 7), UQ(1, 0), UQ(1, 3), UQ(4, 4))
@@ -111,21 +111,27 @@ SATURATED = (
           new="spare = whole[to.width:]"),
 )
 
+
+def _listed(widths: Sequence[int]) -> str:
+    *others, last = widths
+    return f"{', '.join(map(str, others))} and {last}"
+
+
 PROOFS = tuple(
     Proof(name=f"rounding.{name}", claim=claim, bench=bench, faults=faults, depth=1, quick=quick)
     for name, claim, bench, faults, quick in (
         ("rounded", "`rounded` gives the nearest whole number, of two the even one, for every "
-         "value of up to 12 bits",
+         f"value of {_listed(WIDTHS)} bits",
          partial(halves, rounded, within=False), ROUNDED, False),
-        ("rounded_wide", "the same of up to 48 bits, as the floor or one more",
+        ("rounded_wide", f"the same of {_listed(WIDE)} bits, as the floor or one more",
          partial(wide_halves, rounded, within=False), ROUNDED[:1], False),
         ("floor_to_even", "`floor_to_even` gives the same, for every total of a value and half an "
-         "ulp of up to 12 bits",
+         f"ulp of {_listed(WIDTHS)} bits",
          partial(halves, floor_to_even, within=True), FLOORED, True),
-        ("floor_to_even_wide", "the same for every value of up to 48 bits",
+        ("floor_to_even_wide", f"the same for every value of {_listed(WIDE)} bits",
          partial(wide_halves, floor_to_even, within=True), FLOORED[:1], False),
         ("saturated", "`saturated` is the nearest code of its format, and tells where that is "
-         "another, for every value of up to 12 bits",
+         f"another, for every value of {_listed(WIDTHS)} bits",
          partial(limits, WIDTHS, FORMATS), SATURATED, True),
-        ("saturated_wide", "the same of up to 48 bits",
+        ("saturated_wide", f"the same of {_listed(WIDE)} bits",
          partial(limits, WIDE, (*FORMATS, *WIDE_FORMATS)), SATURATED, False)))

@@ -76,7 +76,7 @@ async def single_steps(dut: Any) -> None:
         order = test.pick.shortest(max(8, min(64, test.effort // test.manifest.step // 2)))
         await test.play(PortDriver(dut, test.manifest), test.deal(order))
         await test.play(PortDriver(dut, test.manifest, stalls=test.stalls()),
-                           test.deal(order, mixed=True))
+                        test.deal(order, mixed=True))
 
 
 @cocotb.test()
@@ -95,7 +95,7 @@ async def reset_midway(dut: Any) -> None:
             after = steps * step + begin + number * step // rounds
             await test.interrupt(test.deal(interrupted, mixed=number % 4 > 1), after)
             await test.play(PortDriver(dut, test.manifest),
-                               test.deal(test.pick.shortest(2 * streams)))
+                            test.deal(test.pick.shortest(2 * streams)))
             # All that counts free places has to be as before, too.
             await test.play_held(test.pick.many())
         if test.manifest.input.beats > 1:
@@ -171,7 +171,7 @@ async def kept_states(dut: Any) -> None:
         for budget, pauses in ((test.effort // 2, None), (test.effort // 4, stalls)):
             model, course = test.pieces(budget, sets=False, least=manifest.streams)
             await test.play(PortDriver(dut, manifest, stalls=pauses), course, model=model,
-                               states=StatePorts(dut, manifest, stalls=pauses))
+                            states=StatePorts(dut, manifest, stalls=pauses))
 
 
 @cocotb.test()
@@ -186,7 +186,7 @@ async def set_states(dut: Any) -> None:
                 await test.interrupt(course, after, model)
             model, course = test.pieces(test.effort // 4, sets=True, least=manifest.streams)
             await test.play(PortDriver(dut, manifest, stalls=pauses), course, model=model,
-                               states=StatePorts(dut, manifest, stalls=pauses))
+                            states=StatePorts(dut, manifest, stalls=pauses))
 
 
 @cocotb.test()
@@ -202,8 +202,8 @@ async def packets_held(dut: Any) -> None:
             states.take()
 
         await test.play(PortDriver(dut, test.manifest),
-                           test.deal(test.pick.shortest(16 * test.manifest.streams)),
-                           states=states, held=hold)
+                        test.deal(test.pick.shortest(16 * test.manifest.streams)),
+                        states=states, held=hold)
 
 
 @cocotb.test()
@@ -219,6 +219,6 @@ async def malformed_input(dut: Any) -> None:
                 await test.play(PortDriver(dut, manifest, stalls=stalls), course)
                 try:
                     await test.play(PortDriver(dut, manifest, stalls=stalls), course,
-                                       broken=broken)
+                                    broken=broken)
                 except Difference as error:
                     raise Difference(f"after {broken.name}: {error}") from error

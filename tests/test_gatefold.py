@@ -472,10 +472,15 @@ def test_verilog_only(tmp_path: Path, data: Path, flow: Flow,
     assert Manifest.load(output).name == "my_core"
 
 
-def test_bad_name(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert refused(capsys, tmp_path / "out", "build", MODEL, "--data", data, "-o",
-                   tmp_path / "out", "--name", "my-core").startswith(
-        "argument --name: module name must be a Verilog identifier, not 'my-core'")
+@pytest.mark.parametrize(("name", "rule"), [
+    ("my-core", "be a Verilog identifier"), ("wire", "be a Verilog identifier"),
+    ("harness", "be none that goes with a core"), ("a_copy", "be none that goes with a core")])
+def test_bad_name(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str], name: str,
+                  rule: str) -> None:
+    told = refused(capsys, tmp_path / "out", "build", MODEL, "--data", data, "-o",
+                   tmp_path / "out", "--name", name)
+    assert told.startswith(f"argument --name: module name must {rule}")
+    assert f"not {name!r}" in told
 
 
 def test_streams_and_pipeline(tmp_path: Path, data: Path, flow: Flow,

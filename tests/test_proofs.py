@@ -12,17 +12,16 @@ from amaranth.back import rtlil
 from amaranth.hdl import Assert, Module, Value
 
 from fpga.tools import Processes
-from hdl import lane_gates, lane_states
-from hdl.buffer import beat_counts
-from hdl.foldings import choose_drain
-from hdl.lstm import LSTMEngine
-from hdl.pipeline import SHORT
+from hdl import dense, lane_gates, lane_states
+from hdl.network import Network
+from hdl.pipeline import PIPELINES
 from proofs.__main__ import main, page
 from proofs.catalogue import proofs
 from proofs.proof import Engine, Fault, FaultError, Proof, planted, written
 from proofs.rounding import WIDE, WIDE_DROPS
 from proofs.run import prove, see_fault
 from proofs.sums import demo
+from tests.networks import folded
 
 PROOFS = proofs()
 PAGE = Path(__file__).parents[1] / "docs" / "verification.md"
@@ -88,7 +87,7 @@ def test_every_fault_can_be_planted() -> None:
 
 @pytest.mark.slow
 def test_the_demo_rounds_as_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Each value that the engine of its network rounds has bits of which that is proven.
+    # Each value that its network rounds, with whatever registers, has bits of which that is proven.
     found = set()
 
     def noted(rounding: Callable[..., Value], value: Value, drop: int, *more: Any) -> Value:
@@ -96,14 +95,12 @@ def test_the_demo_rounds_as_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
         return rounding(value, drop, *more)
 
     for module, name in ((lane_gates, "floor_to_even"), (lane_states, "floor_to_even"),
-                         (lane_states, "rounded")):
+                         (lane_states, "rounded"), (dense, "floor_to_even")):
         monkeypatch.setattr(module, name, partial(noted, getattr(module, name)))
-    layer = demo().layers[0]
-    inputs, hidden = (getattr(layer.directions[0], name) for name in ("inputs", "hidden"))
-    engine = LSTMEngine(layer, folding=choose_drain(inputs, hidden, units=1, columns=1,
-                                                    pipeline=SHORT, streams=1),
-                        counts=beat_counts(inputs, 1), every_step=True)
-    rtlil.convert(engine)
+    network = demo()
+    for pipeline in PIPELINES.values():
+        rtlil.convert(Network(network, foldings=folded(network, 4, 1, pipeline=pipeline),
+                              pipeline=pipeline))
     assert {name for name, _, _ in found} == {"rounded", "floor_to_even"}
     # Half an ulp makes a value a bit wider.
     assert found <= {(name, width + wider, drop) for width in WIDE for drop in WIDE_DROPS
