@@ -36,6 +36,7 @@ from gatefold.wishes import (
     check_pipeline,
     check_shape,
     longest_of,
+    optional,
     positive,
     positive_real,
 )
@@ -218,12 +219,15 @@ def build(network: Network, quantized: QuantizedNetwork, directory: str | os.Pat
     if not os.fspath(directory):
         raise InputError("directory must name a folder, not be empty")
     target = find(board)
-    units, columns = positive("units", units), positive("columns", columns)
-    multipliers, streams = positive("multipliers", multipliers), positive("streams", streams)
-    longest, seed = positive("longest", longest), positive("seed", seed)
-    sequences = positive("sequences", sequences)
-    rate, latency_us = positive_real("rate", rate), positive_real("latency_us", latency_us)
-    clock_mhz = positive_real("clock_mhz", clock_mhz)
+    seed, sequences = positive("seed", seed), positive("sequences", sequences)
+    units = optional(positive, "units", units)
+    columns = optional(positive, "columns", columns)
+    multipliers = optional(positive, "multipliers", multipliers)
+    streams = optional(positive, "streams", streams)
+    longest = optional(positive, "longest", longest)
+    rate = optional(positive_real, "rate", rate)
+    latency_us = optional(positive_real, "latency_us", latency_us)
+    clock_mhz = optional(positive_real, "clock_mhz", clock_mhz)
     check_pipeline(pipeline)
     check_shape(network, units=units, columns=columns, streams=streams)
     with blaming("data"):

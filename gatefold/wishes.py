@@ -1,9 +1,10 @@
 """What is wanted of a core: what can be wrong with it, told before any of the work."""
 
+from collections.abc import Callable
 from math import inf
 from numbers import Real
 from operator import index
-from typing import overload
+from typing import Any, TypeVar
 
 from gatefold.errors import InputError, blaming
 from golden.data import Sequences
@@ -12,23 +13,20 @@ from golden.order import kept_whole
 from hdl.foldings import check_array
 from hdl.pipeline import PIPELINES
 
-__all__ = ["check_pipeline", "check_shape", "longest_of", "positive", "positive_real"]
+__all__ = ["check_pipeline", "check_shape", "longest_of", "optional", "positive",
+           "positive_real"]
+
+Number = TypeVar("Number")
 
 
-@overload
-def positive(name: str, value: None) -> None: ...
-@overload
-def positive(name: str, value: int) -> int: ...
-def positive(name: str, value: int | None) -> int | None:
-    """A positive integer, NumPy's too; or None, where it is not given.
+def positive(name: str, value: Any) -> int:
+    """A positive integer, NumPy's too.
 
     Raises
     ------
     InputError
-        If it is neither.
+        If it is none.
     """
-    if value is None:
-        return None
     try:
         number = 0 if isinstance(value, bool) else index(value)
     except TypeError:
@@ -38,20 +36,23 @@ def positive(name: str, value: int | None) -> int | None:
     return number
 
 
-def positive_real(name: str, value: object) -> float | None:
-    """A positive number, or None, where it is not given.
+def positive_real(name: str, value: object) -> float:
+    """A positive number.
 
     Raises
     ------
     InputError
-        If it is neither.
+        If it is none.
     """
-    if value is None:
-        return None
     number = float(value) if isinstance(value, Real) else 0.0
     if not 0 < number < inf:
         raise InputError(f"{name} must be a positive number, not {value!r}")
     return number
+
+
+def optional(check: Callable[[str, object], Number], name: str, value: object) -> Number | None:
+    """What a check makes of a value, or None where that is not given."""
+    return None if value is None else check(name, value)
 
 
 def check_pipeline(pipeline: str | None) -> None:

@@ -682,7 +682,9 @@ def test_mistakes_in_python(tmp_path: Path, flow: Flow) -> None:
 @pytest.mark.parametrize(("name", "value", "text"), [
     *((name, value, f"{name} must be a positive integer, not {value!r}")
       for name in ("units", "columns", "multipliers", "streams", "longest", "seed", "sequences")
-      for value in (0, "3", 1.5)),
+      for value in (0, "3", 1.5, True)),
+    *((name, None, f"{name} must be a positive integer, not None")
+      for name in ("seed", "sequences")),
     *((name, value, f"{name} must be a positive number, not {value!r}")
       for name in ("rate", "latency_us", "clock_mhz") for value in (0, "3", np.inf)),
     ("pipeline", "long", "pipeline must be one of short, medium, fast, not 'long'"),
