@@ -24,7 +24,7 @@ from gatefold.arguments import (
     positive_real,
     streams,
 )
-from gatefold.design_forms import as_netlist, with_unknown
+from gatefold.design_forms import INFERRED, as_netlist, with_unknown
 from gatefold.errors import BAD_INPUT, InputError, blaming
 from gatefold.output_folder import check_folder
 from gatefold.progress import ProgressLog
@@ -204,8 +204,8 @@ report.json, and in fpga the scripts and logs of the tools.""")
     forms.add_argument("--netlist", nargs="?", const=OWN_FAMILY, choices=(OWN_FAMILY, *FAMILIES),
                        metavar="FAMILY",
                        help="synthesise the core as the flow does, and verify the netlist of the "
-                            "device's cells, at its ports; for portable Verilog, say of which "
-                            f"family: {' or '.join(FAMILIES)}")
+                            "device's cells, at its ports; of portable Verilog for "
+                            f"{' or '.join(INFERRED)}")
     forms.add_argument("--unknown", action="store_true",
                        help="let every register, and every memory that is written, begin as X, and "
                             "verify that no X comes out after the reset; of portable Verilog")

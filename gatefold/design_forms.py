@@ -10,11 +10,14 @@ from pathlib import Path
 
 from fpga.netlist import encode_unknown, map_to_cells
 from hdl.families import FAMILIES
-from sim.cells import cell_models
+from sim.cells import cell_models, models_every_mode
 from sim.manifest import Manifest, ManifestError
 from sim.monitor import WATCH, watching_verilog
 
-__all__ = ["as_netlist", "with_unknown"]
+__all__ = ["INFERRED", "as_netlist", "with_unknown"]
+
+INFERRED = tuple(family for family in FAMILIES if models_every_mode(family))
+"""Families of which also portable Verilog has a netlist that can be simulated."""
 
 
 def as_netlist(directory: Path, *, family: str | None = None,
@@ -26,7 +29,8 @@ def as_netlist(directory: Path, *, family: str | None = None,
     directory : Path
         The design's folder; its subfolder ``sim/netlist`` takes what Yosys reads and writes.
     family : str or None
-        The device family, where the design is portable; that of the design if None.
+        The device family, where the design is portable: one of `INFERRED`. That of the design if
+        None.
     progress : function of str
 
     Raises
@@ -39,8 +43,13 @@ def as_netlist(directory: Path, *, family: str | None = None,
     manifest = Manifest.load(directory)
     wanted = family or manifest.family
     if wanted not in FAMILIES:
-        raise ManifestError(f"{directory} is portable Verilog: the netlist needs a family, one of "
-                            f"{', '.join(FAMILIES)}" + (f", not {family}" if family else ""))
+        families = ", ".join(FAMILIES if manifest.family else INFERRED)
+        raise ManifestError(f"the netlist of {directory} needs a family, one of {families}"
+                            + (f", not {family}" if family else ", since it is portable Verilog"))
+    if manifest.family is None and wanted not in INFERRED:
+        raise ManifestError(f"{directory} is portable Verilog, of which Yosys makes blocks of "
+                            f"{wanted} in modes that have no model: for the netlist, build it for "
+                            f"{wanted}, without --portable")
     if manifest.family not in (None, wanted):
         raise ManifestError(f"{directory} instantiates blocks of {manifest.family}, so there is no "
                             f"netlist of it for {wanted}")

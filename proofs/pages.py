@@ -239,8 +239,8 @@ FAULTS = (
           new="stall = takes & Const(0)", depth=40),
     Fault(module="hdl.outlet", old="self.freed.eq(sequencer.ended)", new="self.freed.eq(0)",
           depth=50),
-    Fault(module="hdl.lstm", old="sequencer.stall.eq(stall)", new="sequencer.stall.eq(takes)",
-          depth=80),
+    Fault(module="hdl.lstm", old="stall = takes & of_stream(no_room, sequencer.stream)",
+          new="stall = takes", depth=80),
 )
 """A step that waits for no page, a page that is not given back, a step that waits for ever."""
 

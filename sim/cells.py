@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-__all__ = ["block_models", "cell_models"]
+__all__ = ["block_models", "cell_models", "models_every_mode"]
 
 # In the folder of data of Yosys. Yosys's multiplier of the iCE40 has all modes that ours has, so
 # that a netlist does without ours: a second opinion on it.
@@ -24,6 +24,11 @@ _WITH_OURS = ("ecp5",)
 def block_models(family: str) -> tuple[Path, ...]:
     """The models of a family's blocks that generated Verilog instantiates."""
     return (Path(__file__).with_name(f"{family}.v"),)
+
+
+def models_every_mode(family: str) -> bool:
+    """Whether the models have the modes that Yosys infers, not only those that hdl/ asks for."""
+    return family not in _WITH_OURS
 
 
 def cell_models(family: str) -> tuple[Path, ...]:
