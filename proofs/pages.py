@@ -238,7 +238,7 @@ FAULTS = (
     Fault(module="hdl.lstm", old="stall = takes & of_stream(no_room, sequencer.stream)",
           new="stall = takes & Const(0)", depth=40),
     Fault(module="hdl.outlet", old="self.freed.eq(sequencer.ended)", new="self.freed.eq(0)",
-          depth=50),
+          depth=60),
     Fault(module="hdl.lstm", old="stall = takes & of_stream(no_room, sequencer.stream)",
           new="stall = takes", depth=80),
 )
