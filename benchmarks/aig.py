@@ -5,8 +5,9 @@ formats: A. Biere, K. Heljanko, S. Wieringa, "AIGER 1.9 and beyond", Linz 2011.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -75,6 +76,32 @@ class Circuit:
             return [places[name]]
         bits = (f"{name}[{bit}]" for bit in range(len(places)))
         return [places[bit] for bit in bits if bit in places]
+
+    @cached_property
+    def words(self) -> list[tuple[int, ...]]:
+        """The places of the latches of each signal; one without a name is alone."""
+        found: dict[str, list[int]] = {}
+        for place in range(len(self.latches)):
+            # The first of its names, without the bit.
+            name = self.names.get(f"l{place}", "").partition(" ")[0]
+            found.setdefault(re.sub(r"\[\d+\]$", "", name) or str(place), []).append(place)
+        return [tuple(places) for places in found.values()]
+
+    def behind(self, latches: Iterable[int]) -> set[int]:
+        """The places of the latches that some depend on, and of themselves."""
+        joined = {node: (a & ~1, b & ~1) for node, a, b in self.ands}
+        places = {latch: place for place, latch in enumerate(self.latches)}
+        front = [self.latches[place] for place in latches]
+        found = set[int]()
+        while front:
+            node = front.pop()
+            if node in found:
+                continue
+            found.add(node)
+            front += joined.get(node, ())
+            if node in places:
+                front.append(self.next[places[node]] & ~1)
+        return {places[node] for node in found if node in places}
 
     def untouched(self, inputs: Iterable[int]) -> set[int]:
         """The places of the latches that never depend on some inputs, given by their places."""
@@ -145,46 +172,28 @@ class Graph:
         return ([stands[literal & ~1] ^ literal & 1 for literal in circuit.next],
                 [stands[literal & ~1] ^ literal & 1 for literal in circuit.outputs])
 
-    def write(self, path: Path, latches: Mapping[int, tuple[int, int]], output: int, *,
-              depth: int | None = None, always: Collection[int] = ()) -> bool:
-        """Write what an output depends on, in the binary format; gives whether that is all of it.
+    def write(self, path: Path, latches: Mapping[int, tuple[int, int]], output: int) -> None:
+        """Write what an output depends on, in the binary format.
 
         Parameters
         ----------
         path : Path
         latches : mapping of int to (int, int)
-            For the literals of leaves that are latches: what each gets, and begins with.
+            For the literals of leaves that are latches: what each gets, and begins with. Other
+            leaves are inputs, which may have any value.
         output : int
-        depth : int or None
-            So many latches on each way to the output; those before them become inputs, which may
-            have any value.
-        always : collection of int
-            Latches that are not counted, and become no inputs.
         """
         joined = {node: (a, b) for node, a, b in self.ands}
-        needed, kept, front = set[int](), list[int](), [output & ~1]
+        needed, front = set[int](), [output & ~1]
         while front:
-            # The logic up to the next latches, then what these get.
-            reached = []
-            while front:
-                node = front.pop()
-                if node in needed or not node:
-                    continue
-                needed.add(node)
-                if node in joined:
-                    front += [literal & ~1 for literal in joined[node]]
-                elif node in latches and node in always:
-                    kept.append(node)
-                    front.append(latches[node][0] & ~1)
-                elif node in latches:
-                    reached.append(node)
-            if depth is not None:
-                if not depth:
-                    break
-                depth -= 1
-            kept += reached
-            front = [latches[node][0] & ~1 for node in reached]
-        whole = set(kept) == needed & latches.keys()
+            node = front.pop()
+            if node in needed or not node:
+                continue
+            needed.add(node)
+            if node in latches:
+                front.append(latches[node][0] & ~1)
+            front += [literal & ~1 for literal in joined.get(node, ())]
+        kept = sorted(needed & latches.keys())
         inputs = sorted(needed - joined.keys() - set(kept))
         ands = [node for node, _, _ in self.ands if node in needed]
         # A latch that begins with 1 is written as the inverse of one that begins with 0.
@@ -206,4 +215,3 @@ class Graph:
                     delta >>= 7
                 text.append(delta)
         path.write_bytes(text)
-        return whole

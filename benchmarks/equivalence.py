@@ -7,27 +7,38 @@ may be anything: further resets at any time, what registers and memories without
 hold at first, beats at any time.
 
 To be proven is that from states that agree both go over to states that agree, and show the same;
-then they do so for ever. States agree if all registers are equal, but for some: of those the faulty
-design has its own. Which these are, and when, is what random runs of both show: those that ever
-differ, each unless one other register has a certain value, such as the mark that says that data is
-there. Where what is seen differs in such a run, the fault is one.
+then they do so for ever. States agree if all registers are equal, but for some words: such a word
+may differ while certain registers of the control have certain values, such as a mark that says that
+no data is there. Where what is seen differs in a random run, the fault is one. Otherwise the
+conditions of a word are all those values that such runs have never shown it to differ without. Of
+these a solver keeps what follows from itself (`benchmarks.question`): what holds in a few cycles
+holds in the next one, whatever data registers hold that agree. A word that then differs, though no
+run has shown it, joins the others, until none does.
 
-So the claim is one on a single step, whatever data registers hold that agree; only the control, all
-registers that no input data ever reaches, goes its way from the start. Where that is not enough, a
-few registers of data do so, too, those nearest to the claim. ABC decides, by signal correspondence
-and PDR.
+What the control can do is found in the same way, once for all faults: of any two of its registers,
+which values no run has shown together. A step of the whole design has a few cycles of the control
+alone before it. The control is what the registers depend on that a reset takes to where they begin,
+and that no input data ever reaches.
+
+Some control does what no two of its registers tell, such as counting free places. There ABC has the
+last word, which looks for whatever invariants it needs, by PDR: where no word ever differs, for the
+claim itself; and where words of the control do, for each of their conditions.
 """
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from itertools import combinations
+from operator import or_
 from pathlib import Path
 
 from benchmarks.aig import FALSE, TRUE, Circuit, Graph
+from benchmarks.copies import Copies, Value
 from benchmarks.mutants import CORE, MODULE, SELECTOR, Mutation
-from benchmarks.runs import Runs, Source, always, at_rates, rarely
+from benchmarks.question import Question
+from benchmarks.runs import LANES, Runs, Source, always, at_rates, rarely
 from fpga.tools import Processes, Progress
 from sim.manifest import Manifest
 
@@ -35,17 +46,22 @@ __all__ = ["Proof", "Prover"]
 
 ABC = Path(__file__).resolve().parents[1] / "proofs" / "abc_command.py"
 
-DEPTHS = (0, 1, 2, 4)
-"""Registers of data on the way to the claim that go their way; beyond them anything may be."""
-
 CYCLES = 300
 """Of the random runs."""
+
+ALL_CYCLES = (1 << CYCLES * LANES) - 1
 
 RATES = (0, 1, 3, 6)
 """How often, in halvings, beats are offered and taken in them."""
 
-SECONDS = 30
-"""For PDR, of each claim; what comes before it may take as long again."""
+BEFORE, WHOLE = 3, 3
+"""Cycles of the control alone, and of all, from which the next one is to follow."""
+
+SECONDS = 120
+"""For PDR of a claim; what comes before it may take as long again."""
+
+BRIEFLY = 20
+"""For PDR of a condition."""
 
 # A register without an initial value holds anything at first, and the same in both copies.
 POWER_UP = r"""
@@ -77,8 +93,6 @@ class Proof:
     proven : bool
     changed : int
         Registers that it changes, where it is proven that nothing else differs.
-    depth : int
-        Registers of data on the way to the claim that the proof looks at.
     seen : bool
         Whether a random run shows that it is a fault.
     """
@@ -86,7 +100,6 @@ class Proof:
     number: int
     proven: bool
     changed: int = 0
-    depth: int = 0
     seen: bool = False
 
     @property
@@ -162,7 +175,6 @@ class Prover:
             self._prepare(folder, path, processes)
         self._circuit = Circuit.read(path)
         self._selector = self._circuit.find(SELECTOR)
-        self._control = self._circuit.untouched(self._circuit.find("beat")[:-1])
 
     def _prepare(self, folder: Path, path: Path, processes: Processes) -> None:
         """The design with its faults, as a graph of gates."""
@@ -212,28 +224,70 @@ class Prover:
         return self._runs(0)
 
     @cached_property
-    def _marks(self) -> list[int]:
-        """The places of the registers of control that a reset takes to where they begin."""
+    def _untouched(self) -> set[int]:
+        """The places of the registers that no input data ever reaches."""
+        return self._circuit.untouched(self._circuit.find("beat")[:-1])
+
+    @cached_property
+    def _control(self) -> list[int]:
+        """The places of those on which the ones depend that a reset takes to where they begin."""
         circuit, graph = self._circuit, Graph()
         inputs = [graph.leaf() for _ in circuit.inputs]
         inputs[circuit.find("rst")[0]] = TRUE
         goes, _ = graph.place(circuit, inputs, [graph.leaf() for _ in circuit.latches])
-        return [place for place in sorted(self._control) if goes[place] == circuit.starts[place]]
+        return sorted(circuit.behind(place for place in self._untouched
+                                     if goes[place] == circuit.starts[place]))
 
-    def _quiet(self, differs: int) -> tuple[int, int] | None:
-        """The register whose value, most often, goes with another's not differing."""
-        found = None
-        most = 0
-        whole = (1 << differs.bit_length()) - 1
-        for place in self._marks:
-            for level in (0, 1):
-                held = self._right.latches[place] ^ (0 if level else whole)
-                if not differs & held and (count := (held & whole).bit_count()) > most:
-                    most, found = count, (place, level)
-        return found
+    @cached_property
+    def _values(self) -> dict[Value, int]:
+        """The values of the control that the runs have shown, not always, and in which cycles.
+
+        One of each set of registers that go together.
+        """
+        found = dict[int, Value]()
+        for place in self._control:
+            shown = self._right.latches[place]
+            if shown and shown != ALL_CYCLES and ALL_CYCLES ^ shown not in found:
+                found.setdefault(shown, (place, 1))
+        return {(place, value): shown if value else ALL_CYCLES ^ shown
+                for shown, (place, _) in found.items() for value in (0, 1)}
+
+    def _guesses(self) -> list[list[Value]]:
+        """Of any two registers of the control, values one of which there has always been."""
+        values = {(place, level): self._right.latches[place] ^ (0 if level else ALL_CYCLES)
+                  for place in self._control for level in (0, 1)}
+        always = [[value] for value, shown in values.items() if shown == ALL_CYCLES]
+        pairs = [list(pair) for pair in combinations(self._values, 2)
+                 if pair[0][0] != pair[1][0] and values[pair[0]] | values[pair[1]] == ALL_CYCLES]
+        # Those that go together.
+        known = {shown: value for value, shown in self._values.items()}
+        alike = [[value, (known[shown][0], known[shown][1] ^ 1)] for value, shown in values.items()
+                 if shown in known and known[shown] != value]
+        return always + pairs + alike
+
+    @cached_property
+    def _invariants(self) -> list[list[Value]]:
+        """Those of the guesses that hold, whatever comes."""
+        reach = BEFORE + WHOLE
+        guesses = dict(enumerate(self._guesses()))
+        for begun, cycles in (*((True, n) for n in range(1, reach)), (False, reach)):
+            copies = self._copies(0, (), cycles, 0, begun)
+            question = Question(copies.graph, copies.start)
+            lasting = question.lasting({
+                number: ([[copies.has(value, cycle) for value in guess]
+                          for cycle in range(cycles)],
+                         [copies.has(value, cycles) for value in guess])
+                for number, guess in guesses.items()})
+            guesses = {number: guesses[number] for number in lasting}
+        return list(guesses.values())
+
+    def _copies(self, number: int, own: Collection[int], before: int, whole: int, begun: bool
+                ) -> Copies:
+        return Copies(self._circuit, frozenset(self._control), selects=self._select, number=number,
+                      own=own, before=before, whole=whole, begun=begun)
 
     def prove(self, mutation: Mutation) -> Proof:
-        """Try it, with more and more of the design."""
+        """Try it."""
         number = mutation.number
         if mutation.clocks:
             # A graph of gates has one clock, which is not part of it.
@@ -241,56 +295,131 @@ class Prover:
         right, wrong = self._right, self._runs(number)
         if right.outputs != wrong.outputs:
             return Proof(number=number, proven=False, seen=True)
-        circuit = self._circuit
-        own = {place: None if place in self._control else self._quiet(one ^ other)
-               for place, (one, other) in enumerate(zip(right.latches, wrong.latches, strict=True))
-               if one != other}
-        graph = Graph()
+        words = self._circuit.words
+        differs = {n: shown for n, word in enumerate(words) if (shown := reduce(
+            or_, (right.latches[place] ^ wrong.latches[place] for place in word)))}
+        if not differs and self._never_differs(number):
+            return Proof(number=number, proven=True)
+        own = self._own(number, differs, {})
+        if own is None and (sure := self._sure(number, differs)):
+            own = self._own(number, differs, sure)
+        return Proof(number=number, proven=own is not None, changed=len(own or ()))
+
+    def _own(self, number: int, differs: Mapping[int, int], sure: Mapping[int, list[Value]]
+             ) -> set[int] | None:
+        """The registers that may differ, where it is proven that nothing else does.
+
+        Parameters
+        ----------
+        number : int
+            The fault's.
+        differs : mapping of int to int
+            Of the words that do in random runs, in which cycles.
+        sure : mapping of int to list of Value
+            Conditions of words of the control that need no proof, while no other word of it
+            differs.
+        """
+        words = self._circuit.words
+        conditions = {n: [] if n in sure else self._conditions(shown)
+                      for n, shown in differs.items()}
+        # Any cycles, then the first ones of all.
+        windows = [(BEFORE, WHOLE, False), *((n, WHOLE, True) for n in range(1, BEFORE)),
+                   *((0, n, True) for n in range(1, WHOLE + 1))]
+        own = set[int]()
+        left = list(windows)
+        while left:
+            own = {place for n in conditions for place in words[n]}
+            copies = self._copies(number, own, *left.pop(0))
+            lasting, question = self._lasting(copies, conditions, sure)
+            if question.possible({number: copies.shown}):
+                return None
+            more = question.possible(copies.others)
+            if sure and more & self._untouched:
+                return None
+            new = {n: self._conditions(0) for n, word in enumerate(words) if more & {*word}}
+            if new or lasting != conditions:
+                # What has followed from more than this may not do so now.
+                left = list(windows)
+            conditions = lasting | new
+        return own
+
+    def _lasting(self, copies: Copies, conditions: Mapping[int, list[Value]],
+                 sure: Mapping[int, list[Value]]) -> tuple[dict[int, list[Value]], Question]:
+        """The conditions that follow from themselves, and who knows them."""
+        words = self._circuit.words
+        *earlier, last = copies.cycles
+        differs = {(n, cycle): copies.differs(words[n], cycle)
+                   for n in conditions for cycle in copies.cycles}
+        met = {(n, value, cycle): [differs[n, cycle] ^ 1, copies.has(value, cycle)]
+               for given in (conditions, sure) for n, values in given.items() for value in values
+               for cycle in copies.cycles}
+        question = Question(copies.graph, [
+            *copies.start,
+            *([copies.has(value, cycle) for value in clause] for clause in self._invariants
+              for cycle in range(last + 1)),
+            *(met[n, value, cycle] for n, values in sure.items() for value in values
+              for cycle in copies.cycles)])
+        lasting = {*question.lasting({
+            (n, value): ([met[n, value, cycle] for cycle in earlier], met[n, value, last])
+            for n, values in conditions.items() for value in values})}
+        return {n: [value for value in values if (n, value) in lasting]
+                for n, values in conditions.items()}, question
+
+    def _conditions(self, differs: int) -> list[Value]:
+        """The values that the control has whenever a word differs."""
+        return [value for value, shown in self._values.items() if not differs & ~shown]
+
+    def _sure(self, number: int, differs: Mapping[int, int]) -> dict[int, list[Value]]:
+        """The conditions of words of the control that PDR proves, while only they differ."""
+        circuit, graph, words = self._circuit, Graph(), self._circuit.words
+        wanted = {n: self._conditions(shown) for n, shown in differs.items()
+                  if self._untouched.issuperset(words[n])}
+        own = {place for n in wanted for place in words[n]}
         inputs = [graph.leaf() for _ in circuit.inputs]
         states = [graph.leaf() for _ in circuit.latches]
         faulty = [graph.leaf() if place in own else state for place, state in enumerate(states)]
-        goes, shows = graph.place(circuit, self._select(inputs, 0), states)
-        other_goes, other_shows = graph.place(circuit, self._select(inputs, number), faulty)
-
-        def apart(ones: Sequence[int], others: Sequence[int]) -> list[int]:
-            """What must not be, of two states: registers that do not agree."""
-            found = []
-            for place, pair in enumerate(zip(ones, others, strict=True)):
-                if place in own and own[place] is None:
-                    continue
-                differ = graph.differ(*pair)
-                if quiet := own.get(place):
-                    differ = graph.both(differ, ones[quiet[0]] ^ quiet[1] ^ 1)
-                found.append(differ)
-            return found
-
-        wrongly = [*apart(goes, other_goes),
-                   *(graph.differ(*pair) for pair in zip(shows, other_shows, strict=True))]
-        claim = graph.both(graph.either(wrongly), graph.either(apart(states, faulty)) ^ 1)
-        if claim == FALSE:
-            return Proof(number=number, proven=True, changed=len(own))
-        latches = {node: (goes[place], circuit.starts[place]) for place, node in enumerate(states)}
+        goes, _ = graph.place(circuit, self._select(inputs, 0), states)
+        other_goes, _ = graph.place(circuit, self._select(inputs, number), faulty)
+        latches = {states[place]: (goes[place], circuit.starts[place]) for place in self._untouched}
         latches |= {faulty[place]: (other_goes[place], circuit.starts[place]) for place in own}
-        control = {one for place in self._control for one in (states[place], faulty[place])}
-        for depth in DEPTHS:
-            path = self._folder / f"claim{number}.aig"
-            whole = graph.write(path, latches, claim, depth=depth, always=control)
-            if self._never(path):
-                return Proof(number=number, proven=True, changed=len(own), depth=depth)
-            if whole:
-                break
-        return Proof(number=number, proven=False)
+        found: dict[int, list[Value]] = {}
+        for n, values in wanted.items():
+            different = graph.either([graph.differ(states[place], faulty[place])
+                                      for place in words[n]])
+            for place, level in values:
+                self._progress(f"fault {number}: what word {n} differs with, register {place}")
+                if self._never(graph, latches, graph.both(different, states[place] ^ level),
+                               f"condition{number}", BRIEFLY):
+                    found.setdefault(n, []).append((place, level))
+        return found
 
-    def _never(self, path: Path) -> bool:
-        """Whether the output of a circuit is proven to stay 0."""
+    def _never_differs(self, number: int) -> bool:
+        """Whether PDR proves that no step makes a difference."""
+        circuit, graph = self._circuit, Graph()
+        inputs = [graph.leaf() for _ in circuit.inputs]
+        states = [graph.leaf() for _ in circuit.latches]
+        goes, shows = graph.place(circuit, self._select(inputs, 0), states)
+        others = graph.place(circuit, self._select(inputs, number), states)
+        claim = graph.either([graph.differ(*pair) for pair in zip(
+            [*goes, *shows], [*others[0], *others[1]], strict=True)])
+        if claim == FALSE:
+            return True
+        return self._never(graph, {states[place]: (goes[place], circuit.starts[place])
+                                   for place in self._untouched}, claim, f"claim{number}", SECONDS)
+
+    def _never(self, graph: Graph, latches: Mapping[int, tuple[int, int]], claim: int, name: str,
+               seconds: int) -> bool:
+        """Whether PDR proves that a literal stays 0."""
+        path = self._folder / f"{name}.aig"
+        graph.write(path, latches, claim)
         left = path.with_suffix(".left.aig")
         left.unlink(missing_ok=True)
         command = (f"read_aiger {path.name}; strash; fraig; scorr; scleanup; "
-                   f"write_aiger {left.name}; pdr -T {SECONDS}; print_stats")
+                   f"write_aiger {left.name}; pdr -T {seconds}; print_stats")
         try:
             said = subprocess.run([sys.executable, str(ABC), "-c", command], cwd=path.parent,
                                   stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                                  timeout=2 * SECONDS, check=False).stdout
+                                  timeout=2 * seconds, check=False).stdout
         except subprocess.TimeoutExpired:
             return False
         if "Property proved" in said:

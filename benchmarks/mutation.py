@@ -192,8 +192,8 @@ class Campaign:
             fresh.rename(self.folder)
         self._outcomes = _Kept(self.folder / "outcomes.jsonl")
         # A proof does not rest on the bench, but on how it is done.
-        proving = "".join((ROOT / "benchmarks" / name).read_text(encoding="utf-8")
-                          for name in ("aig.py", "equivalence.py", "runs.py"))
+        proving = "".join((ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
+                          for name in ("aig", "copies", "equivalence", "question", "runs"))
         digest = hashlib.sha256(proving.encode()).hexdigest()[:8]
         self._proofs = _Kept(self.folder / f"proofs-{digest}.jsonl")
 

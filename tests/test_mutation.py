@@ -10,13 +10,15 @@ from benchmarks.aig import FALSE, TRUE, Circuit, Graph
 from benchmarks.equivalence import Proof, Prover
 from benchmarks.mutants import Mutation, random_subject
 from benchmarks.mutation import Campaign, Outcome, score
+from benchmarks.question import Question
 from benchmarks.runs import LANES, Runs, always, at_rates, rarely
 from fpga.tools import Processes
 from sim.manifest import MANIFEST
 from tests.test_sim import SHAPE
 
-# A register between two streams. While it is empty, nobody sees what is in it; and of the four
-# states of the counter, which is a probe, one is never reached.
+# A register between two streams. While it is empty, nobody sees what is in it. Of the four states
+# of the counter, which is a probe, one is never reached. A thousand cycles without a reset are more
+# than random runs have.
 DESIGN = """
 module \\gatefold.mask (input v, input [7:0] d, output [7:0] q);
   assign q = v ? d : 8'd0;
@@ -26,6 +28,9 @@ module \\gatefold.next (input [1:0] at, output [1:0] to);
 endmodule
 module \\gatefold.third (input [1:0] at, output hit);
   assign hit = at == 3;
+endmodule
+module \\gatefold.late (input [9:0] cycles, output is);
+  assign is = cycles == 1000;
 endmodule
 module \\gatefold.core (
   input clk, input rst, input [7:0] s_axis_tdata, input s_axis_tvalid, output s_axis_tready,
@@ -41,6 +46,8 @@ module \\gatefold.core (
   wire probe_c_valid = full;
   wire [1:0] probe_c_data = count;
   wire hit;
+  reg [9:0] cycles = 0;
+  \\gatefold.late late (.cycles(cycles), .is(malformed));
   \\gatefold.mask mask (.v(s_axis_tvalid), .d(s_axis_tdata), .q(masked));
   \\gatefold.next next (.at(count), .to(to));
   \\gatefold.third third (.at(count), .hit(hit));
@@ -49,12 +56,12 @@ module \\gatefold.core (
   assign m_axis_tdata = data;
   assign m_axis_tlast = last;
   assign saturated = hit;
-  assign malformed = 0;
   always @(posedge clk) begin
     if (s_axis_tready) begin
       full <= s_axis_tvalid; data <= masked; last <= s_axis_tlast; count <= to;
     end
-    if (rst) begin full <= 0; count <= 0; end
+    cycles <= cycles + 1;
+    if (rst) begin full <= 0; count <= 0; cycles <= 0; end
   end
 endmodule
 """
@@ -64,6 +71,7 @@ FAULTS = {
     "a bit of the data": "-mode inv -cell mask -port q -portbit 3",
     "a flag": "-mode inv -cell third -port hit -portbit 0",
     "the way to the state": "-mode cnot0 -cell next -port at -portbit 1 -ctrlbit 0",
+    "a flag that comes late": "-mode const0 -cell late -port is -portbit 0",
 }
 
 
@@ -111,6 +119,48 @@ def test_not_proven(prover: Prover, name: str) -> None:
     assert (proof.proven, proof.seen) == (False, True)
 
 
+def test_what_runs_do_not_show_is_not_proven(prover: Prover) -> None:
+    proof = prover.prove(mutations()["a flag that comes late"])
+    assert (proof.proven, proof.seen) == (False, False)
+
+
+def test_conditions_that_pdr_proves(prover: Prover) -> None:
+    """Where the way to its state is another, the counter differs behind its second state alone."""
+    number = mutations()["the way to the state"].number
+    (count,) = (n for n, word in enumerate(prover._circuit.words) if len(word) == 2)
+    differs = 0
+    for place in prover._circuit.words[count]:
+        differs |= prover._right.latches[place] ^ prover._runs(number).latches[place]
+    sure = prover._sure(number, {count: differs})
+    assert set(sure) == {count}
+    for value in sure[count]:
+        assert not differs & ~prover._values[value]
+    # At power-up, and behind a reset, it is the same.
+    assert differs & ~1 == differs
+
+
+def test_question() -> None:
+    """Of a counter that goes round through 0, 1 and 2."""
+    graph = Graph()
+    low, high = graph.leaf(), graph.leaf()
+    next_low, next_high = graph.both(low ^ 1, high ^ 1), graph.both(low, high ^ 1)
+    three = graph.both(low, high)
+    cases = {
+        "not 3": ([[low ^ 1, high ^ 1]], [next_low ^ 1, next_high ^ 1]),
+        "not 1": ([[low ^ 1, high]], [next_low ^ 1, next_high]),
+        # Follows from "not 1" alone, which does not last.
+        "not 2": ([[low, high ^ 1]], [next_low, next_high ^ 1]),
+    }
+    assert Question(graph).lasting(cases) == ["not 3"]
+    assert Question(graph, [[low ^ 1, high]]).lasting({"not 2": cases["not 2"]}) == ["not 2"]
+    question = Question(graph)
+    question.lasting({"not 3": cases["not 3"]})
+    assert question.possible({"3": three, "2": high, "never": FALSE, "always": TRUE}) == {
+        "2", "always"}
+    with pytest.raises(ValueError, match=r"^the graph has grown since it was asked about first$"):
+        question.possible({"new": graph.both(three ^ 1, high)})
+
+
 def test_clock_is_not_proven(prover: Prover) -> None:
     command = "mutate -ctrl selected 3 1 -mode inv -module gatefold.core -cell x -port CLK"
     assert not prover.prove(Mutation(number=1, command=command)).proven
@@ -119,8 +169,8 @@ def test_clock_is_not_proven(prover: Prover) -> None:
 def test_proof_text() -> None:
     assert Proof(number=1, proven=False).text == "not proven"
     assert Proof(number=1, proven=False, seen=True).text == "a fault, as a random run shows"
-    assert Proof(number=1, proven=True, depth=1).text == "no register ever differs"
-    assert Proof(number=1, proven=True, changed=2, depth=1).text == (
+    assert Proof(number=1, proven=True).text == "no register ever differs"
+    assert Proof(number=1, proven=True, changed=2).text == (
         "2 registers may differ, and nothing else")
 
 
@@ -142,14 +192,11 @@ def test_write(tmp_path: Path) -> None:
     step, low, high = graph.leaf(), graph.leaf(), graph.leaf()
     carry = graph.both(step, low)
     latches = {low: (graph.differ(low, step), 0), high: (graph.differ(high, carry), 1)}
-    assert graph.write(tmp_path / "all.aig", latches, high)
+    graph.write(tmp_path / "all.aig", latches, high)
     assert (tmp_path / "all.aig").read_bytes().startswith(b"aig 10 1 2 1 7\n")
     # The higher bit alone: whatever the lower one is.
-    assert not graph.write(tmp_path / "part.aig", latches, high, depth=1)
+    graph.write(tmp_path / "part.aig", {high: latches[high]}, high)
     assert (tmp_path / "part.aig").read_bytes().startswith(b"aig 7 2 1 1 4\n")
-    # Those that always go their way are not counted.
-    assert graph.write(tmp_path / "whole.aig", latches, high, depth=0, always={low, high})
-    assert (tmp_path / "whole.aig").read_bytes() == (tmp_path / "all.aig").read_bytes()
 
 
 def test_read(tmp_path: Path) -> None:
@@ -165,6 +212,8 @@ def test_read(tmp_path: Path) -> None:
     assert shows == [leaves[2]]
     assert circuit.untouched([0]) == set()
     assert circuit.untouched([]) == {0}
+    assert circuit.words == [(0,)]
+    assert circuit.behind([0]) == {0}
     # All runs at 1 in the first cycle, then at what the inputs make of it.
     every = (1 << LANES) - 1
     runs = Runs(circuit, [always(1), at_rates((0, 30), 2)], cycles=3, seed=1)
