@@ -124,6 +124,12 @@ class _Reciprocal(wiring.Component):
         return m
 
 
+def _queue(layout: Any, depth: int) -> tuple[fifo.SyncFIFOBuffered, Any, Any]:
+    """A queue, and what goes in and comes out."""
+    made = fifo.SyncFIFOBuffered(width=layout.size, depth=depth)
+    return made, data.View(layout, made.w_data), data.View(layout, made.r_data)
+
+
 class SoftmaxEngine(wiring.Component):
     """The softmax of the codes of each step (:mod:`golden.softmax`).
 
@@ -165,24 +171,51 @@ class SoftmaxEngine(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        k, unit = self.cycles, self.unit
-        marks = data.StructLayout({"last": 1, "stream": range(self._streams)})
+        k = self.cycles
+        # Codes are read for their powers, and these for the products.
+        reader, products = (Sequencer(passes=1, words=self.unit.inputs) for _ in range(2))
+        codes, tops, top = self._find_largest(m, reader)
+        m.submodules.reader, m.submodules.products = reader, products
+        power = self._read_codes(m, reader, products, codes, tops, top)
+        sums, summed, powers = self._sum_up(m, reader, power, top)
+        begun, found, marks = self._divide(m, products, sums, summed)
 
-        def queue(layout: Any, depth: int) -> tuple[fifo.SyncFIFOBuffered, Any, Any]:
-            """A queue, and what goes in and comes out."""
-            made = fifo.SyncFIFOBuffered(width=layout.size, depth=depth)
-            return made, data.View(layout, made.w_data), data.View(layout, made.r_data)
+        # The products, one in a cycle, while there is room for them.
+        queue, output, _ = _queue(self.o.payload.shape(), k.queue)
+        m.submodules.queue = queue
+        room = free_places(m, k.queue, taken=products.issue, freed=queue.r_en & queue.r_rdy)
+        m.d.comb += products.stall.eq(room == 0)
+        y = self._multiply(m, products, powers, begun, found)
+        whose = delayed(m, Cat(marks.last & products.end, marks.stream), k.to_queue)
+        m.d.comb += [
+            output.data[0].eq(y),
+            output.count.eq(1),
+            output.last.eq(whose[0]),
+            output.stream.eq(whose[1:]),
+            queue.w_en.eq(delayed(m, products.issue, k.to_queue, reset=True)),
+            self.o.valid.eq(queue.r_rdy),
+            self.o.payload.eq(queue.r_data),
+            queue.r_en.eq(self.o.ready),
+        ]
+        return m
 
-        # The codes as they come, and the largest of them.
+    @property
+    def _marks(self) -> data.StructLayout:
+        """What travels with a step."""
+        return data.StructLayout({"last": 1, "stream": range(self._streams)})
+
+    def _find_largest(self, m: Module, reader: Sequencer
+                      ) -> tuple[ColumnBuffer, fifo.SyncFIFOBuffered, Any]:
+        """The codes as they come, and the queue of the largest of each step, with its front."""
+        k, width = self.cycles, self.unit.x.width
         m.submodules.codes = codes = ColumnBuffer(
-            width=unit.x.width, columns=1, offset=0, counts=self._counts,
-            streams=INPUT_PAGES // 2, latency=k.memory)
+            width=width, columns=1, offset=0, counts=self._counts, streams=INPUT_PAGES // 2,
+            latency=k.memory)
         m.submodules.largest = largest = Largest(
-            width=unit.x.width, counts=self._counts, streams=self._streams)
-        tops, top_in, top = queue(data.StructLayout(
-            {"value": signed(unit.x.width), "marks": marks}), INPUT_PAGES)
+            width=width, counts=self._counts, streams=self._streams)
+        tops, top_in, top = _queue(data.StructLayout(
+            {"value": signed(width), "marks": self._marks}), INPUT_PAGES)
         m.submodules.tops = tops
-        m.submodules.reader = reader = Sequencer(passes=1, words=unit.inputs)
         arrives = self.i.valid & self.i.ready
         m.d.comb += [
             self.i.ready.eq(
@@ -201,9 +234,15 @@ class SoftmaxEngine(wiring.Component):
         ]
         with m.If(codes.filled):
             m.d.sync += codes.write_page.eq(codes.write_page + 1)
+        return codes, tops, top
 
-        # The powers, one in a cycle. A step begins when there is a page for them.
-        m.submodules.products = products = Sequencer(passes=1, words=unit.inputs)
+    def _read_codes(self, m: Module, reader: Sequencer, products: Sequencer, codes: ColumnBuffer,
+                    tops: fifo.SyncFIFOBuffered, top: Any) -> _Power:
+        """From the codes to their powers, one in a cycle.
+
+        A step begins when there is a page for these.
+        """
+        k = self.cycles
         pages = free_places(m, k.pages, taken=reader.ended[0], freed=products.ended[0],
                             name="pages_of_powers")
         half = Signal.like(codes.read_page, name="page_of_codes")
@@ -213,13 +252,17 @@ class SoftmaxEngine(wiring.Component):
             m.d.sync += half.eq(half + 1)
         m.submodules.exponential = power = _Power(k)
         m.d.sync += power.below.eq(delayed(m, top.value, 1 + k.memory) - codes.data[0])
+        return power
+
+    def _sum_up(self, m: Module, reader: Sequencer, power: _Power, top: Any
+                ) -> tuple[fifo.SyncFIFOBuffered, Any, RAM]:
+        """The queue of the sums of powers, with its front, and what is kept of each power."""
+        k, unit = self.cycles, self.unit
         is_power = delayed(m, reader.issue, k.power, reset=True)
         begins, ends = delayed(m, reader.word == 0, k.power), delayed(m, reader.end, k.power)
-
-        # Their sum, and what is kept of each.
         total = Signal(k.sum_bits, name="total", reset_less=True)
-        sums, sum_in, sum_out = queue(data.StructLayout(
-            {"total": unsigned(k.sum_bits), "marks": marks}), k.sums)
+        sums, sum_in, summed = _queue(data.StructLayout(
+            {"total": unsigned(k.sum_bits), "marks": self._marks}), k.sums)
         m.submodules.sums = sums
         with m.If(is_power):
             m.d.sync += total.eq(Mux(begins, 0, total) + power.power)
@@ -241,30 +284,38 @@ class SoftmaxEngine(wiring.Component):
             m.d.sync += place.eq(place + 1)
             with m.If(sums.w_en):
                 m.d.sync += [place.eq(0), page.eq(page + 1)]
+        return sums, summed, powers
 
-        # The reciprocal, and to whose step it belongs.
-        m.submodules.reciprocal = reciprocal = _Reciprocal(k)
+    def _divide(self, m: Module, products: Sequencer, sums: fifo.SyncFIFOBuffered, summed: Any
+                ) -> tuple[Value, Signal, Any]:
+        """Take the reciprocal of each sum, and let its step's products begin.
+
+        Returns whether a step's first product is begun; its reciprocal, from the next cycle on;
+        and its marks.
+        """
+        m.submodules.reciprocal = reciprocal = _Reciprocal(self.cycles)
+        marks = self._marks
         divided, multiplied = Signal(marks, reset_less=True), Signal(marks, reset_less=True)
         begun = products.issue & (products.word == 0)
         m.d.comb += [
             reciprocal.valid.eq(sums.r_rdy),
-            reciprocal.divisor.eq(sum_out.total),
+            reciprocal.divisor.eq(summed.total),
             sums.r_en.eq(reciprocal.taken),
             reciprocal.take.eq(begun),
             products.ready.eq(reciprocal.done),
         ]
         with m.If(reciprocal.taken):
-            m.d.sync += divided.eq(sum_out.marks)
+            m.d.sync += divided.eq(summed.marks)
         found = Signal.like(reciprocal.quotient, name="found", reset_less=True)
         with m.If(begun):
             m.d.sync += [multiplied.eq(divided), found.eq(reciprocal.quotient)]
+        return begun, found, marks(Mux(begun, divided, multiplied))
 
-        # The products, one in a cycle, while there is room for them.
-        out = queue(self.o.payload.shape(), k.queue)
-        m.submodules.queue, output = out[0], out[1]
-        room = free_places(m, k.queue, taken=products.issue, freed=out[0].r_en & out[0].r_rdy)
-        read = Signal.like(page, name="page_of_products")
-        m.d.comb += products.stall.eq(room == 0)
+    def _multiply(self, m: Module, products: Sequencer, powers: RAM, begun: Value, found: Signal
+                  ) -> Signal:
+        """From the powers of a step and its reciprocal to its outputs, one in a cycle."""
+        k, unit = self.cycles, self.unit
+        read = Signal(range(k.pages), name="page_of_products")
         m.d.sync += powers.read_addr.eq(Cat(products.word, read))
         with m.If(products.ended[0]):
             m.d.sync += read.eq(read + 1)
@@ -274,20 +325,7 @@ class SoftmaxEngine(wiring.Component):
             m.d.sync += factor.eq(found)
         m.submodules.product = product = Multiplier(
             unsigned(unit.scale + 1), unsigned(unit.scale + 1), stages=k.pipeline.multiplier)
+        m.d.comb += [product.a.eq(powers.read_data), product.b.eq(factor)]
         y = Signal(unit.y.width, name="y", reset_less=True)
         m.d.sync += y.eq((product.p + (1 << unit.y.f + 1)) >> unit.y.f + 2)
-        whose = Mux(begun, divided, multiplied)
-        whose = delayed(m, Cat(marks(whose).last & products.end, marks(whose).stream), k.to_queue)
-        m.d.comb += [
-            product.a.eq(powers.read_data),
-            product.b.eq(factor),
-            output.data[0].eq(y),
-            output.count.eq(1),
-            output.last.eq(whose[0]),
-            output.stream.eq(whose[1:]),
-            out[0].w_en.eq(delayed(m, products.issue, k.to_queue, reset=True)),
-            self.o.valid.eq(out[0].r_rdy),
-            self.o.payload.eq(out[0].r_data),
-            out[0].r_en.eq(self.o.ready),
-        ]
-        return m
+        return y

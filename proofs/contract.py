@@ -46,7 +46,7 @@ PROOFS = (
       for name, module, old, new, depth in (
           ("outlet", "hdl.outlet", "queue.r_en.eq(self.o.ready)", "queue.r_en.eq(1)", 20),
           ("dense", "hdl.dense", "queue.r_en.eq(self.o.ready)", "queue.r_en.eq(1)", 30),
-          ("softmax", "hdl.softmax", "out[0].r_en.eq(self.o.ready)", "out[0].r_en.eq(1)", 50),
+          ("softmax", "hdl.softmax", "queue.r_en.eq(self.o.ready)", "queue.r_en.eq(1)", 50),
           ("argmax", "hdl.largest", "largest.enable.eq(~largest.done | self.o.ready)",
            "largest.enable.eq(1)", 20),
           ("sequence", "hdl.sequence", "queue.r_en.eq(self.o.ready)", "queue.r_en.eq(1)", 20),
