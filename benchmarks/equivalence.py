@@ -316,8 +316,7 @@ class Prover:
         differs : mapping of int to int
             Of the words that do in random runs, in which cycles.
         sure : mapping of int to list of Value
-            Conditions of words of the control that need no proof, while no other word of it
-            differs.
+            Conditions of words that need no proof, while no other control differs.
         """
         words = self._circuit.words
         conditions = {n: [] if n in sure else self._conditions(shown)
@@ -334,9 +333,9 @@ class Prover:
             if question.possible({number: copies.shown}):
                 return None
             more = question.possible(copies.others)
-            if sure and more & self._untouched:
-                return None
             new = {n: self._conditions(0) for n, word in enumerate(words) if more & {*word}}
+            if sure and not self._untouched.isdisjoint(place for n in new for place in words[n]):
+                return None
             if new or lasting != conditions:
                 # What has followed from more than this may not do so now.
                 left = list(windows)
@@ -370,11 +369,11 @@ class Prover:
         return [value for value, shown in self._values.items() if not differs & ~shown]
 
     def _sure(self, number: int, differs: Mapping[int, int]) -> dict[int, list[Value]]:
-        """The conditions of words of the control that PDR proves, while only they differ."""
+        """The conditions of words of the control that PDR proves, while no other differs."""
         circuit, graph, words = self._circuit, Graph(), self._circuit.words
+        own = self._untouched.intersection(place for n in differs for place in words[n])
         wanted = {n: self._conditions(shown) for n, shown in differs.items()
-                  if self._untouched.issuperset(words[n])}
-        own = {place for n in wanted for place in words[n]}
+                  if own.issuperset(words[n])}
         inputs = [graph.leaf() for _ in circuit.inputs]
         states = [graph.leaf() for _ in circuit.latches]
         faulty = [graph.leaf() if place in own else state for place, state in enumerate(states)]
