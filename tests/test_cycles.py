@@ -642,7 +642,7 @@ def test_memories_equal_hardware(inputs: int, layers: list[tuple[int, tuple[int,
 
 @pytest.mark.parametrize(("inputs", "layers", "outputs", "head", "pipeline"), sparse([
     (1, [(20, (1, 1, 1, 12))], 1, (1, 1), "short"), (6, [(20, (8, 1, 1, 2))], 3, (2, 5), "fast"),
-    (3, [(7, (2, 3, 1, 2)), (5, (5, 2, 5, 1))], 2, (1, 4), "medium")], every=2))
+    (3, [(7, (2, 3, 1, 2)), (5, (5, 2, 5, 1))], 2, (1, 4), "medium")], every=3))
 def test_multipliers(inputs: int, layers: list[tuple[int, tuple[int, ...]]], outputs: int,
                      head: tuple[int, int], pipeline: str) -> None:
     """Those of the model are the blocks in the Verilog."""

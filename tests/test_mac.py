@@ -196,8 +196,8 @@ def test_array(rows: int, columns: int, passes: int, words: int, pipeline: Pipel
     assert comings == [done - 2 for done in dones]
 
 
-@pytest.mark.parametrize(("rows", "columns", "pipeline"), [
-    (2, 1, FAST), pytest.param(8, 2, SHORT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("rows", "columns", "pipeline"), [(2, 1, FAST), (8, 2, SHORT)])
 def test_a_block_for_each_multiplier(rows: int, columns: int, pipeline: Pipeline, tmp_path: Path
                                      ) -> None:
     """Yosys makes one DSP48E1 of each product of the portable text, and none of anything else."""

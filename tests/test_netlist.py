@@ -109,7 +109,7 @@ FAULTS: dict[tuple[str, str], tuple[str, str | Callable[[re.Match[str]], str]]] 
 }
 
 
-@pytest.mark.parametrize(("family", "what"), sparse(FAULTS, every=4))
+@pytest.mark.parametrize(("family", "what"), sparse(FAULTS, every=5))
 def test_planted(tmp_path: Path, family: str, what: str) -> None:
     """One cell that is wrong is found."""
     tiny(tmp_path, family)

@@ -88,8 +88,8 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("name", [
-    pytest.param(name, marks=pytest.mark.slow if n else ()) for n, name in enumerate(FAULTS)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAULTS)
 def test_faults(tmp_path: Path, name: str) -> None:
     write(tmp_path, (3,), stateful=True, states=("lstm0.h", "lstm0.c"))
     right, wrong, test, message = FAULTS[name]

@@ -147,7 +147,8 @@ def test_every_code_of_wide_ones(name: str, tmp_path: Path) -> None:
     check_every_code([TableUnit(table, stages=stages) for stages in STAGES], tmp_path)
 
 
-@pytest.mark.parametrize("degree", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("degree", [1, 2])
 def test_ecp5(degree: int, tmp_path: Path) -> None:
     """With the device's multipliers and block RAM, as their models have them: the same bits."""
     table = shared(4, 8, 8, 8, degree=degree)()

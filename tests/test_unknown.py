@@ -32,6 +32,7 @@ def test_unknown(tmp_path: Path) -> None:
         assert result.words
 
 
+@pytest.mark.slow
 def test_streams(tmp_path: Path) -> None:
     """TID is X, too, while nothing is offered, and TREADY depends on it."""
     rng = np.random.default_rng(9)
