@@ -69,10 +69,11 @@ class Copies:
             other_goes, other_shows = graph.place(circuit, selects(given, number), wrong)
             self._right.append(goes)
             self._wrong[cycle + 1] = {place: other_goes[place] for place in own}
-            self.others = {place: graph.differ(goes[place], other_goes[place])
-                           for place in every if place not in own}
-            self.shown = graph.either([graph.differ(*pair)
-                                       for pair in zip(shows, other_shows, strict=True)])
+            if cycle + 1 == self.cycles[-1]:
+                self.others = {place: graph.differ(goes[place], other_goes[place])
+                               for place in every if place not in own}
+                self.shown = graph.either([graph.differ(*pair)
+                                           for pair in zip(shows, other_shows, strict=True)])
         self.start = [[literal ^ circuit.starts[place] ^ 1] for place, literal in (
             *((place, first[place]) for place in (control if before else every)),
             *(() if before else faulty.items()))] if begun else []
